@@ -1,0 +1,190 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/dawsos/dawsos/internal/fault"
+	"github.com/dawsos/dawsos/internal/portfolio"
+	"github.com/dawsos/dawsos/internal/store/db"
+	"github.com/dawsos/dawsos/pkg/agent"
+)
+
+// PackState says how far a pricing pack has come. It never depends on today's date.
+type PackState string
+
+// The states of a pricing pack.
+const (
+	PackWarming PackState = "warming" // built, being reconciled and prewarmed
+	PackFresh   PackState = "fresh"   // ready
+	PackError   PackState = "error"   // did not reconcile with the ledger
+	PackStale   PackState = "stale"   // a newer revision exists for its date
+)
+
+// PackHash names the content of a pricing pack by SHA-256, in hex. A pack is a cut through
+// append-only rows by date and revision, and contentHash chains over every row up to that revision
+// (data_revisions.content_hash): the three together determine each row that the pack reads,
+// without reading one.
+func PackHash(date time.Time, revision int64, contentHash string) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "dawsos-pack-v1\n%s\n%d\n%s\n",
+		date.Format(time.DateOnly), revision, contentHash))
+	return hex.EncodeToString(sum[:])
+}
+
+// PackAsof returns the newest pack dated on or before asof, at its highest revision and in
+// whatever state. Without asof it is the newest fresh one. No such pack is
+// [fault.InsufficientData] naming what there is, or [fault.PackNotFresh] when there are packs and
+// none of them is fresh.
+func (s *Store) PackAsof(ctx context.Context, tenantID string, asof *time.Time) (agent.Pack, PackState, error) {
+	var row db.PricingPack
+	var err error
+	if asof == nil {
+		row, err = s.q.NewestPackInState(ctx, tenantID, string(PackFresh))
+	} else {
+		row, err = s.q.PackAsof(ctx, tenantID, *asof)
+	}
+	if errors.Is(err, pgx.ErrNoRows) {
+		return agent.Pack{}, "", s.noPack(ctx, tenantID, asof)
+	}
+	if err != nil {
+		return agent.Pack{}, "", fmt.Errorf("pricing pack of tenant %s: %w", tenantID, err)
+	}
+	return agent.Pack{
+		ID: row.ID.String(), Date: row.Date, Revision: row.Revision, Hash: row.Hash,
+	}, PackState(row.State), nil
+}
+
+// noPack explains why PackAsof found nothing.
+func (s *Store) noPack(ctx context.Context, tenantID string, asof *time.Time) error {
+	first, err := s.q.FirstPack(ctx, tenantID)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return fault.New(fault.InsufficientData, "there is no pricing pack yet: import prices first")
+	case err != nil:
+		return fmt.Errorf("first pricing pack of tenant %s: %w", tenantID, err)
+	case asof == nil:
+		return fault.New(fault.PackNotFresh, "no pricing pack is fresh; the first, of %s, is %s",
+			first.Date.Format(time.DateOnly), first.State)
+	}
+	return fault.New(fault.InsufficientData, "no pricing pack on or before %s; the first is %s",
+		asof.Format(time.DateOnly), first.Date.Format(time.DateOnly))
+}
+
+// Securities returns the securities with the given symbols, by symbol; unknown symbols are absent.
+func (s *Store) Securities(ctx context.Context, tenantID string, symbols []string) (map[string]portfolio.Security, error) {
+	// A zero byte is no text for PostgreSQL, hence in no symbol, and would fail the query.
+	storable := slices.DeleteFunc(slices.Clone(symbols), func(symbol string) bool {
+		return strings.ContainsRune(symbol, 0) || !utf8.ValidString(symbol)
+	})
+	rows, err := s.q.SecuritiesBySymbol(ctx, tenantID, storable)
+	if err != nil {
+		return nil, fmt.Errorf("securities of tenant %s: %w", tenantID, err)
+	}
+	securities := make(map[string]portfolio.Security, len(rows))
+	for _, r := range rows {
+		securities[r.Symbol] = portfolio.Security{
+			ID: r.ID.String(), Symbol: r.Symbol, Name: r.Name, AssetClass: r.AssetClass,
+			Sector: r.Sector, Currency: r.Currency, Role: r.Role,
+		}
+	}
+	return securities, nil
+}
+
+// Quotes returns the last observations that cut holds, exactly as stored: closes of the symbols,
+// and rates of every pair with one of the currencies on either side. What has no observation in
+// the cut is absent.
+func (s *Store) Quotes(ctx context.Context, cut portfolio.Cut, symbols, currencies []string) (portfolio.Quotes, error) {
+	prices, err := s.q.LastPrices(ctx, db.LastPricesParams{
+		TenantID: cut.TenantID, Asof: cut.Date, Revision: cut.Revision, Symbols: symbols,
+	})
+	if err != nil {
+		return portfolio.Quotes{}, fmt.Errorf("prices on %s: %w", cut.Date.Format(time.DateOnly), err)
+	}
+	rates, err := s.q.LastRates(ctx, db.LastRatesParams{
+		TenantID: cut.TenantID, Asof: cut.Date, Revision: cut.Revision, Currencies: currencies,
+	})
+	if err != nil {
+		return portfolio.Quotes{}, fmt.Errorf("exchange rates on %s: %w", cut.Date.Format(time.DateOnly), err)
+	}
+	quotes := portfolio.Quotes{
+		Prices: make(map[string]portfolio.Quote, len(prices)),
+		FX:     make(map[string]portfolio.Quote, len(rates)),
+	}
+	for _, r := range prices {
+		quotes.Prices[r.Symbol] = portfolio.Quote{Date: r.Date, Value: r.Close}
+	}
+	for _, r := range rates {
+		quotes.FX[pair(r.Base, r.Quote)] = portfolio.Quote{Date: r.Date, Value: r.Rate}
+	}
+	return quotes, nil
+}
+
+// Series returns what cut holds of the series that q asks for, each from its last observation on
+// or before q.From; without one that early it starts later. A kind of series that q names nothing
+// of costs no query.
+func (s *Store) Series(ctx context.Context, cut portfolio.Cut, q portfolio.SeriesQuery) (portfolio.SeriesSet, error) {
+	from := q.From
+	if from.After(cut.Date) {
+		from = cut.Date
+	}
+	var set portfolio.SeriesSet
+	if len(q.Symbols) > 0 {
+		rows, err := s.q.PriceSeries(ctx, db.PriceSeriesParams{
+			TenantID: cut.TenantID, FromDate: from, Asof: cut.Date, Revision: cut.Revision, Symbols: q.Symbols,
+		})
+		if err != nil {
+			return portfolio.SeriesSet{}, fmt.Errorf("price series up to %s: %w", cut.Date.Format(time.DateOnly), err)
+		}
+		set.Prices = make(map[string]portfolio.Series, len(rows))
+		for _, r := range rows {
+			set.Prices[r.Symbol] = ascending(r.Days, r.Closes)
+		}
+	}
+	if len(q.Currencies) > 0 {
+		rows, err := s.q.RateSeries(ctx, db.RateSeriesParams{
+			TenantID: cut.TenantID, FromDate: from, Asof: cut.Date, Revision: cut.Revision, Currencies: q.Currencies,
+		})
+		if err != nil {
+			return portfolio.SeriesSet{}, fmt.Errorf("exchange rate series up to %s: %w", cut.Date.Format(time.DateOnly), err)
+		}
+		set.FX = make(map[string]portfolio.Series, len(rows))
+		for _, r := range rows {
+			set.FX[pair(r.Base, r.Quote)] = ascending(r.Days, r.Rates)
+		}
+	}
+	if len(q.Macro) > 0 {
+		rows, err := s.q.MacroSeries(ctx, db.MacroSeriesParams{
+			TenantID: cut.TenantID, FromDate: from, Asof: cut.Date, Revision: cut.Revision, Names: q.Macro,
+		})
+		if err != nil {
+			return portfolio.SeriesSet{}, fmt.Errorf("macro series up to %s: %w", cut.Date.Format(time.DateOnly), err)
+		}
+		set.Macro = make(map[string]portfolio.Series, len(rows))
+		for _, r := range rows {
+			set.Macro[r.Series] = ascending(r.Days, r.Observed)
+		}
+	}
+	return set, nil
+}
+
+// ascending builds a series from the arrays of a query, which stand newest first.
+func ascending(days []int32, values []float64) portfolio.Series {
+	const secondsPerDay = 24 * 60 * 60
+	series := make(portfolio.Series, len(days))
+	for i, day := range days {
+		series[i] = portfolio.Point{Date: time.Unix(int64(day)*secondsPerDay, 0).UTC(), Value: values[i]}
+	}
+	slices.Reverse(series)
+	return series
+}
+
+func pair(base, quote string) string { return base + "/" + quote }

@@ -1,0 +1,69 @@
+// Package store keeps the domain's state in PostgreSQL. It is the only package that speaks SQL:
+// what it returns are domain values, what it refuses are [fault.Error]s.
+//
+// Every method takes the tenant whose rows it may see. A row of another tenant does not exist for
+// it, so that ids from outside need no further check.
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/dawsos/dawsos/internal/fault"
+	"github.com/dawsos/dawsos/internal/store/db"
+)
+
+// DefaultTenant is the tenant that the first migration creates. It owns everything until callers
+// are told apart by access control.
+const DefaultTenant = "default"
+
+// DB is what a store works on: a *pgxpool.Pool, or a pgx.Tx when its writes are part of a larger
+// transaction.
+type DB interface {
+	db.DBTX
+	Begin(ctx context.Context) (pgx.Tx, error)
+}
+
+// Options configure a Store.
+type Options struct {
+	Now   func() time.Time // clock for created_at; nil: time.Now
+	NewID func() uuid.UUID // ids of new rows; nil: random UUIDs of version 7
+}
+
+// Store reads and writes one database. It is safe for concurrent use when its DB is.
+type Store struct {
+	db    DB
+	q     *db.Queries
+	now   func() time.Time
+	newID func() uuid.UUID
+}
+
+// New returns a store on d.
+func New(d DB, opts Options) *Store {
+	s := &Store{db: d, q: db.New(d), now: opts.Now, newID: opts.NewID}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.newID == nil {
+		s.newID = func() uuid.UUID { return uuid.Must(uuid.NewV7()) }
+	}
+	return s
+}
+
+// orNotFound turns a missing row into [fault.NotFound] saying what was looked for, and leaves
+// every other error alone.
+func orNotFound(err error, format string, args ...any) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return fault.Wrap(err, fault.NotFound, format, args...)
+	}
+	return err
+}
+
+// in returns s working inside a transaction.
+func (s *Store) in(tx pgx.Tx) *Store {
+	return &Store{db: tx, q: s.q.WithTx(tx), now: s.now, newID: s.newID}
+}

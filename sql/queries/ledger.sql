@@ -1,0 +1,62 @@
+-- name: Portfolio :one
+SELECT * FROM portfolios
+WHERE tenant_id = @tenant_id AND id = @id;
+
+-- LockPortfolio serializes appends to one portfolio: the row holds the head of the hash chain.
+-- name: LockPortfolio :one
+SELECT * FROM portfolios
+WHERE tenant_id = @tenant_id AND id = @id
+FOR UPDATE;
+
+-- name: PortfoliosAfter :many
+SELECT * FROM portfolios
+WHERE tenant_id = @tenant_id AND (created_at, id) > (@created_at::timestamptz, @id::uuid)
+ORDER BY created_at, id
+LIMIT @max_rows::bigint;
+
+-- name: InsertPortfolio :exec
+INSERT INTO portfolios (
+    id, tenant_id, name, base_currency, benchmark, calendar, ledger_seq, ledger_version, created_at
+) VALUES (
+    @id, @tenant_id, @name, @base_currency, @benchmark, @calendar, @ledger_seq, @ledger_version, @created_at
+);
+
+-- name: MoveLedger :exec
+UPDATE portfolios SET ledger_seq = @ledger_seq, ledger_version = @ledger_version
+WHERE tenant_id = @tenant_id AND id = @id;
+
+-- name: InsertTransactions :copyfrom
+INSERT INTO transactions (
+    id, tenant_id, portfolio_id, seq, date, type, symbol, quantity, price, currency, amount,
+    ledger_version
+) VALUES (
+    @id, @tenant_id, @portfolio_id, @seq, @date, @type, @symbol, @quantity, @price, @currency, @amount,
+    @ledger_version
+);
+
+-- name: TransactionsUntil :many
+SELECT sqlc.embed(t), s.id AS security_id
+FROM transactions AS t
+LEFT JOIN securities AS s
+    ON s.tenant_id = t.tenant_id AND s.symbol = t.symbol AND t.type IN ('BUY', 'SELL')
+WHERE t.tenant_id = @tenant_id AND t.portfolio_id = @portfolio_id AND t.seq <= @seq AND t.date <= @asof
+ORDER BY t.date, t.seq;
+
+-- name: TransactionsAfter :many
+SELECT sqlc.embed(t), s.id AS security_id
+FROM transactions AS t
+LEFT JOIN securities AS s
+    ON s.tenant_id = t.tenant_id AND s.symbol = t.symbol AND t.type IN ('BUY', 'SELL')
+WHERE t.tenant_id = @tenant_id AND t.portfolio_id = @portfolio_id AND t.seq > @after
+ORDER BY t.seq
+LIMIT @max_rows::bigint;
+
+-- TradesOf returns what is needed to tell how much of the symbols was held when.
+-- name: TradesOf :many
+SELECT sqlc.embed(t), s.id AS security_id
+FROM transactions AS t
+LEFT JOIN securities AS s
+    ON s.tenant_id = t.tenant_id AND s.symbol = t.symbol AND t.type IN ('BUY', 'SELL')
+WHERE t.tenant_id = @tenant_id AND t.portfolio_id = @portfolio_id
+    AND t.type IN ('BUY', 'SELL') AND t.symbol = ANY (@symbols::text[])
+ORDER BY t.date, t.seq;

@@ -1,0 +1,7 @@
+-- What our queries read of River's own table, for sqlc alone: River's migrations, not ours,
+-- create it (internal/store/migrate).
+CREATE TABLE river_job (
+    id           bigint PRIMARY KEY,
+    state        text NOT NULL,
+    attempted_at timestamptz
+);
