@@ -1,0 +1,135 @@
+package portfolio
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/shopspring/decimal"
+)
+
+// ratePlaces is the precision of a rate that needs a division. A rate of 1e-6 still has 12
+// significant digits, enough for 0.01 of a NAV of ten thousand million.
+const ratePlaces = 18
+
+// Rate converts one currency into another: units of the second for one unit of the first.
+type Rate struct {
+	Value decimal.Decimal
+	Date  time.Time // of the older observation it is made of; zero for a currency into itself
+	Pairs []string  // the pairs it is made of, in order; none for a currency into itself
+}
+
+// leg is one step of a conversion.
+type leg struct {
+	pair    string
+	inverse bool // divide by the pair's rate instead of multiplying
+}
+
+// path finds the pairs that convert from into to: the pair itself, else its inverse, else two
+// pairs that share a currency (the first in alphabetical order, so that equal data give equal
+// answers). It returns nil when there is no such path.
+func path[V any](pairs map[string]V, from, to string) []leg {
+	if l, ok := oneLeg(pairs, from, to); ok {
+		return []leg{l}
+	}
+	var vias []string
+	for pair := range pairs {
+		base, quote, _ := strings.Cut(pair, "/")
+		switch from {
+		case base:
+			vias = append(vias, quote)
+		case quote:
+			vias = append(vias, base)
+		}
+	}
+	slices.Sort(vias)
+	for _, via := range vias {
+		second, ok := oneLeg(pairs, via, to)
+		if !ok {
+			continue
+		}
+		first, _ := oneLeg(pairs, from, via) // via comes from a pair with from
+		return []leg{first, second}
+	}
+	return nil
+}
+
+func oneLeg[V any](pairs map[string]V, from, to string) (leg, bool) {
+	if _, ok := pairs[from+"/"+to]; ok {
+		return leg{pair: from + "/" + to}, true
+	}
+	if _, ok := pairs[to+"/"+from]; ok {
+		return leg{pair: to + "/" + from, inverse: true}, true
+	}
+	return leg{}, false
+}
+
+// compose multiplies the legs' rates out, dividing once at the end. It returns false when a leg
+// has no observation.
+func compose(legs []leg, at func(pair string) (Quote, bool)) (Rate, bool) {
+	r := Rate{Value: decimal.NewFromInt(1)}
+	divisor := decimal.NewFromInt(1)
+	for _, l := range legs {
+		q, ok := at(l.pair)
+		if !ok {
+			return Rate{}, false
+		}
+		if l.inverse {
+			divisor = divisor.Mul(q.Value)
+		} else {
+			r.Value = r.Value.Mul(q.Value)
+		}
+		if r.Date.IsZero() || q.Date.Before(r.Date) {
+			r.Date = q.Date
+		}
+		r.Pairs = append(r.Pairs, l.pair)
+	}
+	if !divisor.Equal(decimal.NewFromInt(1)) {
+		r.Value = r.Value.DivRound(divisor, ratePlaces)
+	}
+	return r, true
+}
+
+// Rate returns the last known rate from one currency into another.
+func (q Quotes) Rate(from, to string) (Rate, bool) {
+	if from == to {
+		return Rate{Value: decimal.NewFromInt(1)}, true
+	}
+	legs := path(q.FX, from, to)
+	if legs == nil {
+		return Rate{}, false
+	}
+	return compose(legs, func(pair string) (Quote, bool) {
+		quote, ok := q.FX[pair]
+		return quote, ok
+	})
+}
+
+// RateOn returns the rate from one currency into another on a day, each pair carried forward
+// from its last observation on or before it.
+func (s SeriesSet) RateOn(day time.Time, from, to string) (Rate, bool) {
+	if from == to {
+		return Rate{Value: decimal.NewFromInt(1)}, true
+	}
+	legs := path(s.FX, from, to)
+	if legs == nil {
+		return Rate{}, false
+	}
+	return compose(legs, func(pair string) (Quote, bool) {
+		p, ok := s.FX[pair].On(day)
+		// The shortest decimal that reads back as the same float64 is the rate as booked.
+		return Quote{Date: p.Date, Value: decimal.NewFromFloat(p.Value)}, ok
+	})
+}
+
+// On returns the last point on or before day.
+func (s Series) On(day time.Time) (Point, bool) {
+	i, found := slices.BinarySearchFunc(s, day, func(p Point, day time.Time) int { return p.Date.Compare(day) })
+	if found {
+		return s[i], true
+	}
+	if i == 0 {
+		return Point{}, false
+	}
+	return s[i-1], true
+}
