@@ -1,0 +1,208 @@
+// Package config reads the settings of both processes: environment variables, over the optional
+// file configs/dawsos.yaml, over defaults that depend on the environment.
+//
+// [Load] returns a value and keeps no state. One table, [settings], drives names, defaults,
+// parsing, error texts and docs/configuration.md.
+package config
+
+import (
+	"bytes"
+	"cmp"
+	"encoding"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// FileVariable names the variable that holds the path of the settings file. When it is unset,
+// [DefaultFile] is read if it exists; a file that is named must exist.
+const FileVariable = "DAWSOS_CONFIG"
+
+// DefaultFile is the settings file that is read when [FileVariable] is unset. It may be absent.
+const DefaultFile = "configs/dawsos.yaml"
+
+// Role is what a process is about to do. It decides which settings it can't start without.
+type Role string
+
+// The roles.
+const (
+	API     Role = "api"     // serve the HTTP API
+	Worker  Role = "worker"  // retry deliveries
+	Migrate Role = "migrate" // bring the schema up to date and end
+	Dev     Role = "dev"     // start what is missing, a database included; requires nothing
+)
+
+// Environment decides defaults and how strict the start is.
+type Environment string
+
+// The environments. The zero value is none of them.
+const (
+	Development Environment = "development"
+	Production  Environment = "production"
+)
+
+// The values of LogFormat.
+const (
+	LogText = "text"
+	LogJSON = "json"
+)
+
+// Secret is a setting that must not be seen. It prints as "[redacted]" with every verb, in text,
+// JSON and logs; string(s) is the value.
+type Secret string
+
+var (
+	_ fmt.Formatter          = Secret("")
+	_ encoding.TextMarshaler = Secret("")
+)
+
+const redacted = "[redacted]"
+
+// Format prints the placeholder whatever the verb.
+func (Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// MarshalText returns the placeholder.
+func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// Config is the settings of one process. Every field was checked; what each means, its default
+// and its bounds stand in docs/configuration.md under the variable of the same name.
+type Config struct {
+	Environment Environment
+
+	DatabaseURL     Secret // "" only for Dev
+	DatabasePoolMax int    // connections of this process at most
+
+	APIAddr        string
+	WorkerAddr     string
+	RequestTimeout time.Duration
+	MaxBodyBytes   int64
+	ShutdownGrace  time.Duration
+
+	LogLevel     slog.Level
+	LogFormat    string // LogText or LogJSON
+	OTLPEndpoint string // http://host:port or https://host:port; "" means that tracing is off
+
+	PatternsDir string
+	AgentsFile  string
+
+	RetrySchedule       Schedule
+	RetryJitter         float64
+	DeliveryTimeout     time.Duration
+	WorkerConcurrency   int
+	WebhookSecret       Secret // "" means that webhooks given by address are refused
+	WebhookAllowPrivate bool
+}
+
+// Load returns the settings for a process in role. The error joins one line for every problem,
+// naming the setting, its value unless that is secret, where it stands, and what is allowed.
+func Load(getenv func(string) string, role Role) (Config, error) {
+	file, err := readFile(getenv)
+	if err != nil {
+		// Without the file every setting in it would be reported as well, as missing.
+		return Config{}, err
+	}
+
+	var (
+		cfg      Config
+		problems []error
+	)
+	// ENVIRONMENT stands first in the table: the other defaults depend on it.
+	for _, s := range settings {
+		value, origin := s.fallback(cfg.Environment), ""
+		if v := file.values[s.key()]; v.text != "" { // empty counts as unset, as in the environment
+			value, origin = v.text, fmt.Sprintf(" (%s line %d)", file.path, v.line)
+		}
+		if v := getenv(s.name); v != "" {
+			value, origin = v, ""
+		}
+		if value == "" {
+			if s.required != nil && s.required(cfg.Environment, role) {
+				problems = append(problems, fmt.Errorf("%s is not set; it must be %s", s.name, s.allowed))
+			}
+			continue
+		}
+		if err := s.set(&cfg, value); err != nil {
+			problems = append(problems, fmt.Errorf("%s=%s%s: %w; it must be %s",
+				s.name, s.show(value), origin, err, s.allowed))
+		}
+	}
+	if err := errors.Join(problems...); err != nil {
+		return Config{}, err
+	}
+	return cfg, nil
+}
+
+// settingsFile is a parsed settings file, its values by key.
+type settingsFile struct {
+	path   string
+	values map[string]fileValue
+}
+
+type fileValue struct {
+	text string
+	line int
+}
+
+// readFile reads the settings file: a flat YAML mapping from a variable's name in lower case to
+// a scalar. A key that is no setting or stands twice is an error, and so is a list or a mapping.
+func readFile(getenv func(string) string) (settingsFile, error) {
+	named := getenv(FileVariable)
+	path := cmp.Or(named, DefaultFile)
+	raw, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && named == "" {
+		return settingsFile{}, nil
+	}
+	if err != nil {
+		return settingsFile{}, fmt.Errorf("%s=%q: %w", FileVariable, path, err)
+	}
+	values, err := parseFile(raw)
+	if err != nil {
+		return settingsFile{}, fmt.Errorf("settings file %s: %w", path, err)
+	}
+	return settingsFile{path: path, values: values}, nil
+}
+
+func parseFile(raw []byte) (map[string]fileValue, error) {
+	var doc yaml.Node
+	dec := yaml.NewDecoder(bytes.NewReader(raw))
+	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
+		return nil, nil // empty, or comments only
+	} else if err != nil {
+		return nil, err // names the line, does not quote it
+	}
+	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return nil, errors.New("must hold one YAML document")
+	}
+	root := doc.Content[0]
+	if root.Kind != yaml.MappingNode {
+		return nil, errors.New("must be a mapping of settings to values")
+	}
+
+	known := make(map[string]bool, len(settings))
+	for _, s := range settings {
+		known[s.key()] = true
+	}
+	var problems []error
+	values := make(map[string]fileValue, len(root.Content)/2)
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		key, value := root.Content[i], root.Content[i+1]
+		_, twice := values[key.Value]
+		switch {
+		case !known[key.Value]:
+			problems = append(problems, fmt.Errorf("line %d: %q is not a setting", key.Line, key.Value))
+		case twice:
+			problems = append(problems, fmt.Errorf("line %d: %s stands twice", key.Line, key.Value))
+		case value.Kind != yaml.ScalarNode:
+			problems = append(problems, fmt.Errorf("line %d: %s must be one plain value", key.Line, key.Value))
+		default:
+			values[key.Value] = fileValue{text: value.Value, line: value.Line}
+		}
+	}
+	return values, errors.Join(problems...)
+}

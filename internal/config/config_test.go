@@ -1,0 +1,313 @@
+package config
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const testDatabase = "postgres://dawsos:hunter2@db.example:5432/dawsos?sslmode=require"
+
+var testSecret = "whsec_" + base64.StdEncoding.EncodeToString([]byte("0123456789abcdef01234567"))
+
+// env returns a getenv over pairs of name and value.
+func env(pairs ...string) func(string) string {
+	m := make(map[string]string, len(pairs)/2)
+	for i := 0; i < len(pairs); i += 2 {
+		m[pairs[i]] = pairs[i+1]
+	}
+	return func(name string) string { return m[name] }
+}
+
+// file writes a settings file and returns its path.
+func file(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "dawsos.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	return path
+}
+
+func TestLoadDefaults(t *testing.T) {
+	t.Parallel()
+
+	development := Config{
+		Environment:         Development,
+		DatabaseURL:         testDatabase,
+		DatabasePoolMax:     25,
+		APIAddr:             ":8000",
+		WorkerAddr:          ":8001",
+		RequestTimeout:      30 * time.Second,
+		MaxBodyBytes:        1048576,
+		ShutdownGrace:       20 * time.Second,
+		LogLevel:            slog.LevelInfo,
+		LogFormat:           LogText,
+		PatternsDir:         "configs/patterns",
+		AgentsFile:          "configs/agents.yaml",
+		RetrySchedule:       Schedule{5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 12 * time.Hour, 24 * time.Hour},
+		RetryJitter:         0.1,
+		DeliveryTimeout:     10 * time.Second,
+		WorkerConcurrency:   100,
+		WebhookAllowPrivate: true,
+	}
+	production := development
+	production.Environment = Production
+	production.LogFormat = LogJSON
+	production.WebhookSecret = Secret(testSecret)
+	production.WebhookAllowPrivate = false
+
+	got, err := Load(env("DATABASE_URL", testDatabase), API)
+	require.NoError(t, err)
+	require.Equal(t, development, got)
+
+	got, err = Load(env("DATABASE_URL", testDatabase, "ENVIRONMENT", "production", "WEBHOOK_SECRET", testSecret), Worker)
+	require.NoError(t, err)
+	require.Equal(t, production, got)
+}
+
+func TestLoadReadsEverySetting(t *testing.T) {
+	t.Parallel()
+
+	got, err := Load(env(
+		"ENVIRONMENT", "production",
+		"DATABASE_URL", "postgresql://a:5432,b:5432/dawsos",
+		"DATABASE_POOL_MAX", "4",
+		"API_ADDR", "127.0.0.1:0",
+		"WORKER_ADDR", "[::1]:65535",
+		"REQUEST_TIMEOUT", "1m30s",
+		"MAX_BODY_BYTES", "512KiB",
+		"SHUTDOWN_GRACE", "5s",
+		"LOG_LEVEL", "debug",
+		"LOG_FORMAT", "text",
+		"OTLP_ENDPOINT", "collector:4317",
+		"PATTERNS_DIR", "/etc/dawsos/patterns",
+		"AGENTS_FILE", "/etc/dawsos/agents.yaml",
+		"RETRY_SCHEDULE", "1s, 2s,4s",
+		"RETRY_JITTER", "0",
+		"DELIVERY_TIMEOUT", "100ms",
+		"WORKER_CONCURRENCY", "10000",
+		"WEBHOOK_SECRET", testSecret,
+		"WEBHOOK_ALLOW_PRIVATE", "true",
+	), Worker)
+	require.NoError(t, err)
+	require.Equal(t, Config{
+		Environment:         Production,
+		DatabaseURL:         "postgresql://a:5432,b:5432/dawsos",
+		DatabasePoolMax:     4,
+		APIAddr:             "127.0.0.1:0",
+		WorkerAddr:          "[::1]:65535",
+		RequestTimeout:      90 * time.Second,
+		MaxBodyBytes:        512 << 10,
+		ShutdownGrace:       5 * time.Second,
+		LogLevel:            slog.LevelDebug,
+		LogFormat:           LogText,
+		OTLPEndpoint:        "http://collector:4317",
+		PatternsDir:         "/etc/dawsos/patterns",
+		AgentsFile:          "/etc/dawsos/agents.yaml",
+		RetrySchedule:       Schedule{time.Second, 2 * time.Second, 4 * time.Second},
+		RetryJitter:         0,
+		DeliveryTimeout:     100 * time.Millisecond,
+		WorkerConcurrency:   10000,
+		WebhookSecret:       Secret(testSecret),
+		WebhookAllowPrivate: true,
+	}, got)
+}
+
+func TestLoadRequires(t *testing.T) {
+	t.Parallel()
+
+	tests := []struct {
+		role        Role
+		environment string
+		want        []string // settings named in the error
+	}{
+		{API, "development", []string{"DATABASE_URL"}},
+		{Worker, "development", []string{"DATABASE_URL"}},
+		{Migrate, "development", []string{"DATABASE_URL"}},
+		{Dev, "development", nil},
+		{API, "production", []string{"DATABASE_URL", "WEBHOOK_SECRET"}},
+		{Worker, "production", []string{"DATABASE_URL", "WEBHOOK_SECRET"}},
+		{Migrate, "production", []string{"DATABASE_URL"}},
+		{Dev, "production", nil},
+	}
+	for _, test := range tests {
+		t.Run(fmt.Sprintf("%s in %s", test.role, test.environment), func(t *testing.T) {
+			t.Parallel()
+			_, err := Load(env("ENVIRONMENT", test.environment), test.role)
+			if test.want == nil {
+				require.NoError(t, err)
+				return
+			}
+			require.Error(t, err)
+			lines := strings.Split(err.Error(), "\n")
+			require.Len(t, lines, len(test.want))
+			for i, name := range test.want {
+				require.Contains(t, lines[i], name+" is not set; it must be ")
+			}
+		})
+	}
+}
+
+func TestLoadRefuses(t *testing.T) {
+	t.Parallel()
+
+	long := "whsec_" + base64.StdEncoding.EncodeToString(make([]byte, 65))
+	tests := []struct{ name, value string }{
+		{"ENVIRONMENT", "prod"},
+		{"DATABASE_URL", "mysql://u:hunter2@db/x"},
+		{"DATABASE_URL", "host=db password=hunter2"},
+		{"DATABASE_URL", "postgres://u:hunter2@db:port/x"},
+		{"DATABASE_POOL_MAX", "3"},
+		{"DATABASE_POOL_MAX", "many"},
+		{"API_ADDR", "8000"},
+		{"API_ADDR", ":65536"},
+		{"WORKER_ADDR", ":http"},
+		{"REQUEST_TIMEOUT", "30"},
+		{"REQUEST_TIMEOUT", "-1s"},
+		{"MAX_BODY_BYTES", "1MB"},
+		{"MAX_BODY_BYTES", "65MiB"},
+		{"MAX_BODY_BYTES", "9223372036854775807KiB"},
+		{"MAX_BODY_BYTES", "0"},
+		{"SHUTDOWN_GRACE", "11m"},
+		{"LOG_LEVEL", "INFO"},
+		{"LOG_FORMAT", "xml"},
+		{"OTLP_ENDPOINT", "collector"},
+		{"OTLP_ENDPOINT", "grpc://collector:4317"},
+		{"OTLP_ENDPOINT", "http://collector:4317/v1/traces"},
+		{"OTLP_ENDPOINT", "http://me:hunter2@collector:4317"},
+		{"OTLP_ENDPOINT", ":4317"},
+		{"PATTERNS_DIR", "a\x00b"},
+		{"RETRY_SCHEDULE", "5m,,30m"},
+		{"RETRY_SCHEDULE", "0s"},
+		{"RETRY_SCHEDULE", "721h"},
+		{"RETRY_SCHEDULE", strings.Repeat("1s,", 20) + "1s"},
+		{"RETRY_JITTER", "1.1"},
+		{"RETRY_JITTER", "-0.1"},
+		{"RETRY_JITTER", "NaN"},
+		{"DELIVERY_TIMEOUT", "99ms"},
+		{"WORKER_CONCURRENCY", "0"},
+		{"WORKER_CONCURRENCY", "1\n2"},
+		{"WEBHOOK_SECRET", "hunter2"},
+		{"WEBHOOK_SECRET", "whsec_hunter2!"},
+		{"WEBHOOK_SECRET", "whsec_aHVudGVyMg=="},
+		{"WEBHOOK_SECRET", long},
+		{"WEBHOOK_ALLOW_PRIVATE", "1"},
+	}
+	for _, test := range tests {
+		t.Run(test.name+"="+test.value, func(t *testing.T) {
+			t.Parallel()
+			_, err := Load(env(test.name, test.value), Dev)
+			require.Error(t, err)
+			text := err.Error()
+			require.NotContains(t, text, "\n", "one problem, one line")
+			require.Contains(t, text, test.name+"=")
+			require.Contains(t, text, "; it must be ")
+			for _, secret := range []string{"hunter2", "aHVudGVyMg", long} {
+				require.NotContains(t, text, secret)
+			}
+		})
+	}
+}
+
+func TestLoadReportsEveryProblem(t *testing.T) {
+	t.Parallel()
+
+	path := file(t, "retry_jitter: 2\nlog_level: loud\n")
+	_, err := Load(env(FileVariable, path, "DATABASE_URL", testDatabase, "RETRY_SCHEDULE", "5m,soon", "LOG_LEVEL", "quiet"), API)
+	require.EqualError(t, err, strings.Join([]string{
+		`LOG_LEVEL="quiet": unknown value; it must be debug, info, warn or error`,
+		`RETRY_SCHEDULE="5m,soon": wait 2 is not a duration; it must be 1 to 20 durations such as 5m,30m,2h, each above 0 and at most 720h`,
+		`RETRY_JITTER="2" (` + path + ` line 1): out of range; it must be a number from 0 to 1`,
+	}, "\n"))
+}
+
+func TestLoadShowsWhereADatabaseURLPoints(t *testing.T) {
+	t.Parallel()
+
+	_, err := Load(env("DATABASE_URL", "mysql://me:hunter2@db.example:3306/dawsos?password=hunter2"), API)
+	require.ErrorContains(t, err, `DATABASE_URL="mysql://[redacted]@db.example:3306/dawsos": not a PostgreSQL address`)
+	require.NotContains(t, err.Error(), "hunter2")
+}
+
+func TestLoadFile(t *testing.T) {
+	t.Parallel()
+
+	tests := []struct {
+		name, text string
+		want       string // part of the error, "" for none
+	}{
+		{"values of any scalar kind", "database_url: " + testDatabase + "\nretry_jitter: 0.5\nlog_level: warn\nworker_concurrency: 7\nwebhook_allow_private: false\n", ""},
+		{"empty", "", "DATABASE_URL is not set"},
+		{"comments only", "# nothing\n", "DATABASE_URL is not set"},
+		{"empty value", "database_url:\n", "DATABASE_URL is not set"},
+		{"unknown key", "database_uri: x\n", `line 1: "database_uri" is not a setting`},
+		{"key in capitals", "LOG_LEVEL: info\n", `line 1: "LOG_LEVEL" is not a setting`},
+		{"twice", "log_level: info\nlog_level: warn\n", "line 2: log_level stands twice"},
+		{"list", "retry_schedule: [5m, 30m]\n", "line 1: retry_schedule must be one plain value"},
+		{"no mapping", "- log_level\n", "must be a mapping"},
+		{"two documents", "log_level: info\n---\nlog_level: warn\n", "one YAML document"},
+		{"no YAML", "log_level: 'x\n", "yaml: "},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			got, err := Load(env(FileVariable, file(t, test.text)), API)
+			if test.want != "" {
+				require.ErrorContains(t, err, test.want)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, Secret(testDatabase), got.DatabaseURL)
+			require.InDelta(t, 0.5, got.RetryJitter, 0)
+			require.Equal(t, slog.LevelWarn, got.LogLevel)
+			require.Equal(t, 7, got.WorkerConcurrency)
+			require.False(t, got.WebhookAllowPrivate)
+		})
+	}
+}
+
+func TestLoadVariableWinsOverFile(t *testing.T) {
+	t.Parallel()
+
+	path := file(t, "log_level: warn\nlog_format: json\n")
+	got, err := Load(env(FileVariable, path, "LOG_LEVEL", "error"), Dev)
+	require.NoError(t, err)
+	require.Equal(t, slog.LevelError, got.LogLevel)
+	require.Equal(t, LogJSON, got.LogFormat)
+}
+
+func TestLoadNamedFileMustExist(t *testing.T) {
+	t.Parallel()
+
+	_, err := Load(env(FileVariable, filepath.Join(t.TempDir(), "absent.yaml")), Dev)
+	require.ErrorContains(t, err, FileVariable)
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+func TestSecretIsNeverPrinted(t *testing.T) {
+	t.Parallel()
+
+	cfg := Config{DatabaseURL: "hunter2", WebhookSecret: "hunter2"}
+	var b strings.Builder
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		fmt.Fprintf(&b, verb+" "+verb+"\n", cfg, cfg.WebhookSecret)
+	}
+	raw, err := json.Marshal(cfg)
+	require.NoError(t, err)
+	b.Write(raw)
+	for _, h := range []slog.Handler{slog.NewTextHandler(&b, nil), slog.NewJSONHandler(&b, nil)} {
+		slog.New(h).Info("settings", "config", cfg, "secret", cfg.WebhookSecret)
+	}
+
+	require.NotContains(t, b.String(), "hunter2")
+	require.NotContains(t, b.String(), "68756e74657232", "hexadecimal")
+	require.Contains(t, b.String(), redacted)
+	require.Equal(t, "hunter2", string(cfg.WebhookSecret))
+}

@@ -1,0 +1,318 @@
+package config
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// setting is one row of the table: everything that is to say about one variable.
+type setting struct {
+	name     string // of the environment variable; the file's key is the same in lower case
+	about    string // a sentence for the documentation
+	allowed  string // completes "it must be ..."
+	fallback func(Environment) string
+	required func(Environment, Role) bool // nil: never
+	set      func(*Config, string) error
+	show     func(string) string // how an error quotes a wrong value
+}
+
+func (s setting) key() string { return strings.ToLower(s.name) }
+
+// rule is a set of allowed values: how it is described, and how a text becomes one of them.
+type rule[T any] struct {
+	allowed string
+	parse   func(string) (T, error)
+}
+
+// row makes a setting whose value goes into the field that at points to.
+func row[T any](name string, at func(*Config) *T, r rule[T], fallback func(Environment) string, about string) setting {
+	return setting{
+		name: name, about: about, allowed: r.allowed, fallback: fallback, show: strconv.Quote,
+		set: func(c *Config, text string) error {
+			v, err := r.parse(text)
+			if err != nil {
+				return err
+			}
+			*at(c) = v
+			return nil
+		},
+	}
+}
+
+func (s setting) requiredIf(required func(Environment, Role) bool) setting {
+	s.required = required
+	return s
+}
+
+func (s setting) shownAs(show func(string) string) setting {
+	s.show = show
+	return s
+}
+
+func always(v string) func(Environment) string { return func(Environment) string { return v } }
+
+// either returns development's default, or the other one everywhere else: an environment that is
+// unreadable counts as production.
+func either(development, production string) func(Environment) string {
+	return func(e Environment) string {
+		if e == Development {
+			return development
+		}
+		return production
+	}
+}
+
+// settings is the table. ENVIRONMENT comes first, as the defaults of others depend on it.
+var settings = []setting{
+	row("ENVIRONMENT", func(c *Config) *Environment { return &c.Environment },
+		oneOf(Development, Production), always(string(Development)),
+		"Decides defaults and how strict the start is."),
+
+	row("DATABASE_URL", func(c *Config) *Secret { return &c.DatabaseURL }, databaseURL(), always(""),
+		"The PostgreSQL database that holds all state. Only `cmd/dev` starts one itself when it is unset.").
+		requiredIf(func(_ Environment, r Role) bool { return r != Dev }).shownAs(showDatabaseURL),
+	row("DATABASE_POOL_MAX", func(c *Config) *int { return &c.DatabasePoolMax }, whole(4, 1000), always("25"),
+		"Most connections that one process opens to the database. The sum over all processes must stay below PostgreSQL's `max_connections`."),
+
+	row("API_ADDR", func(c *Config) *string { return &c.APIAddr }, address(), always(":8000"),
+		"Where the API listens; port 0 takes any free one."),
+	row("WORKER_ADDR", func(c *Config) *string { return &c.WorkerAddr }, address(), always(":8001"),
+		"Where the worker serves metrics and probes; port 0 takes any free one."),
+	row("REQUEST_TIMEOUT", func(c *Config) *time.Duration { return &c.RequestTimeout },
+		duration(time.Second, 10*time.Minute), always("30s"),
+		"How long one API request may take before it is answered with 504."),
+	row("MAX_BODY_BYTES", func(c *Config) *int64 { return &c.MaxBodyBytes }, size(1<<10, 64<<20), always("1MiB"),
+		"Largest request body; a larger one is answered with 413."),
+	row("SHUTDOWN_GRACE", func(c *Config) *time.Duration { return &c.ShutdownGrace },
+		duration(time.Second, 10*time.Minute), always("20s"),
+		"How long running work may go on after SIGTERM or SIGINT."),
+
+	row("LOG_LEVEL", func(c *Config) *slog.Level { return &c.LogLevel }, logLevel(), always("info"),
+		"The least severe log line that is written."),
+	row("LOG_FORMAT", func(c *Config) *string { return &c.LogFormat }, oneOf(LogText, LogJSON), either(LogText, LogJSON),
+		"How log lines are written."),
+	row("OTLP_ENDPOINT", func(c *Config) *string { return &c.OTLPEndpoint }, otlpEndpoint(), always(""),
+		"The collector that receives traces over OTLP/gRPC. Unset, tracing is off.").shownAs(showEndpoint),
+
+	row("PATTERNS_DIR", func(c *Config) *string { return &c.PatternsDir }, path(), always("configs/patterns"),
+		"The directory of pattern definitions."),
+	row("AGENTS_FILE", func(c *Config) *string { return &c.AgentsFile }, path(), always("configs/agents.yaml"),
+		"Timeouts and circuit breakers of the agents."),
+
+	row("RETRY_SCHEDULE", func(c *Config) *Schedule { return &c.RetrySchedule },
+		rule[Schedule]{scheduleAllowed, ParseSchedule}, always("5m,30m,2h,12h,24h"),
+		"Waits before the first, second, ... retry of a failed delivery. Its length is the number of retries."),
+	row("RETRY_JITTER", func(c *Config) *float64 { return &c.RetryJitter }, fraction(), always("0.1"),
+		"By which part of itself a wait is shortened or lengthened at random: 0.1 means within 10 %."),
+	row("DELIVERY_TIMEOUT", func(c *Config) *time.Duration { return &c.DeliveryTimeout },
+		duration(100*time.Millisecond, 5*time.Minute), always("10s"),
+		"How long one attempt on one channel may take."),
+	row("WORKER_CONCURRENCY", func(c *Config) *int { return &c.WorkerConcurrency }, whole(1, 10000), always("100"),
+		"Retries that one worker makes at the same time."),
+	row("WEBHOOK_SECRET", func(c *Config) *Secret { return &c.WebhookSecret }, webhookSecret(), always(""),
+		"Signs webhooks given by address, after the Standard Webhooks specification. In development it may be unset: webhooks by address are then refused.").
+		requiredIf(func(e Environment, r Role) bool { return e != Development && (r == API || r == Worker) }).
+		shownAs(func(string) string { return redacted }),
+	row("WEBHOOK_ALLOW_PRIVATE", func(c *Config) *bool { return &c.WebhookAllowPrivate }, boolean(), either("true", "false"),
+		"Whether webhooks may go to loopback and private addresses. Multicast and link-local addresses, cloud metadata among them, are refused in any case."),
+}
+
+func oneOf[T ~string](values ...T) rule[T] {
+	names := make([]string, len(values))
+	for i, v := range values {
+		names[i] = string(v)
+	}
+	return rule[T]{strings.Join(names, " or "), func(s string) (T, error) {
+		if i := slices.Index(values, T(s)); i >= 0 {
+			return values[i], nil
+		}
+		return "", errors.New("unknown value")
+	}}
+}
+
+func boolean() rule[bool] {
+	return rule[bool]{"true or false", func(s string) (bool, error) {
+		if s != "true" && s != "false" {
+			return false, errors.New("unknown value")
+		}
+		return s == "true", nil
+	}}
+}
+
+func whole(least, most int) rule[int] {
+	return rule[int]{fmt.Sprintf("a whole number from %d to %d", least, most), func(s string) (int, error) {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			return 0, errors.New("not a whole number")
+		}
+		return n, within(n, least, most)
+	}}
+}
+
+func fraction() rule[float64] {
+	return rule[float64]{"a number from 0 to 1", func(s string) (float64, error) {
+		f, err := strconv.ParseFloat(s, 64)
+		if err != nil || math.IsNaN(f) {
+			return 0, errors.New("not a number")
+		}
+		return f, within(f, 0, 1)
+	}}
+}
+
+func duration(least, most time.Duration) rule[time.Duration] {
+	allowed := fmt.Sprintf("a duration such as 10s or 2m, from %s to %s", formatDuration(least), formatDuration(most))
+	return rule[time.Duration]{allowed, func(s string) (time.Duration, error) {
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			return 0, errors.New("not a duration")
+		}
+		return d, within(d, least, most)
+	}}
+}
+
+// size reads a number of bytes, or one followed by KiB or MiB.
+func size(least, most int64) rule[int64] {
+	allowed := fmt.Sprintf("a size such as 65536, 512KiB or 1MiB, from %dKiB to %dMiB", least>>10, most>>20)
+	return rule[int64]{allowed, func(s string) (int64, error) {
+		digits, unit := s, int64(1)
+		if d, ok := strings.CutSuffix(s, "KiB"); ok {
+			digits, unit = d, 1<<10
+		} else if d, ok := strings.CutSuffix(s, "MiB"); ok {
+			digits, unit = d, 1<<20
+		}
+		n, err := strconv.ParseInt(digits, 10, 64)
+		if err != nil {
+			return 0, errors.New("not a size")
+		}
+		if n > most/unit {
+			return 0, errors.New("out of range")
+		}
+		return n * unit, within(n*unit, least, most)
+	}}
+}
+
+func within[T int | int64 | float64 | time.Duration](v, least, most T) error {
+	if v < least || v > most {
+		return errors.New("out of range")
+	}
+	return nil
+}
+
+func logLevel() rule[slog.Level] {
+	levels := map[string]slog.Level{
+		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+	}
+	return rule[slog.Level]{"debug, info, warn or error", func(s string) (slog.Level, error) {
+		level, ok := levels[s]
+		if !ok {
+			return 0, errors.New("unknown value")
+		}
+		return level, nil
+	}}
+}
+
+func path() rule[string] {
+	return rule[string]{"a path", func(s string) (string, error) {
+		if strings.ContainsRune(s, 0) {
+			return "", errors.New("not a path")
+		}
+		return s, nil
+	}}
+}
+
+func address() rule[string] {
+	return rule[string]{"host:port or :port, with a port from 0 to 65535", func(s string) (string, error) {
+		_, port, err := net.SplitHostPort(s)
+		if err != nil {
+			return "", errors.New("not an address")
+		}
+		return s, checkPort(port)
+	}}
+}
+
+func checkPort(port string) error {
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return errors.New("not a port")
+	}
+	return nil
+}
+
+// otlpEndpoint accepts a bare host:port as http, and returns the endpoint as an address with its
+// scheme, which is how the exporter learns whether to use TLS.
+func otlpEndpoint() rule[string] {
+	return rule[string]{"host:port, http://host:port or https://host:port", func(s string) (string, error) {
+		scheme, hostport, found := strings.Cut(s, "://")
+		if !found {
+			scheme, hostport = "http", s
+		}
+		host, port, err := net.SplitHostPort(hostport)
+		if (scheme != "http" && scheme != "https") || err != nil || host == "" || strings.ContainsAny(host, "/@?# ") {
+			return "", errors.New("not an endpoint")
+		}
+		return scheme + "://" + hostport, checkPort(port)
+	}}
+}
+
+// showEndpoint leaves out what stands where an address would have a user and a password.
+func showEndpoint(s string) string {
+	if i := strings.LastIndex(s, "@"); i >= 0 {
+		s = redacted + s[i:]
+	}
+	return strconv.Quote(s)
+}
+
+// databaseURL checks only what makes the value recognizable; the driver reads the rest. The
+// parser's own errors quote the whole address, so none is passed on.
+func databaseURL() rule[Secret] {
+	return rule[Secret]{"postgres://user:password@host:port/database?options", func(s string) (Secret, error) {
+		if !strings.HasPrefix(s, "postgres://") && !strings.HasPrefix(s, "postgresql://") {
+			return "", errors.New("not a PostgreSQL address")
+		}
+		// Several hosts, "a:5432,b:5432", are the driver's own extension and no valid URL.
+		if _, err := url.Parse(s); err != nil && !strings.Contains(s, ",") {
+			return "", errors.New("not a valid address (special characters in a password must be percent-encoded)")
+		}
+		return Secret(s), nil
+	}}
+}
+
+// showDatabaseURL shows where a wrong address points, without user, password and options; where
+// that can't be told apart, it shows nothing.
+func showDatabaseURL(s string) string {
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" {
+		return redacted
+	}
+	return strconv.Quote(u.Scheme + "://" + redacted + "@" + u.Host + u.EscapedPath())
+}
+
+const (
+	webhookSecretPrefix = "whsec_"
+	webhookSecretLeast  = 24 // bytes, as the Standard Webhooks specification demands
+	webhookSecretMost   = 64
+)
+
+func webhookSecret() rule[Secret] {
+	allowed := fmt.Sprintf("%s followed by the base64 of %d to %d random bytes",
+		webhookSecretPrefix, webhookSecretLeast, webhookSecretMost)
+	return rule[Secret]{allowed, func(s string) (Secret, error) {
+		encoded, ok := strings.CutPrefix(s, webhookSecretPrefix)
+		if !ok {
+			return "", errors.New("the prefix is missing")
+		}
+		key, err := base64.StdEncoding.DecodeString(encoded)
+		if err != nil {
+			return "", errors.New("not base64")
+		}
+		return Secret(s), within(len(key), webhookSecretLeast, webhookSecretMost)
+	}}
+}

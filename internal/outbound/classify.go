@@ -1,0 +1,82 @@
+package outbound
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+)
+
+// Class is why an exchange brought no answer.
+type Class string
+
+// The closed set of classes.
+const (
+	DNS      Class = "dns"      // the name does not resolve, or not now
+	Connect  Class = "connect"  // refused, reset, unreachable, cut off, or no HTTP on the other side
+	TLS      Class = "tls"      // the handshake failed, or the certificate is not trusted
+	Timeout  Class = "timeout"  // no answer in the time it had
+	Rejected Class = "rejected" // the policy refuses the address; trying again won't help
+	Canceled Class = "canceled" // we gave up ourselves: says nothing about the other side
+)
+
+// Classify returns the class of an error of a [NewClient] or [NewDialer]. It returns "" for nil.
+func Classify(err error) Class {
+	switch {
+	case err == nil:
+		return ""
+	case errors.Is(err, ErrRefused):
+		return Rejected
+	case errors.Is(err, context.Canceled):
+		return Canceled
+	case isTLS(err):
+		return TLS
+	case isDNS(err):
+		return DNS
+	case isTimeout(err):
+		return Timeout
+	}
+	return Connect
+}
+
+func isDNS(err error) bool {
+	_, ok := errors.AsType[*net.DNSError](err)
+	return ok
+}
+
+func isTimeout(err error) bool {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	e, ok := errors.AsType[net.Error](err)
+	return ok && e.Timeout()
+}
+
+func isTLS(err error) bool {
+	if errors.Is(err, http.ErrSchemeMismatch) { // plain HTTP where TLS was expected
+		return true
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[x509.HostnameError](err); ok {
+		return true
+	}
+	// An alert comes as a net.OpError with one of these two operations, and an unexported type.
+	if e, ok := errors.AsType[*net.OpError](err); ok && (e.Op == "remote error" || e.Op == "local error") {
+		return true
+	}
+	// What else crypto/tls finds wrong has no type at all.
+	for ; err != nil; err = errors.Unwrap(err) {
+		if strings.HasPrefix(err.Error(), "tls: ") {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,157 @@
+package telemetry
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+)
+
+const (
+	// exportTimeout bounds one batch, its retries included. Meanwhile new spans wait in the
+	// queue (2048, the SDK's default); beyond that they are dropped, requests never wait.
+	exportTimeout = 10 * time.Second
+	// complaintInterval is how often at most a failing export is logged.
+	complaintInterval = time.Minute
+)
+
+func noTraces() trace.TracerProvider { return noop.NewTracerProvider() }
+
+// traces is the pipeline from spans to the collector.
+type traces struct {
+	provider *sdktrace.TracerProvider
+	exporter *exporter
+}
+
+func newTraces(ctx context.Context, o Options, log *slog.Logger, reg prometheus.Registerer) (*traces, error) {
+	endpoint := o.OTLPEndpoint
+	if !strings.Contains(endpoint, "://") {
+		endpoint = "http://" + endpoint
+	}
+	otlp, err := otlptracegrpc.New(ctx,
+		otlptracegrpc.WithEndpointURL(endpoint),
+		otlptracegrpc.WithTimeout(exportTimeout),
+		otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig{
+			Enabled: true, InitialInterval: time.Second, MaxInterval: 5 * time.Second, MaxElapsedTime: exportTimeout,
+		}),
+	)
+	if err != nil {
+		return nil, err
+	}
+	res, err := resource.New(ctx,
+		resource.WithTelemetrySDK(),
+		resource.WithHost(),
+		resource.WithAttributes(
+			semconv.ServiceName("dawsos-"+o.Process),
+			semconv.ServiceVersion(o.Version),
+			semconv.DeploymentEnvironmentNameKey.String(o.Environment),
+		),
+	)
+	if err != nil {
+		return nil, err
+	}
+	exporter := newExporter(otlp, log, reg, time.Now)
+	return &traces{
+		provider: sdktrace.NewTracerProvider(
+			sdktrace.WithBatcher(exporter),
+			sdktrace.WithResource(res),
+			// Every trace is kept here; the collector decides what to drop.
+			sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.AlwaysSample())),
+		),
+		exporter: exporter,
+	}, nil
+}
+
+// shutdown drains the queue until ctx ends, and returns when nothing runs any more.
+func (t *traces) shutdown(ctx context.Context) error {
+	// Given ctx itself, the SDK would stop waiting at its end but leave the export running.
+	// Aborting the exporter instead makes the rest of the queue fail at once.
+	defer context.AfterFunc(ctx, t.exporter.abort)()
+	err := t.provider.Shutdown(context.WithoutCancel(ctx))
+	return cmp.Or(ctx.Err(), err)
+}
+
+// exporter sends spans, counts what became of them, and logs failures now and then. The SDK
+// would hand each failure to a process-wide handler instead.
+type exporter struct {
+	sdktrace.SpanExporter
+	log        *slog.Logger
+	complaints *throttle
+	exported   prometheus.Counter
+	failed     prometheus.Counter
+
+	aborted context.Context // ends with the exporter, not with one call
+	abort   context.CancelFunc
+}
+
+func newExporter(next sdktrace.SpanExporter, log *slog.Logger, reg prometheus.Registerer, now func() time.Time) *exporter {
+	spans := promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
+		Name: "dawsos_trace_spans_total",
+		Help: "Spans handed to the collector, by outcome.",
+	}, []string{"outcome"})
+	aborted, abort := context.WithCancel(context.Background())
+	return &exporter{
+		SpanExporter: next,
+		log:          log,
+		complaints:   newThrottle(complaintInterval, now),
+		exported:     spans.WithLabelValues("exported"),
+		failed:       spans.WithLabelValues("failed"),
+		aborted:      aborted,
+		abort:        abort,
+	}
+}
+
+// ExportSpans never fails: nobody above could do anything about it.
+func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(e.aborted, cancel)()
+
+	if err := e.SpanExporter.ExportSpans(ctx, spans); err != nil {
+		e.failed.Add(float64(len(spans)))
+		if held, ok := e.complaints.pass(); ok {
+			e.log.WarnContext(ctx, "spans were lost on the way to the collector", "err", err, "spans", len(spans), "not_logged", held)
+		}
+		return nil
+	}
+	e.exported.Add(float64(len(spans)))
+	return nil
+}
+
+// throttle lets one of several equal complaints pass in each interval.
+type throttle struct {
+	interval time.Duration
+	now      func() time.Time
+
+	mu   sync.Mutex
+	last time.Time
+	held int
+}
+
+func newThrottle(interval time.Duration, now func() time.Time) *throttle {
+	return &throttle{interval: interval, now: now}
+}
+
+// pass says whether this complaint may be made, and how many were held back since the last.
+func (t *throttle) pass() (held int, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.now()
+	if !t.last.IsZero() && now.Sub(t.last) < t.interval {
+		t.held++
+		return 0, false
+	}
+	held, t.held, t.last = t.held, 0, now
+	return held, true
+}
