@@ -1,0 +1,113 @@
+package patterns
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dawsos/dawsos/pkg/agent"
+)
+
+// plainRunner calls functions and does nothing else, so that what is measured is the engine.
+type plainRunner map[string]capabilityFunc
+
+func (r plainRunner) Run(ctx context.Context, req agent.Request) (agent.Result, error) {
+	return r[req.Capability](ctx, req)
+}
+
+func (r plainRunner) AgentOf(string) (string, bool) { return "agent", true }
+
+// chain returns a pattern of n steps, each of which hands on a field of the one before.
+func chain(n int) string {
+	var b strings.Builder
+	b.WriteString(`{"id":"overview","name":"P","inputs":{"portfolio_id":{"type":"uuid"}},"steps":[` +
+		`{"capability":"a.first","as":"s0","args":{"id":"{{inputs.portfolio_id}}"}}`)
+	for i := 1; i < n; i++ {
+		fmt.Fprintf(&b, `,{"capability":"a.first","as":"s%d","args":{"id":"{{s%d.id}}"}}`, i, i-1)
+	}
+	fmt.Fprintf(&b, `],"outputs":["s%d"]}`, n-1)
+	return b.String()
+}
+
+func echoID(_ context.Context, req agent.Request) (agent.Result, error) {
+	return agent.Result{Value: map[string]any{"id": req.Args["id"]}}, nil
+}
+
+func benchmarkPattern(b *testing.B, definition string, echo capabilityFunc) {
+	b.Helper()
+	dir := b.TempDir()
+	require.NoError(b, os.WriteFile(filepath.Join(dir, "p.json"), []byte(definition), 0o600))
+	catalog, problems, err := LoadDir(dir, []string{"a.first"})
+	require.NoError(b, err)
+	require.Empty(b, problems)
+	o, err := New(catalog, plainRunner{"a.first": echo}, &contexts{}, Options{Registerer: prometheus.NewRegistry()})
+	require.NoError(b, err)
+	req := request(map[string]any{"portfolio_id": portfolioID})
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := o.Execute(b.Context(), req); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkTenSteps compares a pattern of ten no-op steps with calling the ten functions.
+func BenchmarkTenSteps(b *testing.B) {
+	b.Run("pattern", func(b *testing.B) { benchmarkPattern(b, chain(10), echoID) })
+	b.Run("direct", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			id := any(portfolioID)
+			for range 10 {
+				result, err := echoID(b.Context(), agent.Request{Args: map[string]any{"id": id}})
+				if err != nil {
+					b.Fatal(err)
+				}
+				id = result.Value.(map[string]any)["id"]
+			}
+			if _, err := json.Marshal(map[string]any{"id": id}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+// BenchmarkSteps shows that time grows with the number of steps and no faster.
+func BenchmarkSteps(b *testing.B) {
+	for _, n := range []int{10, 100, 1000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) { benchmarkPattern(b, chain(n), echoID) })
+	}
+}
+
+// BenchmarkResultSize shows the same for the size of a result into which the next step looks.
+func BenchmarkResultSize(b *testing.B) {
+	for _, size := range []int{1 << 10, 1 << 15, 1 << 20} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			rows := make([]map[string]any, size/64)
+			for i := range rows {
+				rows[i] = map[string]any{"symbol": fmt.Sprintf("%030d", i), "weight": 0.123456789}
+			}
+			b.SetBytes(int64(size))
+			benchmarkPattern(b, chain(2), func(_ context.Context, req agent.Request) (agent.Result, error) {
+				return agent.Result{Value: map[string]any{"id": req.Args["id"], "rows": rows}}, nil
+			})
+		})
+	}
+}
+
+func BenchmarkLoadLargestPattern(b *testing.B) {
+	dir := b.TempDir()
+	require.NoError(b, os.WriteFile(filepath.Join(dir, "p.json"), []byte(chain(1000)), 0o600))
+	for b.Loop() {
+		if _, problems, err := LoadDir(dir, []string{"a.first"}); err != nil || len(problems) > 0 {
+			b.Fatal(err, problems)
+		}
+	}
+}
