@@ -1,0 +1,10 @@
+// Package jobs carries work through River: what a job is called, what it holds, and thin workers
+// that hand it to the domain. River is the alarm clock; what is due, how often it failed and
+// what follows stands in our own tables.
+package jobs
+
+// Queues. Upkeep has its own, so that it is not held up behind slow receivers.
+const (
+	QueueDelivery = "delivery"
+	QueueUpkeep   = "upkeep"
+)
