@@ -1,0 +1,410 @@
+package httpapi
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/labstack/echo/v4"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/santhosh-tekuri/jsonschema/v6/kind"
+	"go.yaml.in/yaml/v3"
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
+
+	"github.com/dawsos/dawsos/internal/fault"
+)
+
+// contract is the OpenAPI document as the server uses it: the JSON that /openapi.json serves, and
+// for each operation what its requests are checked against.
+//
+// The schemas are compiled by a JSON Schema 2020-12 validator, the dialect of OpenAPI 3.1, straight
+// from the document; nothing is stated twice.
+type contract struct {
+	json       []byte
+	operations map[string]*operation // by "METHOD /v1/patterns/{id}"
+}
+
+// operation is one method on one path.
+type operation struct {
+	parameters []parameter
+	body       *jsonschema.Schema // nil without a request body
+	statuses   []int              // the ones named in the document
+}
+
+type parameter struct {
+	name, in string // in: path, query or header
+	required bool
+	types    []string // of the schema, to turn text into a value
+	schema   *jsonschema.Schema
+}
+
+const documentURL = "mem:///openapi.json" // names the document within the validator only
+
+// newContract reads an OpenAPI document in YAML.
+func newContract(document []byte) (*contract, error) {
+	var tree map[string]any
+	if err := yaml.Unmarshal(document, &tree); err != nil {
+		return nil, fmt.Errorf("OpenAPI document: %w", err)
+	}
+	asJSON, err := json.Marshal(tree)
+	if err != nil {
+		return nil, fmt.Errorf("OpenAPI document: %w", err)
+	}
+	root, err := jsonschema.UnmarshalJSON(bytes.NewReader(asJSON))
+	if err != nil {
+		return nil, fmt.Errorf("OpenAPI document: %w", err)
+	}
+	compiler := jsonschema.NewCompiler()
+	compiler.DefaultDraft(jsonschema.Draft2020)
+	compiler.AssertFormat()
+	if err := compiler.AddResource(documentURL, root); err != nil {
+		return nil, fmt.Errorf("OpenAPI document: %w", err)
+	}
+
+	var parsed struct {
+		Paths map[string]map[string]struct {
+			Parameters []struct {
+				Ref string `json:"$ref"`
+			} `json:"parameters"`
+			RequestBody *struct{}      `json:"requestBody"`
+			Responses   map[string]any `json:"responses"`
+		} `json:"paths"`
+	}
+	if err := json.Unmarshal(asJSON, &parsed); err != nil {
+		return nil, fmt.Errorf("OpenAPI document: %w", err)
+	}
+	c := &contract{json: asJSON, operations: make(map[string]*operation)}
+	for path, methods := range parsed.Paths {
+		for method, o := range methods {
+			at := "#/paths/" + escape(path) + "/" + method
+			op := &operation{}
+			for i, p := range o.Parameters {
+				where := fmt.Sprintf("%s/parameters/%d", at, i)
+				if p.Ref != "" {
+					where = p.Ref
+				}
+				param, err := newParameter(compiler, root, where)
+				if err != nil {
+					return nil, fmt.Errorf("OpenAPI document: %s: %w", where, err)
+				}
+				op.parameters = append(op.parameters, param)
+			}
+			if o.RequestBody != nil {
+				schema := at + "/requestBody/content/application~1json/schema"
+				if op.body, err = compiler.Compile(documentURL + schema); err != nil {
+					return nil, fmt.Errorf("OpenAPI document: %s: %w", schema, err)
+				}
+			}
+			for code := range o.Responses {
+				if status, err := strconv.Atoi(code); err == nil {
+					op.statuses = append(op.statuses, status)
+				}
+			}
+			c.operations[strings.ToUpper(method)+" "+path] = op
+		}
+	}
+	return c, nil
+}
+
+func newParameter(compiler *jsonschema.Compiler, root any, at string) (parameter, error) {
+	node := root
+	for _, key := range strings.Split(strings.TrimPrefix(at, "#/"), "/") {
+		switch n := node.(type) {
+		case map[string]any:
+			node = n[unescape(key)]
+		case []any:
+			i, err := strconv.Atoi(key)
+			if err != nil || i < 0 || i >= len(n) {
+				return parameter{}, fmt.Errorf("no such element %q", key)
+			}
+			node = n[i]
+		}
+	}
+	object, ok := node.(map[string]any)
+	if !ok {
+		return parameter{}, errors.New("not an object")
+	}
+	p := parameter{}
+	p.name, _ = object["name"].(string)
+	p.in, _ = object["in"].(string)
+	p.required, _ = object["required"].(bool)
+	var err error
+	if p.schema, err = compiler.Compile(documentURL + at + "/schema"); err != nil {
+		return parameter{}, err
+	}
+	resolved := p.schema
+	for resolved.Ref != nil {
+		resolved = resolved.Ref
+	}
+	if resolved.Types != nil {
+		p.types = resolved.Types.ToStrings()
+	}
+	return p, nil
+}
+
+// check holds a request against its operation. The body, when there is one, is read, decoded and
+// put back in decoded form, so that what the handler binds is what was checked.
+func (o *operation) check(c echo.Context) error {
+	var fields []fault.Field
+	query := c.QueryParams()
+	for _, p := range o.parameters {
+		fields = append(fields, p.check(c, query)...)
+	}
+	if o.body != nil {
+		more, err := o.checkBody(c)
+		if err != nil {
+			return err
+		}
+		fields = append(fields, more...)
+	}
+	return invalid(fields)
+}
+
+func (p parameter) check(c echo.Context, query url.Values) []fault.Field {
+	var (
+		text    string
+		given   bool
+		pointer = "/" + p.in + "/" + escape(p.name)
+	)
+	switch p.in {
+	case "path":
+		text, given = c.Param(p.name), true
+	case "query":
+		given = query.Has(p.name)
+		text = query.Get(p.name)
+		if len(query[p.name]) > 1 {
+			return []fault.Field{{Pointer: pointer, Detail: "is given more than once"}}
+		}
+	case "header":
+		given = c.Request().Header.Get(p.name) != ""
+		text = c.Request().Header.Get(p.name)
+	}
+	if given && !storable(text) {
+		return []fault.Field{{Pointer: pointer, Detail: unstorable}}
+	}
+	if !given {
+		if p.required {
+			return []fault.Field{{Pointer: pointer, Detail: "is required"}}
+		}
+		return nil
+	}
+	return violations(p.schema, pointer, p.value(text))
+}
+
+// value turns a parameter's text into the JSON value that its schema is about. Text that is no
+// number stays text, which the schema then refuses. What the generated code could not bind is
+// no number here either: it would answer without saying which parameter is wrong.
+func (p parameter) value(text string) any {
+	if json.Valid([]byte(text)) {
+		_, notInt := strconv.ParseInt(text, 10, 64)
+		_, notFloat := strconv.ParseFloat(text, 64)
+		if slices.Contains(p.types, "integer") && notInt == nil || slices.Contains(p.types, "number") && notFloat == nil {
+			return json.Number(text)
+		}
+	}
+	if slices.Contains(p.types, "boolean") && (text == "true" || text == "false") {
+		return text == "true"
+	}
+	return text
+}
+
+func (o *operation) checkBody(c echo.Context) ([]fault.Field, error) {
+	r := c.Request()
+	contentType, _, err := mime.ParseMediaType(r.Header.Get(echo.HeaderContentType))
+	if err != nil || contentType != echo.MIMEApplicationJSON {
+		return nil, fault.New(fault.UnsupportedMedia, "the body must be JSON: send it with Content-Type: application/json")
+	}
+	raw, err := io.ReadAll(r.Body)
+	if err != nil {
+		if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return nil, fault.Wrap(err, fault.TooLarge, "the body is larger than %d bytes", tooLarge.Limit)
+		}
+		return nil, fault.Wrap(err, fault.Malformed, "the body broke off")
+	}
+	if len(bytes.TrimSpace(raw)) == 0 {
+		return nil, fault.New(fault.Malformed, "a JSON body is required")
+	}
+	if !utf8.Valid(raw) { // the decoder would put replacement characters in their place
+		return nil, fault.New(fault.Malformed, "the body is not valid JSON: it is not UTF-8")
+	}
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Malformed, "the body is not valid JSON: %s", err)
+	}
+	r.Body = checkedBody{Reader: bytes.NewReader(raw), value: value}
+	if fields := violations(o.body, "", value); len(fields) > 0 {
+		return fields, nil
+	}
+	return unstorables(value, "", nil), nil
+}
+
+const unstorable = "must be valid text without NUL characters"
+
+// storable reports whether text can go into the database: PostgreSQL has no NUL, and knows UTF-8
+// only. JSON Schema can't say so.
+func storable(text string) bool { return utf8.ValidString(text) && !strings.Contains(text, "\x00") }
+
+// unstorables finds such text in a decoded body.
+func unstorables(value any, pointer string, fields []fault.Field) []fault.Field {
+	switch v := value.(type) {
+	case string:
+		if !storable(v) {
+			fields = append(fields, fault.Field{Pointer: pointer, Detail: unstorable})
+		}
+	case []any:
+		for i, element := range v {
+			fields = unstorables(element, pointer+"/"+strconv.Itoa(i), fields)
+		}
+	case map[string]any:
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			if !storable(key) {
+				fields = append(fields, fault.Field{Pointer: pointer, Detail: "its keys " + unstorable})
+				continue
+			}
+			fields = unstorables(v[key], pointer+"/"+escape(key), fields)
+		}
+	}
+	return fields
+}
+
+// checkedBody hands generated handlers the value that was checked, so that it is decoded once and
+// members are matched exactly.
+type checkedBody struct {
+	*bytes.Reader
+	value any
+}
+
+func (checkedBody) Close() error          { return nil }
+func (b checkedBody) ValidatedValue() any { return b.value }
+
+// invalid returns the error for wrong fields, nil when there are none.
+func invalid(fields []fault.Field) error {
+	switch len(fields) {
+	case 0:
+		return nil
+	case 1:
+		return fault.InvalidField(fields[0].Pointer, "%s", fields[0].Detail)
+	}
+	const most = 20
+	detail := fmt.Sprintf("%d parts of the request are wrong", len(fields))
+	if len(fields) > most {
+		fields = fields[:most]
+		detail += fmt.Sprintf("; the first %d are listed", most)
+	}
+	return &fault.Error{Code: fault.Invalid, Detail: detail, Fields: fields}
+}
+
+// violations validates value and returns what is wrong, by place.
+func violations(schema *jsonschema.Schema, prefix string, value any) []fault.Field {
+	err := schema.Validate(value)
+	if err == nil {
+		return nil
+	}
+	var fields []fault.Field
+	if v, ok := errors.AsType[*jsonschema.ValidationError](err); ok {
+		collect(v, prefix, &fields)
+	} else {
+		fields = []fault.Field{{Pointer: prefix, Detail: err.Error()}}
+	}
+	slices.SortStableFunc(fields, func(a, b fault.Field) int { return strings.Compare(a.Pointer, b.Pointer) })
+	return slices.CompactFunc(fields, func(a, b fault.Field) bool { return a.Pointer == b.Pointer })
+}
+
+var english = message.NewPrinter(language.English)
+
+func collect(e *jsonschema.ValidationError, prefix string, fields *[]fault.Field) {
+	at := prefix
+	for _, key := range e.InstanceLocation {
+		at += "/" + escape(key)
+	}
+	switch k := e.ErrorKind.(type) {
+	case *kind.Required:
+		for _, name := range k.Missing {
+			*fields = append(*fields, fault.Field{Pointer: at + "/" + escape(name), Detail: "is required"})
+		}
+		return
+	case *kind.AdditionalProperties:
+		for _, name := range k.Properties {
+			*fields = append(*fields, fault.Field{Pointer: at + "/" + escape(name), Detail: "is not a field of this object"})
+		}
+		return
+	case *kind.OneOf, *kind.AnyOf:
+		// Of the alternatives, the one that fits furthest is the one that was meant.
+		if len(e.Causes) > 0 {
+			collect(slices.MaxFunc(e.Causes, func(a, b *jsonschema.ValidationError) int { return depth(a) - depth(b) }), prefix, fields)
+			return
+		}
+	}
+	if len(e.Causes) == 0 {
+		*fields = append(*fields, fault.Field{Pointer: at, Detail: explain(e.ErrorKind)})
+		return
+	}
+	for _, cause := range e.Causes {
+		collect(cause, prefix, fields)
+	}
+}
+
+// explain puts a broken rule into words for the caller.
+func explain(broken jsonschema.ErrorKind) string {
+	switch k := broken.(type) {
+	case *kind.Type:
+		return fmt.Sprintf("must be of type %s, not %s", strings.Join(k.Want, " or "), k.Got)
+	case *kind.Format:
+		if form, ok := formats[k.Want]; ok {
+			return "must be " + form
+		}
+	case *kind.Minimum:
+		return "must be at least " + k.Want.RatString()
+	case *kind.Maximum:
+		return "must be at most " + k.Want.RatString()
+	case *kind.MinLength:
+		return fmt.Sprintf("must have at least %d characters", k.Want)
+	case *kind.MaxLength:
+		return fmt.Sprintf("must have at most %d characters, not %d", k.Want, k.Got)
+	case *kind.MinItems:
+		return fmt.Sprintf("must have at least %d elements", k.Want)
+	case *kind.MaxItems:
+		return fmt.Sprintf("must have at most %d elements, not %d", k.Want, k.Got)
+	case *kind.Pattern:
+		return "must match " + k.Want
+	}
+	return broken.LocalizedString(english)
+}
+
+var formats = map[string]string{
+	"date": "a day, YYYY-MM-DD",
+	"uuid": "a UUID",
+}
+
+// depth is how far into the value a branch of errors reaches; a wrong type at the top reaches
+// nowhere.
+func depth(e *jsonschema.ValidationError) int {
+	if _, wrongType := e.ErrorKind.(*kind.Type); wrongType {
+		return len(e.InstanceLocation)
+	}
+	d := len(e.InstanceLocation) + 1
+	for _, cause := range e.Causes {
+		d = max(d, depth(cause))
+	}
+	return d
+}
+
+// escape and unescape write a key as a segment of a JSON pointer and back (RFC 6901).
+func escape(key string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(key, "~", "~0"), "/", "~1")
+}
+
+func unescape(segment string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(segment, "~1", "/"), "~0", "~")
+}

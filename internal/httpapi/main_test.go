@@ -1,0 +1,396 @@
+package httpapi_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace/noop"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/dawsos/dawsos/internal/agents"
+	"github.com/dawsos/dawsos/internal/agents/analyst"
+	"github.com/dawsos/dawsos/internal/dbtest"
+	"github.com/dawsos/dawsos/internal/delivery"
+	"github.com/dawsos/dawsos/internal/delivery/inapp"
+	"github.com/dawsos/dawsos/internal/delivery/webhook"
+	"github.com/dawsos/dawsos/internal/fault"
+	"github.com/dawsos/dawsos/internal/httpapi"
+	"github.com/dawsos/dawsos/internal/outbound"
+	"github.com/dawsos/dawsos/internal/patterns"
+	"github.com/dawsos/dawsos/internal/sample"
+	"github.com/dawsos/dawsos/internal/store"
+	"github.com/dawsos/dawsos/pkg/agent"
+	"github.com/dawsos/dawsos/pkg/api"
+)
+
+func TestMain(m *testing.M) { dbtest.Main(m) }
+
+const (
+	maxBody = 64 << 10
+	secret  = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+)
+
+// site is the API over a database, wired as internal/app does.
+type site struct {
+	handler  http.Handler
+	pool     *pgxpool.Pool
+	registry *prometheus.Registry
+	log      *buffer
+	document *document
+}
+
+// buffer collects log lines of concurrent requests.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// troubled is an agent whose capabilities go wrong in every way there is.
+type troubled struct{}
+
+func (troubled) Name() string { return "troubled" }
+
+func (troubled) Capabilities() []agent.Capability {
+	ok := func(context.Context, agent.Request) (agent.Result, error) {
+		return agent.Result{Value: map[string]any{"n": 1}}, nil
+	}
+	return []agent.Capability{
+		{Name: "test.ok", Run: ok},
+		{Name: "test.wait", Run: func(ctx context.Context, _ agent.Request) (agent.Result, error) {
+			<-ctx.Done()
+			return agent.Result{}, ctx.Err()
+		}},
+		{Name: "test.lack", Run: func(context.Context, agent.Request) (agent.Result, error) {
+			return agent.Result{}, fault.New(fault.InsufficientData, "no prices of XYZ")
+		}},
+		{Name: "test.panic", Run: func(context.Context, agent.Request) (agent.Result, error) { panic("secret of the agent") }},
+	}
+}
+
+// broken is an agent that always fails, so that its breaker opens.
+type broken struct{}
+
+func (broken) Name() string { return "broken" }
+
+func (broken) Capabilities() []agent.Capability {
+	return []agent.Capability{{Name: "test.fail", Run: func(context.Context, agent.Request) (agent.Result, error) {
+		return agent.Result{}, fmt.Errorf("dial 10.1.2.3: secret of the agent")
+	}}}
+}
+
+// definitions are the real pattern and one for each trouble; the first step always succeeds.
+func definitions(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	overview, err := os.ReadFile("../../configs/patterns/portfolio_overview.json")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "portfolio_overview.json"), overview, 0o600))
+	for _, what := range []string{"fail", "lack", "ok", "panic", "wait"} {
+		definition := fmt.Sprintf(`{
+			"id": "test_%[1]s", "name": "Test %[1]s", "version": "1.0.0",
+			"inputs": {"n": {"type": "number"}, "day": {"type": "date"}, "on": {"type": "boolean"}, "word": {"type": "string"}},
+			"steps": [{"capability": "test.ok", "args": {}, "as": "first"}, {"capability": "test.%[1]s", "args": {"n": "{{first.n}}"}, "as": "second"}],
+			"outputs": ["second"]
+		}`, what)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "test_"+what+".json"), []byte(definition), 0o600))
+	}
+	return dir
+}
+
+// newSampleSite loads the sample data, which takes seconds: tests that only read share one.
+func newSampleSite(t testing.TB, change ...func(*httpapi.Options)) *site {
+	t.Helper()
+	s := newSite(t, change...)
+	_, err := sample.Load(t.Context(), s.pool, "../../configs/sample", nil)
+	require.NoError(t, err)
+	return s
+}
+
+// newSite returns an API over an empty database.
+func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
+	t.Helper()
+	s := &site{pool: dbtest.New(t), registry: prometheus.NewRegistry(), log: &buffer{}, document: readDocument(t)}
+	log := slog.New(slog.NewTextHandler(s.log, nil))
+	tracer := noop.NewTracerProvider().Tracer("")
+	db := store.New(s.pool, store.Options{})
+
+	metrics := agents.NewMetrics(s.registry)
+	all := []agent.Agent{analyst.New(db, db, analyst.Options{RiskFreeSeries: "FF_RF"}), troubled{}, broken{}}
+	runtime, err := agents.New(agents.Config{Agents: map[string]agents.AgentConfig{
+		"troubled": {Breaker: agents.BreakerConfig{Failures: 1000}}, "broken": {Breaker: agents.BreakerConfig{Failures: 2}},
+	}}, all, agents.Options{Registerer: s.registry, Metrics: metrics, Logger: log, Tracer: tracer})
+	require.NoError(t, err)
+	catalog, problems, err := patterns.LoadDir(definitions(t), runtime.Capabilities())
+	require.NoError(t, err)
+	require.Empty(t, problems)
+	orchestrator, err := patterns.New(catalog, runtime, db, patterns.Options{Registerer: s.registry, Tracer: tracer})
+	require.NoError(t, err)
+
+	inserter, err := river.NewClient(riverpgxv5.New(s.pool), &river.Config{Logger: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	deliveries := store.NewDeliveries(s.pool, inserter, log, time.Now)
+	client := outbound.NewClient(outbound.Options{
+		Policy: outbound.Policy{AllowPrivate: true}, Timeout: 5 * time.Second,
+		TracerProvider: noop.NewTracerProvider(), Propagator: propagation.TraceContext{},
+	})
+	t.Cleanup(client.CloseIdleConnections)
+	hook, err := webhook.New(client, secret, "test", time.Now)
+	require.NoError(t, err)
+	service := delivery.NewService(deliveries, delivery.Options{
+		Channels: []delivery.Channel{inapp.New(deliveries), hook},
+		Schedule: delivery.Schedule{Delays: []time.Duration{time.Minute, time.Hour}},
+		Timeout:  5 * time.Second, Observer: metrics, Log: log, Tracer: tracer,
+	})
+	probe := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
+	o := httpapi.Options{
+		Patterns: orchestrator, Catalog: catalog, Portfolios: db, Deliverer: service, Deliveries: deliveries,
+		TenantID: store.DefaultTenant, RequestTimeout: 10 * time.Second, MaxBodyBytes: maxBody,
+		Healthz: probe, Readyz: probe, Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
+		Registerer: s.registry, Log: log, Tracer: tracer, Now: time.Now,
+	}
+	for _, c := range change {
+		c(&o)
+	}
+	s.handler, err = httpapi.New(o)
+	require.NoError(t, err)
+	return s
+}
+
+// answer is what came back.
+type answer struct {
+	t      testing.TB
+	status int
+	header http.Header
+	body   []byte
+}
+
+// into decodes the body.
+func (a *answer) into(v any) {
+	a.t.Helper()
+	require.NoError(a.t, json.Unmarshal(a.body, v), "%s", a.body)
+}
+
+func (a *answer) object() map[string]any {
+	a.t.Helper()
+	var v map[string]any
+	a.into(&v)
+	return v
+}
+
+// problem requires a failure and returns its document.
+func (a *answer) problem(status int, code fault.Code) api.Problem {
+	a.t.Helper()
+	require.Equal(a.t, status, a.status, "%s", a.body)
+	require.Equal(a.t, "application/problem+json", a.header.Get("Content-Type"))
+	var p api.Problem
+	a.into(&p)
+	require.Equal(a.t, status, p.Status)
+	require.Equal(a.t, string(code), p.Code)
+	require.Equal(a.t, "urn:dawsos:problem:"+string(code), p.Type)
+	require.NotEmpty(a.t, p.Title)
+	require.NotEmpty(a.t, p.Detail)
+	require.Equal(a.t, a.header.Get("X-Request-Id"), p.RequestId)
+	return p
+}
+
+// invalid requires that exactly the named parts of the request are refused.
+func (a *answer) invalid(pointers ...string) {
+	a.t.Helper()
+	p := a.problem(http.StatusUnprocessableEntity, fault.Invalid)
+	got := []string{}
+	if p.Errors != nil {
+		for _, e := range *p.Errors {
+			require.NotEmpty(a.t, e.Detail)
+			got = append(got, e.Pointer)
+		}
+	}
+	require.Equal(a.t, pointers, got, "%s", a.body)
+}
+
+// do makes a request and holds the answer against the document. A body that is no string, bytes or
+// reader is sent as JSON; header is name, value, name, value.
+func (s *site) do(t testing.TB, method, target string, body any, header ...string) *answer {
+	t.Helper()
+	var reader io.Reader
+	switch b := body.(type) {
+	case nil:
+	case string:
+		reader = strings.NewReader(b)
+	case []byte:
+		reader = bytes.NewReader(b)
+	case io.Reader:
+		reader = b
+	default:
+		raw, err := json.Marshal(body)
+		require.NoError(t, err)
+		reader = bytes.NewReader(raw)
+	}
+	r := httptest.NewRequestWithContext(t.Context(), method, "http://api.test/", reader)
+	// As it comes over the wire: tests send paths that no client library would build.
+	u, err := url.ParseRequestURI(target)
+	require.NoError(t, err)
+	r.URL, r.RequestURI = u, target
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	s.handler.ServeHTTP(w, r)
+	a := &answer{t: t, status: w.Code, header: w.Header(), body: w.Body.Bytes()}
+	s.document.requireKept(t, method, u.EscapedPath(), a)
+	return a
+}
+
+func (s *site) get(t testing.TB, target string, header ...string) *answer {
+	t.Helper()
+	return s.do(t, http.MethodGet, target, nil, header...)
+}
+
+func (s *site) post(t testing.TB, target string, body any, header ...string) *answer {
+	t.Helper()
+	return s.do(t, http.MethodPost, target, body, header...)
+}
+
+// document is the OpenAPI document read independently of the server: what it promises of answers.
+type document struct {
+	root     map[string]any
+	compiler *jsonschema.Compiler
+	mu       sync.Mutex // the compiler's
+}
+
+func readDocument(t testing.TB) *document {
+	t.Helper()
+	d := &document{compiler: jsonschema.NewCompiler()}
+	var tree map[string]any
+	require.NoError(t, yaml.Unmarshal(api.Document, &tree))
+	raw, err := json.Marshal(tree)
+	require.NoError(t, err)
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+	require.NoError(t, err)
+	d.root = value.(map[string]any)
+	d.compiler.DefaultDraft(jsonschema.Draft2020)
+	d.compiler.AssertFormat()
+	require.NoError(t, d.compiler.AddResource("mem:///promises.json", value))
+	return d
+}
+
+// operation finds what a path and method promise.
+func (d *document) operation(method, path string) (pointer string, op map[string]any) {
+	paths := d.root["paths"].(map[string]any)
+	for _, template := range slices.Sorted(maps.Keys(paths)) {
+		if !fits(template, path) {
+			continue
+		}
+		if op, ok := paths[template].(map[string]any)[strings.ToLower(method)].(map[string]any); ok {
+			return "/paths/" + strings.ReplaceAll(template, "/", "~1") + "/" + strings.ToLower(method), op
+		}
+	}
+	return "", nil
+}
+
+func fits(template, path string) bool {
+	want, got := strings.Split(template, "/"), strings.Split(path, "/")
+	if len(want) != len(got) {
+		return false
+	}
+	for i := range want {
+		if want[i] != got[i] && !strings.HasPrefix(want[i], "{") {
+			return false
+		}
+	}
+	return true
+}
+
+// requireKept fails the test when an answer is not as the document promises.
+func (d *document) requireKept(t testing.TB, method, path string, a *answer) {
+	t.Helper()
+	at, op := d.operation(method, path)
+	if op == nil {
+		if strings.HasPrefix(path, "/v1/") && a.status != http.StatusMethodNotAllowed {
+			require.Equal(t, http.StatusNotFound, a.status, "an answer of what is not in the document")
+		}
+		return
+	}
+	code := strconv.Itoa(a.status)
+	responses := op["responses"].(map[string]any)
+	if _, ok := responses[code]; !ok {
+		require.GreaterOrEqual(t, a.status, 400, "a success that is not in the document")
+		code = "default"
+	}
+	at += "/responses/" + code
+	response := responses[code].(map[string]any)
+	if ref, ok := response["$ref"].(string); ok {
+		at = strings.TrimPrefix(ref, "#")
+		response = d.root["components"].(map[string]any)["responses"].(map[string]any)[ref[strings.LastIndex(ref, "/")+1:]].(map[string]any)
+	}
+	content, ok := response["content"].(map[string]any)
+	if !ok {
+		require.Empty(t, a.body)
+		return
+	}
+	media, _, _ := strings.Cut(a.header.Get("Content-Type"), ";")
+	require.Contains(t, content, media)
+	d.mu.Lock()
+	schema, err := d.compiler.Compile("mem:///promises.json#" + at + "/content/" + strings.ReplaceAll(media, "/", "~1") + "/schema")
+	d.mu.Unlock()
+	require.NoError(t, err)
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(a.body))
+	require.NoError(t, err, "%s", a.body)
+	require.NoError(t, schema.Validate(value), "%s %s: %s", method, path, a.body)
+}
+
+// labels returns the values of all metrics' labels, but for those that name an outcome.
+func (s *site) labels(t testing.TB) []string {
+	t.Helper()
+	families, err := s.registry.Gather()
+	require.NoError(t, err)
+	set := map[string]bool{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if name := l.GetName(); name != "status" && name != "method" && name != "state" {
+					set[name+"="+l.GetValue()] = true
+				}
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(set))
+}

@@ -1,0 +1,184 @@
+package httpapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/shopspring/decimal"
+
+	"github.com/dawsos/dawsos/internal/fault"
+	"github.com/dawsos/dawsos/internal/portfolio"
+	"github.com/dawsos/dawsos/internal/store"
+	"github.com/dawsos/dawsos/pkg/api"
+)
+
+func (h *handlers) ListPortfolios(ctx context.Context, r api.ListPortfoliosRequestObject) (api.ListPortfoliosResponseObject, error) {
+	var after store.PortfolioCursor
+	if err := decodeCursor(r.Params.Cursor, &after); err != nil {
+		return nil, err
+	}
+	list, next, err := h.Portfolios.Portfolios(ctx, h.TenantID, after, limitOf(r.Params.Limit))
+	if err != nil {
+		return nil, err
+	}
+	page := api.ListPortfolios200JSONResponse{Items: make([]api.Portfolio, len(list))}
+	for i, p := range list {
+		page.Items[i] = toPortfolio(p)
+	}
+	if next != nil {
+		page.NextCursor = encodeCursor(next)
+	}
+	return page, nil
+}
+
+func (h *handlers) CreatePortfolio(ctx context.Context, r api.CreatePortfolioRequestObject) (api.CreatePortfolioResponseObject, error) {
+	p := portfolio.Portfolio{
+		Name: r.Body.Name, BaseCurrency: r.Body.BaseCurrency,
+		Benchmark: value(r.Body.Benchmark), Calendar: value(r.Body.Calendar),
+	}
+	p, err := h.Portfolios.CreatePortfolio(ctx, h.TenantID, p)
+	if err != nil {
+		return nil, err
+	}
+	location := "/v1/portfolios/" + p.ID
+	return api.CreatePortfolio201JSONResponse{
+		Body: toPortfolio(p), Headers: api.CreatePortfolio201ResponseHeaders{Location: &location},
+	}, nil
+}
+
+func (h *handlers) GetPortfolio(ctx context.Context, r api.GetPortfolioRequestObject) (api.GetPortfolioResponseObject, error) {
+	p, err := h.Portfolios.Portfolio(ctx, h.TenantID, r.Id.String())
+	if err != nil {
+		return nil, err
+	}
+	return api.GetPortfolio200JSONResponse(toPortfolio(p)), nil
+}
+
+func (h *handlers) ListTransactions(ctx context.Context, r api.ListTransactionsRequestObject) (api.ListTransactionsResponseObject, error) {
+	var after int64
+	if err := decodeCursor(r.Params.Cursor, &after); err != nil {
+		return nil, err
+	}
+	txs, next, err := h.Portfolios.TransactionsPage(ctx, h.TenantID, r.Id.String(), after, limitOf(r.Params.Limit))
+	if err != nil {
+		return nil, err
+	}
+	page := api.ListTransactions200JSONResponse{Items: toTransactions(txs)}
+	if next > 0 {
+		page.NextCursor = encodeCursor(next)
+	}
+	return page, nil
+}
+
+func (h *handlers) BookTransactions(ctx context.Context, r api.BookTransactionsRequestObject) (api.BookTransactionsResponseObject, error) {
+	list, err := r.Body.AsNewTransactions1()
+	single := err != nil // not a list: one object, as the document allows
+	if single {
+		one, err := r.Body.AsNewTransaction()
+		if err != nil {
+			return nil, fault.Wrap(err, fault.Malformed, "the body is neither a transaction nor a list of them")
+		}
+		list = []api.NewTransaction{one}
+	}
+	p, booked, err := h.book(ctx, r.Id.String(), list)
+	if err != nil {
+		if single {
+			err = withoutIndex(err)
+		}
+		return nil, err
+	}
+	return api.BookTransactions201JSONResponse{Items: toTransactions(booked), LedgerVersion: p.LedgerVersion}, nil
+}
+
+func (h *handlers) book(ctx context.Context, portfolioID string, list []api.NewTransaction) (portfolio.Portfolio, []portfolio.Transaction, error) {
+	txs := make([]portfolio.Transaction, len(list))
+	for i, t := range list {
+		var err error
+		if txs[i], err = fromTransaction(t, i); err != nil {
+			return portfolio.Portfolio{}, nil, err
+		}
+	}
+	return h.Portfolios.AppendTransactions(ctx, h.TenantID, portfolioID, txs)
+}
+
+// withoutIndex rewrites an error about the only element of a list for a caller who sent no list.
+func withoutIndex(err error) error {
+	e, ok := errors.AsType[*fault.Error](err)
+	if !ok || e.Code != fault.Invalid || len(e.Fields) == 0 {
+		return err
+	}
+	fields := make([]fault.Field, len(e.Fields))
+	for i, f := range e.Fields {
+		fields[i] = fault.Field{Pointer: strings.TrimPrefix(f.Pointer, "/0"), Detail: f.Detail}
+	}
+	return invalid(fields)
+}
+
+// fromTransaction reads the ith transaction of a request. The document has checked the forms.
+func fromTransaction(t api.NewTransaction, i int) (portfolio.Transaction, error) {
+	date, err := time.Parse(time.DateOnly, t.Date)
+	if err != nil {
+		return portfolio.Transaction{}, fault.InvalidField(fmt.Sprintf("/%d/date", i), "must be a day, YYYY-MM-DD")
+	}
+	tx := portfolio.Transaction{
+		Date: date, Type: portfolio.Type(t.Type), Symbol: value(t.Symbol), Currency: value(t.Currency),
+	}
+	for _, n := range []struct {
+		name string
+		text *string
+		to   *decimal.Decimal
+	}{{"quantity", t.Quantity, &tx.Quantity}, {"price", t.Price, &tx.Price}, {"amount", t.Amount, &tx.Amount}} {
+		if n.text == nil {
+			continue
+		}
+		if *n.to, err = decimal.NewFromString(*n.text); err != nil {
+			return portfolio.Transaction{}, fault.InvalidField(fmt.Sprintf("/%d/%s", i, n.name), "must be a decimal number")
+		}
+	}
+	return tx, nil
+}
+
+func toPortfolio(p portfolio.Portfolio) api.Portfolio {
+	return api.Portfolio{
+		Id: uuid.MustParse(p.ID), Name: p.Name, BaseCurrency: p.BaseCurrency, Benchmark: orNull(p.Benchmark),
+		Calendar: p.Calendar, LedgerVersion: p.LedgerVersion, Transactions: p.LedgerSeq, CreatedAt: p.CreatedAt.UTC(),
+	}
+}
+
+func toTransactions(txs []portfolio.Transaction) []api.Transaction {
+	list := make([]api.Transaction, len(txs))
+	for i, t := range txs {
+		list[i] = api.Transaction{
+			Id: uuid.MustParse(t.ID), Seq: t.Seq, Date: t.Date.Format(time.DateOnly), Type: api.TransactionType(t.Type),
+			Symbol: orNull(t.Symbol), Currency: t.Currency, Amount: t.Amount.String(),
+		}
+		if !t.Quantity.IsZero() {
+			list[i].Quantity = orNull(t.Quantity.String())
+		}
+		if !t.Price.IsZero() {
+			list[i].Price = orNull(t.Price.String())
+		}
+	}
+	return list
+}
+
+// value and orNull cross between optional fields and zero values.
+func value[T any](p *T) T {
+	if p == nil {
+		var zero T
+		return zero
+	}
+	return *p
+}
+
+func orNull[T comparable](v T) *T {
+	var zero T
+	if v == zero {
+		return nil
+	}
+	return &v
+}

@@ -1,0 +1,128 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"errors"
+	"math"
+	"net/http"
+	"strconv"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/dawsos/dawsos/internal/fault"
+	"github.com/dawsos/dawsos/pkg/api"
+)
+
+// statusOf is the one place where failures become HTTP statuses.
+func statusOf(code fault.Code) int {
+	switch code {
+	case fault.Malformed:
+		return http.StatusBadRequest
+	case fault.NotFound:
+		return http.StatusNotFound
+	case fault.MethodNotAllowed:
+		return http.StatusMethodNotAllowed
+	case fault.Conflict:
+		return http.StatusConflict
+	case fault.TooLarge:
+		return http.StatusRequestEntityTooLarge
+	case fault.UnsupportedMedia:
+		return http.StatusUnsupportedMediaType
+	case fault.Invalid, fault.InsufficientData:
+		return http.StatusUnprocessableEntity
+	case fault.Canceled:
+		return 499 // the client closed the request; nobody reads this answer, the log does
+	case fault.Unavailable, fault.BreakerOpen, fault.PackNotFresh:
+		return http.StatusServiceUnavailable
+	case fault.Timeout:
+		return http.StatusGatewayTimeout
+	default:
+		return http.StatusInternalServerError
+	}
+}
+
+// titles name the class of a problem; its detail says the rest.
+var titles = map[fault.Code]string{
+	fault.Malformed:        "The request can't be read",
+	fault.NotFound:         "Not found",
+	fault.MethodNotAllowed: "Method not allowed",
+	fault.Conflict:         "Conflict",
+	fault.TooLarge:         "The body is too large",
+	fault.UnsupportedMedia: "Unsupported content type",
+	fault.Invalid:          "The request is wrong",
+	fault.InsufficientData: "The data for this is not there",
+	fault.Canceled:         "Canceled by the client",
+	fault.Unavailable:      "Not available at the moment",
+	fault.BreakerOpen:      "An agent is resting after failures",
+	fault.PackNotFresh:     "The pricing pack is not ready",
+	fault.Timeout:          "Out of time",
+	fault.Internal:         "Internal error",
+}
+
+// onError answers a failed request. It is Echo's error handler.
+func (s *server) onError(err error, c echo.Context) {
+	ctx := c.Request().Context()
+	err = fromEcho(err)
+	code := fault.CodeOf(err)
+	if code == fault.Internal {
+		s.log.ErrorContext(ctx, "request failed", "request_id", requestID(c), "err", err)
+	}
+	if c.Response().Committed { // the answer is on its way; all that is left is the log
+		return
+	}
+	p := api.Problem{
+		Type: "urn:dawsos:problem:" + string(code), Title: titles[code],
+		Status: statusOf(code), Detail: fault.Detail(err), Code: string(code),
+		Instance: c.Request().URL.Path, RequestId: requestID(c),
+	}
+	if e, ok := errors.AsType[*fault.Error](err); ok {
+		if len(e.Fields) > 0 {
+			list := make([]struct {
+				Detail  string `json:"detail"`
+				Pointer string `json:"pointer"`
+			}, len(e.Fields))
+			for i, f := range e.Fields {
+				list[i].Pointer, list[i].Detail = f.Pointer, f.Detail
+			}
+			p.Errors = &list
+		}
+		if e.RetryAfter > 0 {
+			seconds := int(math.Ceil(e.RetryAfter.Seconds()))
+			c.Response().Header().Set(echo.HeaderRetryAfter, strconv.Itoa(seconds))
+		}
+	}
+	p.Trace = partialTrace(err)
+	body, err := json.Marshal(p)
+	if err != nil { // a problem holds nothing that can't be marshaled
+		s.log.ErrorContext(ctx, "problem not encoded", "request_id", requestID(c), "err", err)
+		body = []byte("{}")
+	}
+	if err := c.Blob(p.Status, "application/problem+json", body); err != nil {
+		s.log.DebugContext(ctx, "problem not sent", "request_id", requestID(c), "err", err)
+	}
+}
+
+// fromEcho gives the router's and the generated code's own errors a code.
+func fromEcho(err error) error {
+	if fault.CodeOf(err) != fault.Internal {
+		return err
+	}
+	e, ok := errors.AsType[*echo.HTTPError](err)
+	if !ok {
+		return err
+	}
+	switch e.Code {
+	case http.StatusNotFound:
+		return fault.New(fault.NotFound, "there is no such endpoint; /docs lists them")
+	case http.StatusMethodNotAllowed:
+		return fault.New(fault.MethodNotAllowed, "the endpoint does not know this method; the Allow header lists the ones it knows")
+	case http.StatusRequestEntityTooLarge:
+		return fault.New(fault.TooLarge, "the body is too large")
+	case http.StatusUnsupportedMediaType:
+		return fault.New(fault.UnsupportedMedia, "the body must be JSON: send it with Content-Type: application/json")
+	}
+	if e.Code >= 400 && e.Code < 500 { // a parameter or body that the generated code can't bind
+		return fault.Wrap(err, fault.Malformed, "%v", e.Message)
+	}
+	return err
+}
