@@ -1,0 +1,144 @@
+// Dev runs DawsOS for development with one command: a private PostgreSQL unless DATABASE_URL is
+// set, migrations, sample data, then the API and the worker.
+//
+//	go run ./cmd/dev [--reset] [--only api|worker] [--no-sample]
+//	go run ./cmd/dev migrate | seed
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const usage = `usage: go run ./cmd/dev [command] [flags]
+
+Without a command it runs the API and the worker until Ctrl-C.
+
+commands:
+  migrate   bring the database to the present schema, then end
+  seed      migrate and load the sample data, then end
+
+flags:
+`
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+func run(args []string) int {
+	ctx, force, stop := signals()
+	defer stop()
+	opts, err := parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "dev:", err)
+		return 2
+	}
+	out := newConsole(os.Stdout, isTerminal(os.Stdout) && os.Getenv("NO_COLOR") == "")
+	if err := develop(ctx, force, opts, out); err != nil {
+		out.flush()
+		fmt.Fprintln(os.Stderr, "dev:", err)
+		return 1
+	}
+	return 0
+}
+
+// options are what the command line asks for.
+type options struct {
+	command  string // "up", "migrate" or "seed"
+	reset    bool   // wipe the private database first
+	only     string // "api" or "worker": run just this one
+	noSample bool
+}
+
+func parse(args []string) (options, error) {
+	opts := options{command: "up"}
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		opts.command, args = args[0], args[1:]
+	}
+	flags := flag.NewFlagSet("dev", flag.ContinueOnError)
+	flags.Usage = func() {
+		fmt.Fprint(flags.Output(), usage)
+		flags.PrintDefaults()
+	}
+	flags.BoolVar(&opts.reset, "reset", false, "wipe the private database and start afresh")
+	flags.StringVar(&opts.only, "only", "", "run only `api` or worker; a private database that runs already is shared")
+	flags.BoolVar(&opts.noSample, "no-sample", false, "load no sample data")
+	if err := flags.Parse(args); err != nil {
+		return options{}, err
+	}
+	switch opts.command {
+	case "up", "migrate", "seed":
+	default:
+		return options{}, fmt.Errorf("there is no command %q: migrate or seed, or none to run everything", opts.command)
+	}
+	if opts.only != "" && opts.only != "api" && opts.only != "worker" {
+		return options{}, fmt.Errorf("--only %q: allowed are api and worker", opts.only)
+	}
+	if flags.NArg() > 0 {
+		return options{}, fmt.Errorf("unexpected %q: a command comes before the flags, see go run ./cmd/dev --help", flags.Arg(0))
+	}
+	return opts, nil
+}
+
+// signals returns a context that ends with the first SIGINT or SIGTERM, and a channel that is
+// closed by the second.
+func signals() (ctx context.Context, force <-chan struct{}, stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	received := make(chan os.Signal, 2)
+	signal.Notify(received, syscall.SIGINT, syscall.SIGTERM)
+	forced := make(chan struct{})
+	orphaned := orphanedC(ctx)
+	go func() {
+		select {
+		case <-received:
+		case <-orphaned:
+		}
+		cancel()
+		<-received
+		close(forced)
+	}()
+	return ctx, forced, func() {
+		signal.Stop(received)
+		cancel()
+	}
+}
+
+// orphanedC returns a channel that is closed when `go run` is gone. It ends on SIGTERM without
+// passing it on, and would leave this process running unseen.
+func orphanedC(ctx context.Context) <-chan struct{} {
+	gone := make(chan struct{})
+	if exe, err := os.Executable(); err != nil || !strings.Contains(exe, "go-build") {
+		return gone // built and started by hand: whoever started it may leave
+	}
+	parent := os.Getppid()
+	go func() {
+		ticker := time.NewTicker(500 * time.Millisecond)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+				if os.Getppid() != parent {
+					close(gone)
+					return
+				}
+			}
+		}
+	}()
+	return gone
+}
+
+// isTerminal reports whether a person is likely to be looking.
+func isTerminal(file *os.File) bool {
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}

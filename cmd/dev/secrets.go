@@ -1,0 +1,44 @@
+package main
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+)
+
+// secretBytes is the length of a new webhook secret; Standard Webhooks asks for 24 to 64.
+const secretBytes = 32
+
+// webhookSecret returns the secret kept in the file, which holds NAME=value lines, made and added
+// when it is not there yet.
+func webhookSecret(file string) (string, error) {
+	const name = "WEBHOOK_SECRET"
+	raw, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("read the kept secrets: %w", err)
+	}
+	for line := range strings.Lines(string(raw)) {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), name+"="); ok && value != "" {
+			return value, nil
+		}
+	}
+	random := make([]byte, secretBytes)
+	rand.Read(random) // never fails, see its documentation
+	secret := "whsec_" + base64.StdEncoding.EncodeToString(random)
+	if len(raw) > 0 && raw[len(raw)-1] != '\n' {
+		raw = append(raw, '\n')
+	}
+	// Through a second file: what is interrupted must not cost the secrets that are there.
+	temp := file + ".new"
+	if err := os.WriteFile(temp, append(raw, name+"="+secret+"\n"...), 0o600); err != nil {
+		return "", fmt.Errorf("keep a new secret: %w", err)
+	}
+	if err := os.Rename(temp, file); err != nil {
+		return "", fmt.Errorf("keep a new secret: %w", err)
+	}
+	return secret, nil
+}

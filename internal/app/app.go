@@ -1,0 +1,242 @@
+// Package app wires the processes together: it reads the settings, builds every part, starts them
+// in order and stops them in reverse. Nothing else imports it but the commands.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"regexp"
+	"runtime/debug"
+	"time"
+
+	"github.com/exaring/otelpgx"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/dawsos/dawsos/internal/agents"
+	"github.com/dawsos/dawsos/internal/config"
+	"github.com/dawsos/dawsos/internal/delivery"
+	"github.com/dawsos/dawsos/internal/delivery/inapp"
+	"github.com/dawsos/dawsos/internal/delivery/webhook"
+	"github.com/dawsos/dawsos/internal/outbound"
+	"github.com/dawsos/dawsos/internal/store"
+	"github.com/dawsos/dawsos/internal/store/migrate"
+	"github.com/dawsos/dawsos/internal/telemetry"
+)
+
+// Version and Commit are set by the linker at release.
+var (
+	Version string
+	Commit  string
+)
+
+// build returns version and commit: the linker's, else what the toolchain recorded.
+func build() (version, commit string) {
+	version, commit = Version, Commit
+	if info, ok := debug.ReadBuildInfo(); ok && commit == "" {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				commit = s.Value
+			}
+		}
+	}
+	if version == "" {
+		version = "dev"
+	}
+	return version, commit
+}
+
+// process is what both binaries are made of.
+type process struct {
+	*lifecycle
+	cfg    config.Config
+	tel    *telemetry.Telemetry
+	tracer trace.Tracer
+	pool   *pgxpool.Pool
+	probes *telemetry.Probes
+}
+
+const (
+	probeTimeout     = 2 * time.Second
+	schemaCheckEvery = time.Second // while the worker waits for the database
+	telemetryFlush   = 2 * time.Second
+	tracerName       = "github.com/dawsos/dawsos"
+)
+
+// start reads the settings and builds telemetry, pool and probes.
+func start(ctx context.Context, role config.Role, getenv func(string) string) (*process, error) {
+	cfg, err := config.Load(getenv, role)
+	if err != nil {
+		return nil, err
+	}
+	version, commit := build()
+	tel, err := telemetry.New(ctx, telemetry.Options{
+		Process: string(role), Version: version, Commit: commit, Environment: string(cfg.Environment),
+		LogOutput: os.Stderr, LogLevel: cfg.LogLevel, LogJSON: cfg.LogFormat == config.LogJSON,
+		OTLPEndpoint: cfg.OTLPEndpoint,
+	})
+	if err != nil {
+		return nil, err
+	}
+	tel.Install()
+	p := &process{
+		lifecycle: newLifecycle(tel.Log, cfg.ShutdownGrace), cfg: cfg, tel: tel,
+		tracer: tel.TracerProvider.Tracer(tracerName),
+	}
+	// Last to stop: what the others do while stopping is still told.
+	p.onStop("telemetry", func(context.Context) error {
+		ctx, cancel := context.WithTimeout(context.Background(), telemetryFlush)
+		defer cancel()
+		if err := tel.Shutdown(ctx); err != nil { // spans are lost, work is not
+			tel.Log.WarnContext(ctx, "telemetry not flushed", "err", err)
+		}
+		return nil
+	})
+	p.pool, err = openPool(ctx, cfg, role, tel.TracerProvider)
+	if err != nil {
+		return nil, errors.Join(err, p.shutdown())
+	}
+	p.onStop("database pool", p.closePool)
+	p.probes = telemetry.NewProbes(probeTimeout,
+		telemetry.Check{Name: "database", Run: func(ctx context.Context) error {
+			if err := p.pool.Ping(ctx); err != nil {
+				return errors.New("does not answer") // pgx's own text names host and user
+			}
+			return nil
+		}},
+		telemetry.Check{Name: "schema", Run: func(ctx context.Context) error {
+			err := migrate.Check(ctx, p.pool)
+			if _, behind := errors.AsType[*migrate.BehindError](err); err == nil || behind {
+				return err
+			}
+			return errors.New("can't be read")
+		}},
+	)
+	return p, nil
+}
+
+func openPool(ctx context.Context, cfg config.Config, role config.Role, tracing trace.TracerProvider) (*pgxpool.Pool, error) {
+	pc, err := pgxpool.ParseConfig(string(cfg.DatabaseURL))
+	if err != nil {
+		return nil, errors.New("DATABASE_URL can't be parsed; it must be postgres://user:password@host:port/database")
+	}
+	pc.MaxConns = int32(cfg.DatabasePoolMax) //nolint:gosec // bounded by its setting
+	pc.ConnConfig.ConnectTimeout = 5 * time.Second
+	pc.ConnConfig.RuntimeParams["application_name"] = "dawsos-" + string(role)
+	// Spans are named after sqlc's queries, and made only below a span of ours: River's polling
+	// stays out of the traces. Parameters are never recorded.
+	pc.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithTracerProvider(tracing), otelpgx.WithSpanNameFunc(queryName))
+	pool, err := pgxpool.NewWithConfig(ctx, pc)
+	if err != nil {
+		return nil, fmt.Errorf("open database pool: %w", err)
+	}
+	return pool, nil
+}
+
+var sqlcName = regexp.MustCompile(`^-- name: (\w+)`)
+
+// queryName names a statement's span: by its name in sql/queries, else by its first word.
+func queryName(sql string) string {
+	if m := sqlcName.FindStringSubmatch(sql); m != nil {
+		return "sql " + m[1]
+	}
+	if m := firstWord.FindString(sql); m != "" {
+		return "sql " + m
+	}
+	return "sql"
+}
+
+var firstWord = regexp.MustCompile(`[A-Za-z]+`)
+
+// closePool waits for connections to come back, as long as there is time.
+func (p *process) closePool(ctx context.Context) error {
+	closed := make(chan struct{})
+	go func() {
+		p.pool.Close()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+		return nil
+	case <-ctx.Done():
+		return errors.New("connections are still in use")
+	}
+}
+
+// deliveryOptions are the same for first attempts and retries.
+func (p *process) deliveryOptions(deliveries *store.Deliveries, observer *agents.Metrics) (delivery.Options, error) {
+	client := outbound.NewClient(outbound.Options{
+		Policy:  outbound.Policy{AllowPrivate: p.cfg.WebhookAllowPrivate},
+		Timeout: p.cfg.DeliveryTimeout, TracerProvider: p.tel.TracerProvider, Propagator: p.tel.Propagator,
+	})
+	p.onStop("webhook connections", func(context.Context) error { client.CloseIdleConnections(); return nil })
+	version, _ := build()
+	hook, err := webhook.New(client, string(p.cfg.WebhookSecret), version, time.Now)
+	if err != nil {
+		return delivery.Options{}, err
+	}
+	return delivery.Options{
+		Channels: []delivery.Channel{inapp.New(deliveries), hook},
+		Schedule: delivery.Schedule{Delays: p.cfg.RetrySchedule, Jitter: p.cfg.RetryJitter},
+		Timeout:  p.cfg.DeliveryTimeout, Observer: observer, Log: p.tel.Log, Tracer: p.tracer,
+	}, nil
+}
+
+// riverLog tells River's news from ours, and leaves out its routine: it counts jobs every few
+// seconds at level Info.
+func (p *process) riverLog() *slog.Logger {
+	return slog.New(atLeast{p.tel.Log.With("component", "river").Handler(), slog.LevelWarn})
+}
+
+// atLeast passes on records of a level and above.
+type atLeast struct {
+	slog.Handler
+	level slog.Level
+}
+
+func (h atLeast) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= h.level && h.Handler.Enabled(ctx, l)
+}
+
+func (h atLeast) WithAttrs(a []slog.Attr) slog.Handler {
+	return atLeast{h.Handler.WithAttrs(a), h.level}
+}
+
+func (h atLeast) WithGroup(g string) slog.Handler { return atLeast{h.Handler.WithGroup(g), h.level} }
+
+// inserter is a River client that only puts jobs in.
+func (p *process) inserter() (*river.Client[pgx.Tx], error) {
+	return newRiver(p.pool, &river.Config{
+		Logger:     p.riverLog(),
+		Middleware: middleware(p.tracer),
+	})
+}
+
+// Migrate brings the database's schema up to date and says what it did.
+func Migrate(ctx context.Context, getenv func(string) string) error {
+	cfg, err := config.Load(getenv, config.Migrate)
+	if err != nil {
+		return err
+	}
+	report, err := migrate.Up(ctx, string(cfg.DatabaseURL))
+	if err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	slog.InfoContext(ctx, "schema is up to date", "applied", len(report.Applied), "schema", report.Schema, "river", report.River)
+	return nil
+}
+
+// mux serves what every process serves.
+func (p *process) mux() *http.ServeMux {
+	m := http.NewServeMux()
+	m.HandleFunc("GET /healthz", p.probes.Healthz)
+	m.HandleFunc("GET /readyz", p.probes.Readyz)
+	m.Handle("GET /metrics", p.tel.MetricsHandler())
+	return m
+}

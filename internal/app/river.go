@@ -1,0 +1,106 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/riverqueue/river/rivertype"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/dawsos/dawsos/internal/agents"
+	"github.com/dawsos/dawsos/internal/delivery"
+	"github.com/dawsos/dawsos/internal/jobs"
+	"github.com/dawsos/dawsos/internal/store"
+)
+
+func newRiver(pool *pgxpool.Pool, c *river.Config) (*river.Client[pgx.Tx], error) {
+	client, err := river.NewClient(riverpgxv5.New(pool), c)
+	if err != nil {
+		return nil, fmt.Errorf("river: %w", err)
+	}
+	return client, nil
+}
+
+func middleware(tracer trace.Tracer) []rivertype.Middleware {
+	return []rivertype.Middleware{jobs.NewTracing(tracer)}
+}
+
+const (
+	upkeepWorkers = 2
+	// How soon a waiting job is looked for. Fetches are 10 ms apart at the least, which is
+	// what lets 100 workers do more than 1,000 jobs a second.
+	fetchCooldown = 10 * time.Millisecond
+	fetchPoll     = 500 * time.Millisecond
+	// rescueMargin is how long after a job's own time limit River takes its worker for dead.
+	rescueMargin = 30 * time.Second
+)
+
+// worker returns the River client that works everything there is.
+func (p *process) worker(metrics *agents.Metrics) (*river.Client[pgx.Tx], error) {
+	inserter, err := p.inserter()
+	if err != nil {
+		return nil, err
+	}
+	deliveries := store.NewDeliveries(p.pool, inserter, p.tel.Log, time.Now)
+	options, err := p.deliveryOptions(deliveries, metrics)
+	if err != nil {
+		return nil, err
+	}
+	metrics.Init(delivery.RetryAgent, delivery.RetryCapability)
+
+	workers := river.NewWorkers()
+	river.AddWorker(workers, jobs.NewRetryWorker(delivery.NewRetrier(options), deliveries, p.cfg.DeliveryTimeout, time.Now))
+	river.AddWorker(workers, jobs.NewReconcileWorker(deliveries, p.cfg.DeliveryTimeout, p.tel.Log, time.Now))
+
+	jobTimeout := jobs.RetryTimeout(p.cfg.DeliveryTimeout)
+	return newRiver(p.pool, &river.Config{
+		Workers: workers,
+		Queues: map[string]river.QueueConfig{
+			jobs.QueueDelivery: {MaxWorkers: p.cfg.WorkerConcurrency},
+			jobs.QueueUpkeep:   {MaxWorkers: upkeepWorkers},
+		},
+		PeriodicJobs: []*river.PeriodicJob{
+			river.NewPeriodicJob(river.PeriodicInterval(jobs.ReconcileInterval),
+				func() (river.JobArgs, *river.InsertOpts) { return jobs.ReconcileArgs{}, nil },
+				&river.PeriodicJobOpts{RunOnStart: true}),
+		},
+		JobTimeout:           jobTimeout,
+		RescueStuckJobsAfter: jobTimeout + rescueMargin,
+		FetchCooldown:        fetchCooldown,
+		FetchPollInterval:    fetchPoll,
+		// Running attempts may finish; what is left is handed back in time for the rest to stop.
+		SoftStopTimeout: p.cfg.ShutdownGrace / 2,
+		Logger:          p.riverLog(),
+		Middleware:      middleware(p.tracer),
+	})
+}
+
+// startRiver starts working once the database is there and its schema is current.
+func (p *process) startRiver(ctx context.Context, client *river.Client[pgx.Tx]) error {
+	for waiting := false; ; waiting = true {
+		err := p.schemaReady(ctx)
+		if err == nil {
+			break
+		}
+		if !waiting {
+			p.tel.Log.WarnContext(ctx, "waiting for the database before working", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(schemaCheckEvery):
+		}
+	}
+	// Not ctx: its end must not cancel running jobs. Stop does what is to be done, in order.
+	if err := client.Start(context.WithoutCancel(ctx)); err != nil {
+		return fmt.Errorf("start river: %w", err)
+	}
+	p.onStop("river", func(ctx context.Context) error { return client.Stop(ctx) })
+	p.tel.Log.InfoContext(ctx, "working", "concurrency", p.cfg.WorkerConcurrency, "retry_schedule", p.cfg.RetrySchedule.String())
+	return nil
+}
