@@ -84,7 +84,7 @@ func (p *process) startAPI(ctx context.Context) error {
 	handler, err := httpapi.New(httpapi.Options{
 		Patterns: orchestrator, Catalog: catalog, Portfolios: db,
 		Deliverer: delivery.NewService(deliveries, options), Deliveries: deliveries,
-		TenantID: store.DefaultTenant, RequestTimeout: p.cfg.RequestTimeout, MaxBodyBytes: p.cfg.MaxBodyBytes,
+		TenantID: store.DefaultTenant, Unavailable: store.Unavailable, RequestTimeout: p.cfg.RequestTimeout, MaxBodyBytes: p.cfg.MaxBodyBytes,
 		Healthz: http.HandlerFunc(p.probes.Healthz), Readyz: http.HandlerFunc(p.probes.Readyz), Metrics: p.tel.MetricsHandler(),
 		Registerer: p.tel.Registry, Log: p.tel.Log, Tracer: p.tracer, Now: time.Now,
 	})

@@ -148,3 +148,20 @@ type DeadLetter struct {
 
 // Target is where the letter is bound for.
 func (l DeadLetter) Target() Target { return l.Event.Targets[0] }
+
+// ChannelHistory is where an event stands on one channel, with how it came there.
+type ChannelHistory struct {
+	Channel     string
+	State       State
+	Attempts    []Attempt
+	DeliveredAt *time.Time  // for Delivered
+	Letter      *DeadLetter // for Pending and Exhausted
+}
+
+// LetterFilter selects dead letters; empty fields select all.
+type LetterFilter struct {
+	State   State
+	Channel string
+	AlertID string
+	Cause   Cause
+}

@@ -9,7 +9,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/dawsos/dawsos/internal/delivery"
-	"github.com/dawsos/dawsos/internal/store"
 	"github.com/dawsos/dawsos/pkg/api"
 )
 
@@ -93,7 +92,7 @@ func (h *handlers) ListDeadLetters(ctx context.Context, r api.ListDeadLettersReq
 	if err := decodeCursor(r.Params.Cursor, &before); err != nil {
 		return nil, err
 	}
-	filter := store.LetterFilter{
+	filter := delivery.LetterFilter{
 		State: delivery.State(value(r.Params.State)), Channel: value(r.Params.Channel),
 		AlertID: value(r.Params.AlertId), Cause: delivery.Cause(value(r.Params.Cause)),
 	}

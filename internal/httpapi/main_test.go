@@ -180,7 +180,7 @@ func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 	probe := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 	o := httpapi.Options{
 		Patterns: orchestrator, Catalog: catalog, Portfolios: db, Deliverer: service, Deliveries: deliveries,
-		TenantID: store.DefaultTenant, RequestTimeout: 10 * time.Second, MaxBodyBytes: maxBody,
+		Unavailable: store.Unavailable, TenantID: store.DefaultTenant, RequestTimeout: 10 * time.Second, MaxBodyBytes: maxBody,
 		Healthz: probe, Readyz: probe, Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
 		Registerer: s.registry, Log: log, Tracer: tracer, Now: time.Now,
 	}

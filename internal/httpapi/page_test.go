@@ -8,13 +8,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dawsos/dawsos/internal/fault"
-	"github.com/dawsos/dawsos/internal/store"
+	"github.com/dawsos/dawsos/internal/portfolio"
 )
 
 func TestCursorsComeBackAsTheyWere(t *testing.T) {
 	t.Parallel()
 	id, n, name := uuid.New(), int64(1<<62), `a "name"`
-	place := store.PortfolioCursor{CreatedAt: time.Date(2026, 5, 1, 12, 0, 0, 123456000, time.UTC), ID: id.String()}
+	place := portfolio.Cursor{CreatedAt: time.Date(2026, 5, 1, 12, 0, 0, 123456000, time.UTC), ID: id.String()}
 
 	var gotID uuid.UUID
 	require.NoError(t, decodeCursor(encodeCursor(id), &gotID))
@@ -25,7 +25,7 @@ func TestCursorsComeBackAsTheyWere(t *testing.T) {
 	var gotName string
 	require.NoError(t, decodeCursor(encodeCursor(name), &gotName))
 	require.Equal(t, name, gotName)
-	var gotPlace store.PortfolioCursor
+	var gotPlace portfolio.Cursor
 	require.NoError(t, decodeCursor(encodeCursor(place), &gotPlace))
 	require.Equal(t, place, gotPlace)
 
@@ -41,14 +41,14 @@ func FuzzCursor(f *testing.F) {
 	f.Add(*encodeCursor(int64(5)))
 	f.Add(*encodeCursor("portfolio_overview"))
 	f.Add(*encodeCursor(uuid.Max))
-	f.Add(*encodeCursor(store.PortfolioCursor{ID: "x"}))
+	f.Add(*encodeCursor(portfolio.Cursor{ID: "x"}))
 	f.Add("bnVsbA")
 	f.Add("IiI=")
 	f.Fuzz(func(t *testing.T, s string) {
 		if s == "" {
 			return
 		}
-		for _, place := range []any{new(int64), new(string), &uuid.UUID{}, &store.PortfolioCursor{}} {
+		for _, place := range []any{new(int64), new(string), &uuid.UUID{}, &portfolio.Cursor{}} {
 			err := decodeCursor(&s, place)
 			if err == nil && *encodeCursor(place) != s {
 				t.Fatalf("%q is taken for %v, whose cursor is %q", s, place, *encodeCursor(place))

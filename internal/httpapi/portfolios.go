@@ -12,12 +12,11 @@ import (
 
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/portfolio"
-	"github.com/dawsos/dawsos/internal/store"
 	"github.com/dawsos/dawsos/pkg/api"
 )
 
 func (h *handlers) ListPortfolios(ctx context.Context, r api.ListPortfoliosRequestObject) (api.ListPortfoliosResponseObject, error) {
-	var after store.PortfolioCursor
+	var after portfolio.Cursor
 	if err := decodeCursor(r.Params.Cursor, &after); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -59,11 +60,20 @@ var titles = map[fault.Code]string{
 	fault.Internal:         "Internal error",
 }
 
+// databaseRetryAfter is about as long as a restart of PostgreSQL takes.
+const databaseRetryAfter = 2 * time.Second
+
 // onError answers a failed request. It is Echo's error handler.
 func (s *server) onError(err error, c echo.Context) {
 	ctx := c.Request().Context()
 	err = fromEcho(err)
 	code := fault.CodeOf(err)
+	if code == fault.Internal && s.passing(err) {
+		away := fault.Wrap(err, fault.Unavailable, "the database can't be reached at the moment; whether the request had an effect is not known")
+		away.RetryAfter = databaseRetryAfter
+		s.log.WarnContext(ctx, "database not available", "request_id", requestID(c), "err", err)
+		err, code = away, fault.Unavailable
+	}
 	if code == fault.Internal {
 		s.log.ErrorContext(ctx, "request failed", "request_id", requestID(c), "err", err)
 	}

@@ -21,7 +21,6 @@ import (
 	"github.com/dawsos/dawsos/internal/delivery"
 	"github.com/dawsos/dawsos/internal/patterns"
 	"github.com/dawsos/dawsos/internal/portfolio"
-	"github.com/dawsos/dawsos/internal/store"
 	"github.com/dawsos/dawsos/pkg/api"
 	"github.com/dawsos/dawsos/pkg/pattern"
 )
@@ -41,7 +40,7 @@ type Catalog interface {
 type Portfolios interface {
 	CreatePortfolio(ctx context.Context, tenantID string, p portfolio.Portfolio) (portfolio.Portfolio, error)
 	Portfolio(ctx context.Context, tenantID, id string) (portfolio.Portfolio, error)
-	Portfolios(ctx context.Context, tenantID string, after store.PortfolioCursor, limit int) ([]portfolio.Portfolio, *store.PortfolioCursor, error)
+	Portfolios(ctx context.Context, tenantID string, after portfolio.Cursor, limit int) ([]portfolio.Portfolio, *portfolio.Cursor, error)
 	AppendTransactions(ctx context.Context, tenantID, portfolioID string, txs []portfolio.Transaction) (portfolio.Portfolio, []portfolio.Transaction, error)
 	TransactionsPage(ctx context.Context, tenantID, portfolioID string, after int64, limit int) ([]portfolio.Transaction, int64, error)
 }
@@ -53,8 +52,8 @@ type Deliverer interface {
 
 // Deliveries knows what became of them.
 type Deliveries interface {
-	History(ctx context.Context, tenantID string, id uuid.UUID) (delivery.Event, []store.ChannelHistory, error)
-	DeadLetters(ctx context.Context, tenantID string, f store.LetterFilter, before uuid.UUID, limit int) ([]delivery.DeadLetter, error)
+	History(ctx context.Context, tenantID string, id uuid.UUID) (delivery.Event, []delivery.ChannelHistory, error)
+	DeadLetters(ctx context.Context, tenantID string, f delivery.LetterFilter, before uuid.UUID, limit int) ([]delivery.DeadLetter, error)
 	DeadLetter(ctx context.Context, tenantID string, id uuid.UUID) (delivery.DeadLetter, []delivery.Attempt, error)
 }
 
@@ -65,6 +64,9 @@ type Options struct {
 	Portfolios Portfolios
 	Deliverer  Deliverer
 	Deliveries Deliveries
+
+	// Unavailable reports whether a failure is the database being away, which passes.
+	Unavailable func(error) bool
 
 	TenantID       string        // owner of every request, until access control tells callers apart
 	RequestTimeout time.Duration // a request's context ends after this
@@ -88,6 +90,7 @@ type server struct {
 	now      func() time.Time
 	timeout  time.Duration
 	maxBody  int64
+	passing  func(error) bool // whether a failure is the database being away
 }
 
 // New returns the API's handler.
@@ -99,6 +102,7 @@ func New(o Options) (http.Handler, error) {
 	s := &server{
 		contract: contract, routes: map[string]bool{}, metrics: newMetrics(o.Registerer), log: o.Log,
 		tracer: o.Tracer, now: o.Now, timeout: o.RequestTimeout, maxBody: o.MaxBodyBytes,
+		passing: o.Unavailable,
 	}
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true

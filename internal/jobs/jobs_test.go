@@ -170,14 +170,14 @@ func (b *bundle) deliver(ctx context.Context) (event, letter uuid.UUID) {
 	return receipt.EventID, receipt.Channels[0].DeadLetterID
 }
 
-func (b *bundle) history(event uuid.UUID) store.ChannelHistory {
+func (b *bundle) history(event uuid.UUID) delivery.ChannelHistory {
 	b.t.Helper()
 	_, channels, err := b.store.History(b.t.Context(), "default", event)
 	require.NoError(b.t, err)
 	return channels[0]
 }
 
-func causes(h store.ChannelHistory) []delivery.Cause {
+func causes(h delivery.ChannelHistory) []delivery.Cause {
 	list := []delivery.Cause{}
 	for i, a := range h.Attempts {
 		if a.Number != i+1 {

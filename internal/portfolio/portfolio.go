@@ -107,3 +107,10 @@ type SeriesSet struct {
 	FX     map[string]Series // by pair "BASE/QUOTE"
 	Macro  map[string]Series // by name
 }
+
+// Cursor is a place in the list of portfolios: behind the one with these values. The zero
+// value is the list's start.
+type Cursor struct {
+	CreatedAt time.Time
+	ID        string // UUID
+}

@@ -89,7 +89,7 @@ func TestLoad(t *testing.T) {
 	// The portfolio lists first, also before one created now.
 	_, err = st.CreatePortfolio(ctx, store.DefaultTenant, portfolio.Portfolio{Name: "Mine", BaseCurrency: "CHF"})
 	require.NoError(t, err)
-	list, _, err := st.Portfolios(ctx, store.DefaultTenant, store.PortfolioCursor{}, 10)
+	list, _, err := st.Portfolios(ctx, store.DefaultTenant, portfolio.Cursor{}, 10)
 	require.NoError(t, err)
 	p := list[0]
 	require.Equal(t, "Sample CHF", p.Name)

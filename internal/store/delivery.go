@@ -424,17 +424,8 @@ func (s *Deliveries) reschedule(ctx context.Context, tx pgx.Tx, row db.LockOrpha
 	return q.RescheduleOrphan(ctx, p)
 }
 
-// ChannelHistory is where an event stands on one channel, with how it came there.
-type ChannelHistory struct {
-	Channel     string
-	State       delivery.State
-	Attempts    []delivery.Attempt
-	DeliveredAt *time.Time           // for Delivered
-	Letter      *delivery.DeadLetter // for Pending and Exhausted
-}
-
 // History returns an event and where it stands on each of its channels.
-func (s *Deliveries) History(ctx context.Context, tenantID string, id uuid.UUID) (e delivery.Event, channels []ChannelHistory, err error) {
+func (s *Deliveries) History(ctx context.Context, tenantID string, id uuid.UUID) (e delivery.Event, channels []delivery.ChannelHistory, err error) {
 	// One snapshot: a letter that is delivered between two statements would be in neither place.
 	err = pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		e, channels, err = s.history(ctx, s.q.WithTx(tx), tenantID, id)
@@ -443,7 +434,7 @@ func (s *Deliveries) History(ctx context.Context, tenantID string, id uuid.UUID)
 	return e, channels, err
 }
 
-func (*Deliveries) history(ctx context.Context, q *db.Queries, tenantID string, id uuid.UUID) (delivery.Event, []ChannelHistory, error) {
+func (*Deliveries) history(ctx context.Context, q *db.Queries, tenantID string, id uuid.UUID) (delivery.Event, []delivery.ChannelHistory, error) {
 	row, err := q.Event(ctx, tenantID, id)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return delivery.Event{}, nil, fault.New(fault.NotFound, "no event %s", id)
@@ -468,10 +459,10 @@ func (*Deliveries) history(ctx context.Context, q *db.Queries, tenantID string, 
 		return delivery.Event{}, nil, fmt.Errorf("dead letters of event %s: %w", id, err)
 	}
 
-	channels := make([]ChannelHistory, len(e.Targets))
-	byName := make(map[string]*ChannelHistory, len(e.Targets))
+	channels := make([]delivery.ChannelHistory, len(e.Targets))
+	byName := make(map[string]*delivery.ChannelHistory, len(e.Targets))
 	for i, t := range e.Targets {
-		channels[i] = ChannelHistory{Channel: t.Channel, State: delivery.InFlight}
+		channels[i] = delivery.ChannelHistory{Channel: t.Channel, State: delivery.InFlight}
 		byName[t.Channel] = &channels[i]
 	}
 	for _, a := range attempts {
@@ -493,16 +484,8 @@ func (*Deliveries) history(ctx context.Context, q *db.Queries, tenantID string, 
 	return e, channels, nil
 }
 
-// LetterFilter selects dead letters; empty fields select all.
-type LetterFilter struct {
-	State   delivery.State
-	Channel string
-	AlertID string
-	Cause   delivery.Cause
-}
-
 // DeadLetters returns up to limit letters that precede before (newest first); uuid.Max starts.
-func (s *Deliveries) DeadLetters(ctx context.Context, tenantID string, f LetterFilter, before uuid.UUID, limit int) ([]delivery.DeadLetter, error) {
+func (s *Deliveries) DeadLetters(ctx context.Context, tenantID string, f delivery.LetterFilter, before uuid.UUID, limit int) ([]delivery.DeadLetter, error) {
 	rows, err := s.q.DeadLetters(ctx, db.DeadLettersParams{
 		TenantID: tenantID, Before: before, RowLimit: int32(limit), //nolint:gosec // bounded by the API
 		State: nilIfZero(string(f.State)), Channel: nilIfZero(f.Channel),

@@ -190,7 +190,7 @@ func (d *deliveries) jobState(id int64) rivertype.JobState {
 }
 
 // history returns where an event stands on a channel.
-func (d *deliveries) history(e delivery.Event, channel string) store.ChannelHistory {
+func (d *deliveries) history(e delivery.Event, channel string) delivery.ChannelHistory {
 	d.t.Helper()
 	_, channels, err := d.History(d.t.Context(), e.TenantID, e.ID)
 	require.NoError(d.t, err)
@@ -200,7 +200,7 @@ func (d *deliveries) history(e delivery.Event, channel string) store.ChannelHist
 		}
 	}
 	require.Fail(d.t, "no such channel", channel)
-	return store.ChannelHistory{}
+	return delivery.ChannelHistory{}
 }
 
 // The arrows of package delivery's drawing, one after the other.
@@ -216,7 +216,7 @@ func TestAcceptPutsEveryChannelInFlight(t *testing.T) {
 	require.JSONEq(t, string(e.Data), string(got.Data))
 	got.Data = e.Data
 	require.Equal(t, e, got)
-	require.Equal(t, []store.ChannelHistory{
+	require.Equal(t, []delivery.ChannelHistory{
 		{Channel: "inapp", State: delivery.InFlight}, {Channel: "webhook", State: delivery.InFlight},
 	}, channels)
 }
@@ -933,7 +933,7 @@ func TestDeadLettersPagesAndFilters(t *testing.T) {
 		all = append([]uuid.UUID{d.first(e, "webhook", []delivery.Outcome{again, refused}[i%2])}, all...)
 		all = append([]uuid.UUID{d.first(e, "inapp", delivery.Outcome{Cause: delivery.Internal, Retry: true})}, all...)
 	}
-	ids := func(f store.LetterFilter, before uuid.UUID, limit int) []uuid.UUID {
+	ids := func(f delivery.LetterFilter, before uuid.UUID, limit int) []uuid.UUID {
 		letters, err := d.DeadLetters(t.Context(), "default", f, before, limit)
 		require.NoError(t, err)
 		list := []uuid.UUID{}
@@ -942,11 +942,11 @@ func TestDeadLettersPagesAndFilters(t *testing.T) {
 		}
 		return list
 	}
-	require.Equal(t, all, ids(store.LetterFilter{}, uuid.Max, 100))
+	require.Equal(t, all, ids(delivery.LetterFilter{}, uuid.Max, 100))
 
 	var paged []uuid.UUID
 	for before := uuid.Max; ; before = paged[len(paged)-1] {
-		page := ids(store.LetterFilter{}, before, 4)
+		page := ids(delivery.LetterFilter{}, before, 4)
 		paged = append(paged, page...)
 		if len(page) < 4 {
 			break
@@ -954,13 +954,13 @@ func TestDeadLettersPagesAndFilters(t *testing.T) {
 	}
 	require.Equal(t, all, paged)
 
-	require.Len(t, ids(store.LetterFilter{Channel: "webhook"}, uuid.Max, 100), 7)
-	require.Len(t, ids(store.LetterFilter{State: delivery.Exhausted}, uuid.Max, 100), 3)
-	require.Len(t, ids(store.LetterFilter{State: delivery.Pending}, uuid.Max, 100), 11)
-	require.Len(t, ids(store.LetterFilter{AlertID: "alert-0"}, uuid.Max, 100), 8)
-	require.Len(t, ids(store.LetterFilter{Cause: delivery.HTTP5xx}, uuid.Max, 100), 4)
-	require.Len(t, ids(store.LetterFilter{Channel: "webhook", State: delivery.Pending, AlertID: "alert-0", Cause: delivery.HTTP5xx}, uuid.Max, 100), 4)
-	require.Empty(t, ids(store.LetterFilter{Channel: "inapp", Cause: delivery.HTTP5xx}, uuid.Max, 100))
+	require.Len(t, ids(delivery.LetterFilter{Channel: "webhook"}, uuid.Max, 100), 7)
+	require.Len(t, ids(delivery.LetterFilter{State: delivery.Exhausted}, uuid.Max, 100), 3)
+	require.Len(t, ids(delivery.LetterFilter{State: delivery.Pending}, uuid.Max, 100), 11)
+	require.Len(t, ids(delivery.LetterFilter{AlertID: "alert-0"}, uuid.Max, 100), 8)
+	require.Len(t, ids(delivery.LetterFilter{Cause: delivery.HTTP5xx}, uuid.Max, 100), 4)
+	require.Len(t, ids(delivery.LetterFilter{Channel: "webhook", State: delivery.Pending, AlertID: "alert-0", Cause: delivery.HTTP5xx}, uuid.Max, 100), 4)
+	require.Empty(t, ids(delivery.LetterFilter{Channel: "inapp", Cause: delivery.HTTP5xx}, uuid.Max, 100))
 }
 
 func TestTenantsDoNotSeeEachOthersDeliveries(t *testing.T) {
@@ -976,7 +976,7 @@ func TestTenantsDoNotSeeEachOthersDeliveries(t *testing.T) {
 	require.Equal(t, fault.NotFound, fault.CodeOf(err))
 	_, _, err = d.DeadLetter(t.Context(), "default", letter)
 	require.Equal(t, fault.NotFound, fault.CodeOf(err))
-	letters, err := d.DeadLetters(t.Context(), "default", store.LetterFilter{}, uuid.Max, 10)
+	letters, err := d.DeadLetters(t.Context(), "default", delivery.LetterFilter{}, uuid.Max, 10)
 	require.NoError(t, err)
 	require.Empty(t, letters)
 

@@ -81,18 +81,11 @@ func findPortfolio(
 	return toPortfolio(row), nil
 }
 
-// PortfolioCursor is a place in the list of portfolios: behind the one with these values. The zero
-// value is the list's start.
-type PortfolioCursor struct {
-	CreatedAt time.Time
-	ID        string // UUID
-}
-
 // Portfolios lists up to limit portfolios behind a cursor, the earliest created first, and the
 // cursor that leads on; it is nil at the list's end.
 func (s *Store) Portfolios(
-	ctx context.Context, tenantID string, after PortfolioCursor, limit int,
-) ([]portfolio.Portfolio, *PortfolioCursor, error) {
+	ctx context.Context, tenantID string, after portfolio.Cursor, limit int,
+) ([]portfolio.Portfolio, *portfolio.Cursor, error) {
 	var id uuid.UUID
 	if after.ID != "" {
 		var err error
@@ -107,11 +100,11 @@ func (s *Store) Portfolios(
 	if err != nil {
 		return nil, nil, fmt.Errorf("portfolios of tenant %s: %w", tenantID, err)
 	}
-	var next *PortfolioCursor
+	var next *portfolio.Cursor
 	if len(rows) > limit {
 		rows = rows[:limit]
 		last := rows[limit-1]
-		next = &PortfolioCursor{CreatedAt: last.CreatedAt, ID: last.ID.String()}
+		next = &portfolio.Cursor{CreatedAt: last.CreatedAt, ID: last.ID.String()}
 	}
 	list := make([]portfolio.Portfolio, len(rows))
 	for i, row := range rows {

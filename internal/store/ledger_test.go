@@ -164,7 +164,7 @@ func TestPortfoliosAreListedInPages(t *testing.T) {
 		want = append(want, open(t, s, "default", "Mine too").ID)
 	}
 	var got []string
-	cursor := &store.PortfolioCursor{}
+	cursor := &portfolio.Cursor{}
 	for cursor != nil {
 		page, next, err := s.Portfolios(t.Context(), "default", *cursor, 3)
 		require.NoError(t, err)
@@ -177,10 +177,10 @@ func TestPortfoliosAreListedInPages(t *testing.T) {
 	require.ElementsMatch(t, want, got)
 	require.Equal(t, want[0], got[0])
 
-	_, next, err := s.Portfolios(t.Context(), "default", store.PortfolioCursor{}, len(want))
+	_, next, err := s.Portfolios(t.Context(), "default", portfolio.Cursor{}, len(want))
 	require.NoError(t, err)
 	require.Nil(t, next, "a page that ends with the list leads nowhere")
-	_, _, err = s.Portfolios(t.Context(), "default", store.PortfolioCursor{ID: "1"}, 3)
+	_, _, err = s.Portfolios(t.Context(), "default", portfolio.Cursor{ID: "1"}, 3)
 	requireField(t, err, "/query/cursor")
 }
 

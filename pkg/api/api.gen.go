@@ -343,10 +343,7 @@ type Channels struct {
 	Inapp *bool `json:"inapp,omitempty"`
 
 	// Webhook A signed POST after the Standard Webhooks specification.
-	Webhook *struct {
-		// Url Absolute http or https address without credentials.
-		Url string `json:"url"`
-	} `json:"webhook,omitempty"`
+	Webhook *WebhookTarget `json:"webhook,omitempty"`
 }
 
 // Currency ISO 4217 code.
@@ -698,6 +695,12 @@ type Transaction struct {
 
 // TransactionType defines model for TransactionType.
 type TransactionType string
+
+// WebhookTarget A signed POST after the Standard Webhooks specification.
+type WebhookTarget struct {
+	// Url Absolute http or https address without credentials.
+	Url string `json:"url"`
+}
 
 // Cursor defines model for Cursor.
 type Cursor = string

@@ -89,7 +89,8 @@ CREATE TABLE alert_dlq (
     job_id        bigint,
     trace_id      text,
     traceparent   text,
-    UNIQUE (event_id, channel)
+    UNIQUE (event_id, channel),
+    CHECK ((state = 'pending') = (next_retry_at IS NOT NULL))
 );
 CREATE INDEX alert_dlq_list ON alert_dlq (tenant_id, id DESC);
 CREATE INDEX alert_dlq_pending ON alert_dlq (next_retry_at) WHERE state = 'pending';
