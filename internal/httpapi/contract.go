@@ -17,12 +17,10 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"github.com/santhosh-tekuri/jsonschema/v6"
-	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 	"go.yaml.in/yaml/v3"
-	"golang.org/x/text/language"
-	"golang.org/x/text/message"
 
 	"github.com/dawsos/dawsos/internal/fault"
+	"github.com/dawsos/dawsos/internal/schema"
 )
 
 // contract is the OpenAPI document as the server uses it: the JSON that /openapi.json serves, and
@@ -101,9 +99,9 @@ func newContract(document []byte) (*contract, error) {
 				op.parameters = append(op.parameters, param)
 			}
 			if o.RequestBody != nil {
-				schema := at + "/requestBody/content/application~1json/schema"
-				if op.body, err = compiler.Compile(documentURL + schema); err != nil {
-					return nil, fmt.Errorf("OpenAPI document: %s: %w", schema, err)
+				where := at + "/requestBody/content/application~1json/schema"
+				if op.body, err = compiler.Compile(documentURL + where); err != nil {
+					return nil, fmt.Errorf("OpenAPI document: %s: %w", where, err)
 				}
 			}
 			for code := range o.Responses {
@@ -199,7 +197,7 @@ func (p parameter) check(c echo.Context, query url.Values) []fault.Field {
 		}
 		return nil
 	}
-	return violations(p.schema, pointer, p.value(text))
+	return schema.Violations(p.schema, pointer, p.value(text))
 }
 
 // value turns a parameter's text into the JSON value that its schema is about. Text that is no
@@ -243,7 +241,7 @@ func (o *operation) checkBody(c echo.Context) ([]fault.Field, error) {
 		return nil, fault.Wrap(err, fault.Malformed, "the body is not valid JSON: %s", err)
 	}
 	r.Body = checkedBody{Reader: bytes.NewReader(raw), value: value}
-	if fields := violations(o.body, "", value); len(fields) > 0 {
+	if fields := schema.Violations(o.body, "", value); len(fields) > 0 {
 		return fields, nil
 	}
 	return unstorables(value, "", nil), nil
@@ -303,101 +301,6 @@ func invalid(fields []fault.Field) error {
 		detail += fmt.Sprintf("; the first %d are listed", most)
 	}
 	return &fault.Error{Code: fault.Invalid, Detail: detail, Fields: fields}
-}
-
-// violations validates value and returns what is wrong, by place.
-func violations(schema *jsonschema.Schema, prefix string, value any) []fault.Field {
-	err := schema.Validate(value)
-	if err == nil {
-		return nil
-	}
-	var fields []fault.Field
-	if v, ok := errors.AsType[*jsonschema.ValidationError](err); ok {
-		collect(v, prefix, &fields)
-	} else {
-		fields = []fault.Field{{Pointer: prefix, Detail: err.Error()}}
-	}
-	slices.SortStableFunc(fields, func(a, b fault.Field) int { return strings.Compare(a.Pointer, b.Pointer) })
-	return slices.CompactFunc(fields, func(a, b fault.Field) bool { return a.Pointer == b.Pointer })
-}
-
-var english = message.NewPrinter(language.English)
-
-func collect(e *jsonschema.ValidationError, prefix string, fields *[]fault.Field) {
-	at := prefix
-	for _, key := range e.InstanceLocation {
-		at += "/" + escape(key)
-	}
-	switch k := e.ErrorKind.(type) {
-	case *kind.Required:
-		for _, name := range k.Missing {
-			*fields = append(*fields, fault.Field{Pointer: at + "/" + escape(name), Detail: "is required"})
-		}
-		return
-	case *kind.AdditionalProperties:
-		for _, name := range k.Properties {
-			*fields = append(*fields, fault.Field{Pointer: at + "/" + escape(name), Detail: "is not a field of this object"})
-		}
-		return
-	case *kind.OneOf, *kind.AnyOf:
-		// Of the alternatives, the one that fits furthest is the one that was meant.
-		if len(e.Causes) > 0 {
-			collect(slices.MaxFunc(e.Causes, func(a, b *jsonschema.ValidationError) int { return depth(a) - depth(b) }), prefix, fields)
-			return
-		}
-	}
-	if len(e.Causes) == 0 {
-		*fields = append(*fields, fault.Field{Pointer: at, Detail: explain(e.ErrorKind)})
-		return
-	}
-	for _, cause := range e.Causes {
-		collect(cause, prefix, fields)
-	}
-}
-
-// explain puts a broken rule into words for the caller.
-func explain(broken jsonschema.ErrorKind) string {
-	switch k := broken.(type) {
-	case *kind.Type:
-		return fmt.Sprintf("must be of type %s, not %s", strings.Join(k.Want, " or "), k.Got)
-	case *kind.Format:
-		if form, ok := formats[k.Want]; ok {
-			return "must be " + form
-		}
-	case *kind.Minimum:
-		return "must be at least " + k.Want.RatString()
-	case *kind.Maximum:
-		return "must be at most " + k.Want.RatString()
-	case *kind.MinLength:
-		return fmt.Sprintf("must have at least %d characters", k.Want)
-	case *kind.MaxLength:
-		return fmt.Sprintf("must have at most %d characters, not %d", k.Want, k.Got)
-	case *kind.MinItems:
-		return fmt.Sprintf("must have at least %d elements", k.Want)
-	case *kind.MaxItems:
-		return fmt.Sprintf("must have at most %d elements, not %d", k.Want, k.Got)
-	case *kind.Pattern:
-		return "must match " + k.Want
-	}
-	return broken.LocalizedString(english)
-}
-
-var formats = map[string]string{
-	"date": "a day, YYYY-MM-DD",
-	"uuid": "a UUID",
-}
-
-// depth is how far into the value a branch of errors reaches; a wrong type at the top reaches
-// nowhere.
-func depth(e *jsonschema.ValidationError) int {
-	if _, wrongType := e.ErrorKind.(*kind.Type); wrongType {
-		return len(e.InstanceLocation)
-	}
-	d := len(e.InstanceLocation) + 1
-	for _, cause := range e.Causes {
-		d = max(d, depth(cause))
-	}
-	return d
 }
 
 // escape and unescape write a key as a segment of a JSON pointer and back (RFC 6901).

@@ -13,6 +13,7 @@ import (
 
 // Answer is what a run yields.
 type Answer struct {
+	RunID     string            `json:"run_id"` // UUID of version 7
 	PatternID string            `json:"pattern_id"`
 	Data      json.RawMessage   `json:"data"`     // an object: the outputs by name, in the definition's order
 	Charts    []json.RawMessage `json:"charts"`   // Vega-Lite specifications; never null
@@ -42,8 +43,10 @@ type StepStatus string
 
 // The ways in which a step ends.
 const (
-	StepSuccess StepStatus = "success"
-	StepError   StepStatus = "error"
+	StatusSuccess StepStatus = "success"
+	StatusCached  StepStatus = "cached"  // the result was there already
+	StatusSkipped StepStatus = "skipped" // its condition was false
+	StatusError   StepStatus = "error"
 )
 
 // StepTrace is one step of a run.
@@ -55,7 +58,11 @@ type StepTrace struct {
 	Status          StepStatus `json:"status"`
 	StartedAt       time.Time  `json:"started_at"` // UTC
 	DurationSeconds float64    `json:"duration_seconds"`
-	Error           string     `json:"error,omitempty"` // for the caller: no internals
+	Reason          string     `json:"reason,omitempty"` // why it was skipped
+	Error           string     `json:"error,omitempty"`  // for the caller: no internals
+	Items           int        `json:"items,omitempty"`  // of a for_each: how many it had
+	// Steps are those of the pattern that the step ran; nil for every other step.
+	Steps []StepTrace `json:"steps,omitempty"`
 }
 
 // Staleness is how old the oldest thing was that a step read.
@@ -121,9 +128,9 @@ func newTraceBuilder(patternID string, steps int, c agent.Context) *traceBuilder
 
 // step adds a step that has ended; sources are those of its result, err its failure.
 func (b *traceBuilder) step(s StepTrace, sources []agent.Source, err error) {
-	s.Status = StepSuccess
+	s.Status = StatusSuccess
 	if err != nil {
-		s.Status, s.Error = StepError, fault.Detail(err)
+		s.Status, s.Error = StatusError, fault.Detail(err)
 	}
 	b.trace.Steps = append(b.trace.Steps, s)
 	b.agents[s.Agent] = struct{}{}

@@ -20,13 +20,25 @@ type Catalog struct {
 	plans map[string]*plan
 }
 
-// Problem is something that keeps a file's pattern from being served.
+// Severity tells whether a problem keeps a pattern from being served.
+type Severity string
+
+// The severities.
+const (
+	Error   Severity = "error"   // the pattern is not served
+	Warning Severity = "warning" // it is, but something in it is of no use
+)
+
+// Problem is something that is wrong with a definition.
 type Problem struct {
+	Severity     Severity
 	File         string // its base name
 	Line, Column int    // from 1; 0 when the problem has no place in the file
+	Pointer      string // JSON pointer to the value at fault, "" for the whole file
 	Pattern      string // the pattern's id, "" when it could not be read
 	Step         string // the result that the step at fault makes, "" when it is not about a step
 	Msg          string
+	Suggestion   string // the name that was probably meant, "" when there is none
 }
 
 func (p Problem) Error() string {

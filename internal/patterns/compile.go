@@ -53,8 +53,8 @@ func compile(file string, def *pattern.Definition, capabilities []string) (*plan
 	for i, s := range def.Steps {
 		p.steps = append(p.steps, c.step(i, s))
 	}
-	for _, name := range def.Outputs {
-		p.outputs = append(p.outputs, c.results[name])
+	for _, o := range def.Outputs {
+		p.outputs = append(p.outputs, c.results[o.Name])
 	}
 	if len(c.problems) > 0 {
 		for i := range c.problems {

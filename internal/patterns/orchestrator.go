@@ -44,18 +44,82 @@ type ContextQuery struct {
 	PortfolioID  string     // UUID; "" when the pattern is not about one portfolio
 	Asof         *time.Time // UTC midnight; nil means the newest fresh pack's date
 	RequireFresh bool
+	// PackID and LedgerVersion, when not "", pin the pricing pack and the version of the
+	// portfolio's ledger, whatever is newer. One that does not exist is fault.NotFound. A pinned
+	// pack is used in whatever state it is.
+	PackID        string
+	LedgerVersion string
 }
 
 // Request asks for one run.
 type Request struct {
 	TenantID  string
 	RequestID string
+	UserID    string // "" when the caller is not a person
 	PatternID string
 	// Inputs are JSON values as the caller sent them, numbers best as json.Number, which alone
 	// keeps their digits.
 	Inputs       map[string]any
 	Asof         *time.Time // UTC midnight; nil means the newest fresh pack's date
 	RequireFresh bool       // refuse a pack that is not fresh
+	// PackID and LedgerVersion pin what the run sees, see ContextQuery. "" means the newest.
+	PackID, LedgerVersion string
+	// Recompute keeps the run from using results of earlier ones.
+	Recompute bool
+	// Recorded makes Execute return only after the run has been recorded, or with the error that
+	// kept it from being.
+	Recorded bool
+	// OnEvent, when not nil, is told how the run goes on while it does. Calls come one at a time and
+	// hold up the run: it must return at once.
+	OnEvent func(Event)
+}
+
+// EventType names what has happened in a run.
+type EventType string
+
+// The events of a run: RunStarted, then for each step one StepStarted and one of the others, or
+// StepSkipped alone.
+const (
+	RunStarted  EventType = "run_started"
+	StepStarted EventType = "step_started"
+	StepEnded   EventType = "step_ended"
+	StepSkipped EventType = "step_skipped"
+	StepFailed  EventType = "step_failed" // whether the run goes on depends on the step's on_error
+)
+
+// Event is one thing that has happened in a run.
+type Event struct {
+	Type  EventType
+	RunID string
+	Trace *Trace     // of RunStarted: what is known before the first step; no steps yet
+	Step  *StepTrace // of all others; only its first five fields are set when it starts
+}
+
+// Run is a run that has ended, as it is kept.
+type Run struct {
+	ID             string // UUID of version 7
+	TenantID       string
+	RequestID      string
+	UserID         string
+	PatternID      string
+	DefinitionHash string         // names the definition's content, see Orchestrator.Definition
+	Inputs         map[string]any // checked, with defaults
+	RequireFresh   bool
+	Context        agent.Context
+	StartedAt      time.Time // UTC
+	Duration       time.Duration
+	Trace          Trace    // up to the step that failed, for a run that did
+	Warnings       []string // never nil
+	DataHash       string   // "" for a run that failed
+	ErrorCode      fault.Code
+	ErrorDetail    string // fit for the caller; "" for a run that succeeded
+}
+
+// Recorder keeps runs.
+type Recorder interface {
+	// Record takes a run on. With wait it returns once the run is durable, or why it is not;
+	// without, it never blocks and returns nil, whether or not there is room for the run.
+	Record(ctx context.Context, run Run, wait bool) error
 }
 
 // Options are what an Orchestrator needs from its process.

@@ -236,9 +236,9 @@ func TestAnswer(t *testing.T) {
 			RequestID: "req-1", TraceID: spans[3].SpanContext().TraceID().String(), PatternID: "overview",
 			PricingPackID: "pack-1", LedgerVersion: "ledger-1", Asof: "2007-05-08", DurationSeconds: 7,
 			Steps: []StepTrace{
-				{Index: 0, Capability: "ledger.positions", Agent: "ledger_agent", As: "positions", Status: StepSuccess, StartedAt: start.Add(1 * time.Second), DurationSeconds: 1},
-				{Index: 1, Capability: "pricing.apply_pack", Agent: "pricing_agent", As: "valued", Status: StepSuccess, StartedAt: start.Add(3 * time.Second), DurationSeconds: 1},
-				{Index: 2, Capability: "metrics.twr", Agent: "metrics_agent", As: "perf", Status: StepSuccess, StartedAt: start.Add(5 * time.Second), DurationSeconds: 1},
+				{Index: 0, Capability: "ledger.positions", Agent: "ledger_agent", As: "positions", Status: StatusSuccess, StartedAt: start.Add(1 * time.Second), DurationSeconds: 1},
+				{Index: 1, Capability: "pricing.apply_pack", Agent: "pricing_agent", As: "valued", Status: StatusSuccess, StartedAt: start.Add(3 * time.Second), DurationSeconds: 1},
+				{Index: 2, Capability: "metrics.twr", Agent: "metrics_agent", As: "perf", Status: StatusSuccess, StartedAt: start.Add(5 * time.Second), DurationSeconds: 1},
 			},
 			AgentsUsed:       []string{"ledger_agent", "metrics_agent", "pricing_agent"},
 			CapabilitiesUsed: []string{"ledger.positions", "metrics.twr", "pricing.apply_pack"},
@@ -344,10 +344,10 @@ func TestFailures(t *testing.T) {
 			require.Len(t, trace.Steps, tc.steps)
 			if began {
 				last := trace.Steps[tc.steps-1]
-				require.Equal(t, StepError, last.Status)
+				require.Equal(t, StatusError, last.Status)
 				require.Equal(t, fault.Detail(err), last.Error)
 				for _, s := range trace.Steps[:tc.steps-1] {
-					require.Equal(t, StepSuccess, s.Status)
+					require.Equal(t, StatusSuccess, s.Status)
 				}
 				require.Positive(t, trace.DurationSeconds)
 				require.Len(t, trace.AgentsUsed, tc.steps)

@@ -92,14 +92,60 @@ type Result struct {
 	Warnings []string // sentences for the caller about a result that is still good
 }
 
+// Purity tells what a call does besides answering. It decides what may be cached, repeated and run
+// out of order.
+type Purity string
+
+const (
+	// Pure capabilities depend on nothing but their arguments and the context's tenant, as-of date,
+	// pricing pack, portfolio and ledger version. Their results may serve later requests.
+	Pure Purity = "pure"
+	// Reading ones read what may change from one moment to the next. Within a run the first answer
+	// holds. It is what a capability without a declaration counts as.
+	Reading Purity = "read"
+	// Effectful ones change something. They run after every earlier step of their pattern has
+	// ended, and are called again after a failure only when they are Idempotent.
+	Effectful Purity = "effect"
+)
+
+// Cost is roughly what a call takes, for whoever plans with it.
+type Cost string
+
+// The cost classes.
+const (
+	Low    Cost = "low"    // milliseconds, little memory
+	Medium Cost = "medium" // tens of milliseconds: series over years
+	High   Cost = "high"   // seconds, or money: models, simulations, paid providers
+)
+
 // Capability declares one function of an agent.
 type Capability struct {
 	Name        string // "<group>.<verb>", unique over all agents
 	Description string // one sentence: what it computes, in which units
+	// Args is the JSON Schema (2020-12) of the arguments, an object. Patterns are checked against
+	// it when they are loaded, calls before they are made; an argument that is null counts as left
+	// out. Nil takes anything.
+	Args json.RawMessage
+	// Result is the JSON Schema of the result's value; templates and conditions of patterns are
+	// checked against it. Nil says nothing about it.
+	Result json.RawMessage
+	Purity Purity // "" means Reading
+	// Idempotent says of an Effectful capability that calling it twice is the same as once. The
+	// others are so by nature.
+	Idempotent bool
+	// Timeout bounds one call; 0 means the agent's.
+	Timeout time.Duration
+	Cost    Cost // "" means Low
+	// Delegates says that it answers by asking other capabilities. Their failures are those of
+	// their own agents and don't count against this one's circuit breaker.
+	Delegates bool
 	// Run computes the result. It must be safe for concurrent use and return soon after ctx is
 	// done: timeouts work through ctx alone, nothing ends a call that ignores it.
 	Run func(ctx context.Context, req Request) (Result, error)
 }
+
+// Repeatable reports whether a call may be made again after one that failed.
+func (c Capability) Repeatable() bool { return c.Purity != Effectful || c.Idempotent }
 
 // Agent is a named group of capabilities.
 type Agent interface {

@@ -269,8 +269,8 @@ func (d *document) args(n *node) map[string]any {
 	return n.plain().(map[string]any)
 }
 
-func (d *document) outputs(f fields, steps []Step) []string {
-	var outputs []string
+func (d *document) outputs(f fields, steps []Step) Outputs {
+	var outputs Outputs
 	for _, n := range d.list(f, "outputs", MaxSteps) {
 		name, ok := n.value.(string)
 		switch {
@@ -278,10 +278,10 @@ func (d *document) outputs(f fields, steps []Step) []string {
 			d.failAt(n, "%s is expected, not %s", kindString, n.kind)
 		case !slices.ContainsFunc(steps, func(s Step) bool { return s.As == name }):
 			d.failAt(n, "no step has the result %q", name)
-		case slices.Contains(outputs, name):
+		case slices.Contains(outputs.Names(), name):
 			d.failAt(n, "%q is repeated", name)
 		default:
-			outputs = append(outputs, name)
+			outputs = append(outputs, Output{Name: name})
 		}
 	}
 	return outputs
