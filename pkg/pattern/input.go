@@ -21,45 +21,39 @@ const (
 	Integer Type = "integer" // a whole number of 64 bits; 252.0 counts as one
 	Number  Type = "number"  // a number within the range of float64, its digits kept as written
 	Boolean Type = "boolean"
-	UUID    Type = "uuid" // 36 characters, hexadecimal digits of either case
-	Date    Type = "date" // YYYY-MM-DD
+	UUID    Type = "uuid"   // 36 characters, hexadecimal digits of either case
+	Date    Type = "date"   // YYYY-MM-DD
+	Enum    Type = "enum"   // one of the strings that Values lists
+	Array   Type = "array"  // of what Items declares, or of any JSON
+	Object  Type = "object" // of what Properties declare, or any object
 )
 
-var types = []Type{String, Integer, Number, Boolean, UUID, Date}
+var types = []Type{String, Integer, Number, Boolean, UUID, Date, Enum, Array, Object}
 
-func joinTypes() string {
+// typeNames returns the types as strings.
+func typeNames() []string {
 	names := make([]string, len(types))
 	for i, t := range types {
 		names[i] = string(t)
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
-// Value checks a JSON value against the input's type and bounds and returns its canonical form:
-// json.Number for integers and numbers, else string or bool. Numbers may come as json.Number,
-// which alone keeps all digits, as float64 or as int. The error is a clause about the value, fit to
-// follow the input's name. Null is no value: whether an input may be left out is not asked here.
-func (in Input) Value(v any) (any, error) {
-	switch n := v.(type) {
-	case float64:
-		if math.IsNaN(n) || math.IsInf(n, 0) {
-			return nil, errors.New("is not a number")
-		}
-		v = json.Number(strconv.FormatFloat(n, 'g', -1, 64))
-	case int:
-		v = json.Number(strconv.Itoa(n))
-	}
-
+// scalar returns the canonical form of a value of any type but Enum, Array and Object, which have
+// been looked at. The error is a clause about the value.
+func (in *Input) scalar(v any) (any, error) {
 	switch in.Type {
 	case Integer, Number:
-		return in.number(v)
+		if n, ok := number(v); ok {
+			return in.number(n)
+		}
 	case Boolean:
 		if b, ok := v.(bool); ok {
 			return b, nil
 		}
 	case String:
 		if s, ok := v.(string); ok {
-			return s, nil
+			return s, in.length(s)
 		}
 	case UUID:
 		if s, ok := v.(string); ok {
@@ -77,52 +71,70 @@ func (in Input) Value(v any) (any, error) {
 }
 
 // mismatch says which JSON type is expected and which has come.
-func (in Input) mismatch(v any) error {
-	expected := map[Type]string{
-		String: "a string", Integer: "a whole number", Number: "a number", Boolean: "true or false",
-		UUID: "a UUID", Date: "a date",
-	}[in.Type]
-	var found string
-	switch v.(type) {
-	case nil:
-		found = "null"
-	case string:
-		found = "a string"
-	case bool:
-		found = "a boolean"
+func (in *Input) mismatch(v any) error {
+	switch n := v.(type) {
+	case float64:
+		if math.IsNaN(n) || math.IsInf(n, 0) {
+			return errors.New("is not a number")
+		}
 	case json.Number:
-		found = "a number"
-	case []any:
-		found = "an array"
-	case map[string]any:
-		found = "an object"
-	default:
-		found = fmt.Sprintf("%T", v)
+		if !isNumber(string(n)) {
+			return fmt.Errorf("%q is not a number", shorten(string(n)))
+		}
 	}
-	return fmt.Errorf("%s is expected, not %s", expected, found)
+	expected, ok := map[Type]string{
+		String: "a string", Integer: "a whole number", Number: "a number", Boolean: "true or false",
+		UUID: "a UUID", Date: "a date", Enum: "a string", Array: "an array", Object: "an object",
+	}[in.Type]
+	if !ok {
+		return fmt.Errorf("can't be checked against the unknown type %q", in.Type)
+	}
+	return fmt.Errorf("%s is expected, not %s", expected, jsonType(v))
 }
 
-func (in Input) number(v any) (any, error) {
-	n, ok := v.(json.Number)
-	if !ok {
-		return nil, in.mismatch(v)
+// length checks a string's length. The error is a clause about it.
+func (in *Input) length(s string) error {
+	if in.MinLength == nil && in.MaxLength == nil {
+		return nil
 	}
+	n := length(s)
+	if in.MinLength != nil && n < *in.MinLength {
+		return fmt.Errorf("has %s, at least %d are needed", count(n, "character"), *in.MinLength)
+	}
+	if in.MaxLength != nil && n > *in.MaxLength {
+		return fmt.Errorf("has %s, %d are allowed", count(n, "character"), *in.MaxLength)
+	}
+	return nil
+}
+
+func (in *Input) number(n json.Number) (any, error) {
 	if in.Type == Integer {
 		i, err := wholeNumber(string(n))
 		if err != nil {
 			return nil, err
 		}
 		n = json.Number(strconv.FormatInt(i, 10))
-	} else if _, err := strconv.ParseFloat(string(n), 64); err != nil {
+	} else if f, err := strconv.ParseFloat(string(n), 64); err != nil || (f == 0 && !sane(string(n))) {
 		return nil, fmt.Errorf("%s is out of range", shorten(string(n)))
 	}
 	if in.Minimum != "" && compareNumbers(in.Type, n, in.Minimum) < 0 {
-		return nil, fmt.Errorf("%s is below the minimum of %s", n, in.Minimum)
+		return nil, fmt.Errorf("%s is below the minimum of %s", shorten(string(n)), in.Minimum)
 	}
 	if in.Maximum != "" && compareNumbers(in.Type, n, in.Maximum) > 0 {
-		return nil, fmt.Errorf("%s is above the maximum of %s", n, in.Maximum)
+		return nil, fmt.Errorf("%s is above the maximum of %s", shorten(string(n)), in.Maximum)
 	}
 	return n, nil
+}
+
+// sane reports whether a number's exponent is one that arithmetic on its digits can bear. To
+// float64, 1e-999999999 is zero; to a decimal it is a billion digits.
+func sane(s string) bool {
+	_, exponent, _ := strings.Cut(strings.ToLower(s), "e")
+	if exponent == "" {
+		return true
+	}
+	n, err := strconv.Atoi(exponent)
+	return err == nil && -1000 <= n && n <= 1000
 }
 
 // compareNumbers compares two canonical values of type Integer or Number.

@@ -49,7 +49,7 @@ func TestParse(t *testing.T) {
 			"nested": []any{map[string]any{"n": json.Number("9007199254740993")}, nil, true},
 		}, As: "perf"},
 	}, def.Steps)
-	require.Equal(t, []string{"perf", "positions"}, def.Outputs)
+	require.Equal(t, Outputs{{Name: "perf"}, {Name: "positions"}}, def.Outputs)
 	require.Equal(t, `{"z":1,"panels":[{"kind":"table"}]}`, string(def.Display))
 }
 
@@ -167,7 +167,7 @@ func TestParseReportsAllProblemsInOrder(t *testing.T) {
 		{Line: 1, Column: 14, Path: "/outputs/0", Msg: `no step has the result "nope"`},
 		{Line: 2, Column: 7, Path: "/id", Msg: `"A" is not allowed; use ^[a-z][a-z0-9_]{0,63}$`},
 		{Line: 3, Column: 11, Path: "/steps/0", Msg: `"as" is missing`},
-		{Line: 4, Column: 1, Path: "/x", Msg: `unknown key "x"; allowed are id, name, steps, outputs, description, category, version, inputs, display`},
+		{Line: 4, Column: 1, Path: "/x", Msg: `unknown key "x"; allowed are id, name, steps, outputs, $schema, description, category, version, inputs, output_schemas, charts, display`},
 	}, all)
 
 	first, ok := errors.AsType[*Error](err)
@@ -201,7 +201,7 @@ func FuzzParse(f *testing.F) {
 			return // escapes have made it longer than a file may be
 		}
 		require.NoError(t, err, "parsed from %q, written as %q", data, written)
-		first.positions, second.positions = nil, nil
+		first.root, second.root = nil, nil
 		require.Equal(t, first, second)
 	})
 }

@@ -26,14 +26,18 @@ import (
 
 // Limits on a definition.
 const (
-	MaxSize    = 1 << 20 // bytes of a file
-	MaxSteps   = 1000    // steps of a pattern
-	MaxInputs  = 100     // inputs of a pattern
-	MaxNesting = 32      // objects and arrays within each other, the definition itself included
-	MaxCharts  = 50      // charts of a pattern
-	MaxItems   = 1000    // items of a for_each
-	MinTimeout = time.Millisecond
-	MaxTimeout = 10 * time.Minute
+	MaxSize      = 1 << 20 // bytes of a file
+	MaxSteps     = 1000    // steps of a pattern, and outputs
+	MaxInputs    = 100     // inputs of a pattern, and properties of an object
+	MaxNesting   = 32      // objects and arrays within each other, the definition itself included
+	MaxCharts    = 50      // charts of a pattern
+	MaxItems     = 1000    // items of a for_each
+	MaxParallel  = 256     // items of a for_each that are worked on at the same time
+	MaxValues    = 1000    // values of an enum
+	MaxProperty  = 100     // characters of a property's name
+	MaxCondition = 1000    // characters of a condition
+	MinTimeout   = time.Millisecond
+	MaxTimeout   = 10 * time.Minute
 )
 
 // Names that no step's result may have, since templates use them as roots.
@@ -65,7 +69,7 @@ type Definition struct {
 	// Display is an object of hints for whoever shows the answer; the engine hands it on unread.
 	Display json.RawMessage `json:"display,omitempty"`
 
-	positions map[string]Position // by JSON pointer; nil unless parsed
+	root *node // what it was parsed from, or nil
 }
 
 // Input declares one input, an item of an array or a property of an object.
@@ -151,16 +155,10 @@ type Position struct {
 // file that the definition was parsed from. For a value that is not there it returns the place of
 // the innermost one around it.
 func (d *Definition) Position(pointer string) Position {
-	for {
-		if p, ok := d.positions[pointer]; ok {
-			return p
-		}
-		parent, ok := parentPointer(pointer)
-		if !ok {
-			return Position{}
-		}
-		pointer = parent
+	if d.root == nil || (pointer != "" && pointer[0] != '/') {
+		return Position{}
 	}
+	return d.root.find(pointer).at
 }
 
 var pointerEscaper = strings.NewReplacer("~", "~0", "/", "~1")
