@@ -129,6 +129,7 @@ type Outputs []Output
 // Mode is what follows when a step fails.
 type Mode string
 
+// The modes.
 const (
 	Fail     Mode = "fail"     // the run fails
 	Continue Mode = "continue" // the result is null, and a warning says why
