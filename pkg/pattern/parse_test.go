@@ -414,8 +414,9 @@ func TestParseBoundsWhatItReports(t *testing.T) {
 	require.Empty(t, all[maxHints].Suggestion)
 }
 
-// Of the worst files that fit, each would take gigabytes if anything were squared.
-func TestParseStaysLinear(t *testing.T) { //nolint:paralleltest // it measures what the process allocates
+// Of the worst files that fit, each would take gigabytes if anything were squared. It runs alone,
+// since what it measures is what the process allocates.
+func TestParseStaysLinear(t *testing.T) {
 	key := strings.Repeat("k", MaxSize/2)
 	for name, tc := range map[string]struct{ old, new, want string }{
 		"a long key around many values":   {`"args":{}`, `"args":{"` + key + `":[` + strings.Repeat("0,", MaxSize/4-200) + `0]}`, ""},
@@ -423,7 +424,7 @@ func TestParseStaysLinear(t *testing.T) { //nolint:paralleltest // it measures w
 		"one line of mistakes":            {`"args":{}`, many(MaxSize/12, `"%d":0`) + `,"args":{}`, "unknown key"},
 		"many deep values":                {`"args":{}`, `"args":{"a":[` + strings.Repeat(`[[[[[[[[0]]]]]]]],`, MaxSize/20) + `0]}`, ""},
 	} {
-		t.Run(name, func(t *testing.T) { //nolint:paralleltest // as above
+		t.Run(name, func(t *testing.T) {
 			require.Contains(t, minimal, tc.old)
 			data := []byte(strings.Replace(minimal, tc.old, tc.new, 1))
 			var before, after runtime.MemStats

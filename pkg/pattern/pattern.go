@@ -1,5 +1,5 @@
-// Package pattern is the file format of patterns: what a pattern takes, which capabilities it asks
-// one after the other, and which of their results it returns.
+// Package pattern is the file format of patterns: what a pattern takes, which capabilities it asks,
+// and which of their results it returns.
 //
 //	{
 //	  "id": "portfolio_overview",
@@ -14,8 +14,9 @@
 //	  "outputs": ["positions"]
 //	}
 //
-// The package knows the shape of a pattern and nothing of its meaning: templates in arguments are
-// plain strings here, capabilities are names.
+// The package knows the shape of a pattern and nothing of its meaning: templates and conditions are
+// plain strings here, capabilities are names. [Parse] is strict and says where each mistake stands,
+// [Schema] tells editors the same, and [Input.Value] checks what a caller gives.
 package pattern
 
 import (
@@ -76,7 +77,7 @@ type Definition struct {
 type Input struct {
 	Type        Type   `json:"type"`
 	Required    bool   `json:"required,omitempty"`
-	Default     any    `json:"default,omitempty"` // nil: null when the caller leaves it out
+	Default     any    `json:"default,omitempty"` // in canonical form; nil: null when the caller leaves it out
 	Description string `json:"description,omitempty"`
 	// Minimum and Maximum bound integers and numbers, themselves included; "" means no bound.
 	Minimum json.Number `json:"minimum,omitempty"`
@@ -90,7 +91,8 @@ type Input struct {
 	Items    *Input `json:"items,omitempty"`
 	MinItems *int   `json:"min_items,omitempty"`
 	MaxItems *int   `json:"max_items,omitempty"`
-	// Properties declare what an object may hold; nil takes any object.
+	// Properties declare what an object may hold; nil takes any object. Names are any text, up to
+	// MaxProperty characters.
 	Properties map[string]Input `json:"properties,omitempty"`
 }
 
