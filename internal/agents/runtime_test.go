@@ -3,6 +3,7 @@ package agents
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -38,6 +39,15 @@ func (a testAgent) Capabilities() []agent.Capability {
 	}
 	return all
 }
+
+// declaring is an agent with the capabilities it is given.
+type declaring struct {
+	name string
+	all  []agent.Capability
+}
+
+func (a declaring) Name() string                     { return a.name }
+func (a declaring) Capabilities() []agent.Capability { return a.all }
 
 // scripted is an agent with one capability, t.do, that does what it was told last.
 type scripted struct {
@@ -112,7 +122,7 @@ circuit_breaker_state{agent_name="tester",state=%q} %d
 func (b *bundle) requireCalls(t *testing.T, succeeded, failed int) {
 	t.Helper()
 	require.NoError(t, testutil.GatherAndCompare(b.registry, strings.NewReader(fmt.Sprintf(`
-# HELP agent_invocations_total Capability calls, by outcome; a call that an open circuit breaker refused is an error.
+# HELP agent_invocations_total Capability calls, by outcome; one a call, however often it was retried. A call that was refused, by an open circuit breaker for instance, is an error.
 # TYPE agent_invocations_total counter
 agent_invocations_total{agent_name="tester",capability="t.do",status="error"} %d
 agent_invocations_total{agent_name="tester",capability="t.do",status="success"} %d
@@ -452,7 +462,7 @@ func TestMetricsServeDeliveriesToo(t *testing.T) {
 	m.Observe(ctx, "alert_retry_worker", "retry_delivery", nil, time.Second)
 	m.Observe(ctx, "alert_retry_worker", "retry_delivery", errors.New("500"), 2*time.Second)
 	require.NoError(t, testutil.GatherAndCompare(reg, strings.NewReader(`
-# HELP agent_invocations_total Capability calls, by outcome; a call that an open circuit breaker refused is an error.
+# HELP agent_invocations_total Capability calls, by outcome; one a call, however often it was retried. A call that was refused, by an open circuit breaker for instance, is an error.
 # TYPE agent_invocations_total counter
 agent_invocations_total{agent_name="alert_retry_worker",capability="retry_delivery",status="error"} 1
 agent_invocations_total{agent_name="alert_retry_worker",capability="retry_delivery",status="success"} 1
@@ -480,18 +490,45 @@ agent_invocations_total{agent_name="alert_retry_worker",capability="retry_delive
 	t.Fatal("agent_latency is missing")
 }
 
-// BenchmarkRun compares a call through the runtime with the call alone.
+// BenchmarkRun compares a call through the runtime with the call alone: as it is by default, with
+// every policy set, and with arguments that are checked.
 func BenchmarkRun(b *testing.B) {
 	noop := func(context.Context, agent.Request) (agent.Result, error) { return agent.Result{}, nil }
-	reg := prometheus.NewRegistry()
-	r, err := New(Config{}, []agent.Agent{testAgent{"tester", map[string]func(context.Context, agent.Request) (agent.Result, error){"t.do": noop}}},
-		Options{Registerer: reg, Metrics: NewMetrics(reg)})
-	require.NoError(b, err)
-	req := agent.Request{Capability: "t.do"}
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := r.Run(b.Context(), req); err != nil {
-			b.Fatal(err)
+	run := func(b *testing.B, cfg AgentConfig, declared agent.Capability, args map[string]any) {
+		b.Helper()
+		reg := prometheus.NewRegistry()
+		declared.Name, declared.Run = "t.do", noop
+		r, err := New(Config{Agents: map[string]AgentConfig{"tester": cfg}}, []agent.Agent{declaring{"tester", []agent.Capability{declared}}},
+			Options{Registerer: reg, Metrics: NewMetrics(reg)})
+		require.NoError(b, err)
+		req := agent.Request{Capability: "t.do", Args: args}
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := r.Run(b.Context(), req); err != nil {
+				b.Fatal(err)
+			}
 		}
 	}
+	all := AgentConfig{
+		Breaker:   BreakerConfig{FailureRate: 0.5},
+		RateLimit: &RateLimitConfig{Calls: 1_000_000, Per: time.Millisecond},
+		Bulkhead:  &BulkheadConfig{Calls: 8},
+	}
+	args := agent.Capability{Args: json.RawMessage(`{"type": "object", "additionalProperties": false, "required": ["id"],
+		"properties": {"id": {"type": "string", "format": "uuid"}, "days": {"type": "integer", "minimum": 1}}}`)}
+
+	b.Run("direct", func(b *testing.B) {
+		direct := declaring{"tester", []agent.Capability{{Run: noop}}}.Capabilities()[0]
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := direct.Run(b.Context(), agent.Request{}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("defaults", func(b *testing.B) { run(b, AgentConfig{}, agent.Capability{}, nil) })
+	b.Run("all policies", func(b *testing.B) { run(b, all, agent.Capability{}, nil) })
+	b.Run("arguments", func(b *testing.B) {
+		run(b, AgentConfig{}, args, map[string]any{"id": "0b9a7e52-4f9b-4c5e-8f5a-6f9b3e0c1d2a", "days": json.Number("252")})
+	})
 }
