@@ -25,7 +25,7 @@ import (
 // those are replaced.
 //
 // The policies are failsafe-go's, asked by hand instead of through its executor: that costs a call
-// a tenth of the allocations, tells a refusal from the agent's own error, keeps the calls that a
+// 6 allocations instead of 31 (BenchmarkRun), tells a refusal from the agent's own error, keeps the calls that a
 // limit refused from using up an open breaker's trials, and does not begin a wait that the caller
 // can't sit out.
 type guard struct {
