@@ -296,7 +296,7 @@ func bounded[T int | float64 | time.Duration](ps *problems, key string, v *T, lo
 	if v == nil {
 		return 0
 	}
-	if !(*v >= lowest && *v <= highest) { // NaN is refused too
+	if allowed := *v >= lowest && *v <= highest; !allowed { // NaN is not either
 		ps.add(key, "%v is not allowed; use %v to %v", *v, lowest, highest)
 	}
 	return *v

@@ -183,11 +183,24 @@ func TestRetryAndBreaker(t *testing.T) {
 		asked := b.counts(away, away, away, away, away)
 		require.ErrorIs(t, do(t.Context(), r), away, "its own failure says more than the refusal")
 		require.Equal(t, 3, *asked, "each attempt counts for the breaker, which ends them")
+		b.requireMetric(t, `dawsos_agent_retries_total{agent_name="tester"} 2`)
 		b.requireState(t, "OPEN", 1)
 		b.requireCalls(t, 0, 1)
 		b.requireMetric(t, `dawsos_agent_refusals_total{agent_name="tester",reason="breaker"} 0`)
 		require.Equal(t, fault.BreakerOpen, fault.CodeOf(do(t.Context(), r)))
 		require.Equal(t, 3, *asked)
+	})
+}
+
+func TestRetryThatALimitRefuses(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r, b := setup(t, AgentConfig{RateLimit: &RateLimitConfig{Calls: 1, Per: time.Minute}})
+		away := fault.New(fault.Unavailable, "away")
+		b.counts(away)
+		require.ErrorIs(t, do(t.Context(), r), away)
+		require.Equal(t, Calls{Failed: 1, Retried: 1}, r.States()[0].Calls, "the agent was asked: the call is not a refused one")
+		b.requireMetric(t, `dawsos_agent_refusals_total{agent_name="tester",reason="rate_limit"} 0`)
 	})
 }
 

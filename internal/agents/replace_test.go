@@ -118,7 +118,12 @@ func TestReplaceRefuses(t *testing.T) {
 // calls under way are not disturbed.
 func TestReplaceUnderLoad(t *testing.T) {
 	t.Parallel()
-	r, b := setup(t, AgentConfig{})
+	b := newBundle(&scripted{})
+	b.script.returns(nil)
+	opts := b.options()
+	opts.Tracer = nil // it would keep every span
+	r, err := New(Config{}, []agent.Agent{b.script.agent()}, opts)
+	require.NoError(t, err)
 	set := func(n int) agent.Agent {
 		return declaring{"twins", []agent.Capability{answering("twin.a", n), answering("twin.b", n), answering(fmt.Sprintf("twin.only_%d", n%2), n)}}
 	}
@@ -158,7 +163,7 @@ func TestReplaceUnderLoad(t *testing.T) {
 	}
 	wg.Go(func() {
 		defer close(stop)
-		for n := range 300 {
+		for n := range 100 {
 			if err := r.Replace(set(n)); err != nil {
 				t.Error(err)
 			}
