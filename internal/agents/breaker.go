@@ -16,13 +16,6 @@ import (
 	"github.com/dawsos/dawsos/pkg/agent"
 )
 
-// abandonedError marks the error of a call whose caller went away, or ran out of its own time,
-// before the agent had answered: it says nothing about the agent.
-type abandonedError struct{ err error }
-
-func (e *abandonedError) Error() string { return e.err.Error() }
-func (e *abandonedError) Unwrap() error { return e.err }
-
 // breaker is an agent's circuit breaker. It knows which call has changed its state, which the
 // policy's listener alone can't tell, and which results are too old to count.
 type breaker struct {
@@ -153,13 +146,10 @@ func (b *breaker) state() (label string, since time.Time, retryAfter time.Durati
 	return stateLabel(b.policy.State()), b.since, b.policy.RemainingDelay()
 }
 
-// outcomeOf judges the end of a call.
+// outcomeOf judges a call that somebody waited for to the end.
 func (c *capability) outcomeOf(err error) outcome {
 	if err == nil {
 		return worked
-	}
-	if _, ok := errors.AsType[*abandonedError](err); ok {
-		return unknown
 	}
 	if !isFailure(err) {
 		return unrelated

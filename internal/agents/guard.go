@@ -112,8 +112,9 @@ type capability struct {
 type call struct {
 	*capability
 
-	req  agent.Request
-	span trace.Span
+	req     agent.Request
+	span    trace.Span
+	outcome outcome // of the last attempt that was made
 }
 
 // run makes the call within the agent's policies: from outside in the retries, the breaker, the
@@ -134,7 +135,7 @@ func (c *call) run(ctx context.Context) (agent.Result, refusal, error) {
 			return agent.Result{}, "", err
 		}
 		if ctx.Err() != nil {
-			return agent.Result{}, "", abandoned(ctx, err)
+			return agent.Result{}, "", c.abandoned(ctx, err)
 		}
 		failure = err
 		c.guard.retried.Add(1)
@@ -153,7 +154,7 @@ const jitter = 0.15
 // wait returns the pause before another attempt after the nth has failed, and false when there is
 // to be none. u in [0,1) spreads the waits.
 func (c RetryConfig) wait(failures int, err error, u float64) (time.Duration, bool) {
-	if _, ok := errors.AsType[*abandonedError](err); ok || fault.CodeOf(err) != fault.Unavailable {
+	if fault.CodeOf(err) != fault.Unavailable {
 		return 0, false
 	}
 	d := c.MaxDelay
@@ -203,7 +204,7 @@ func (c *call) attempt(ctx context.Context) (agent.Result, refusal, error) {
 		return agent.Result{}, refusedByBreaker, c.refusedByBreaker()
 	}
 	result, err := c.timed(ctx)
-	g.breaker.record(ctx, c.span, era, c.outcomeOf(err))
+	g.breaker.record(ctx, c.span, era, c.outcome)
 	return result, "", err
 }
 
@@ -237,7 +238,7 @@ func (c *call) takeTurn(ctx context.Context) (refusal, error) {
 	case <-timer.C:
 		return "", nil
 	case <-ctx.Done():
-		return "", abandoned(ctx, fmt.Errorf("waiting for the rate limit of agent %s: %w", c.guard.name, ctx.Err()))
+		return "", c.abandoned(ctx, fmt.Errorf("waiting for the rate limit of agent %s: %w", c.guard.name, ctx.Err()))
 	}
 }
 
@@ -254,7 +255,7 @@ func (c *call) enter(ctx context.Context) (refusal, error) {
 		refused.RetryAfter = time.Second // nobody knows when one of them ends
 		return refusedByBulkhead, refused
 	}
-	return "", abandoned(ctx, fmt.Errorf("waiting for the bulkhead of agent %s: %w", c.guard.name, err))
+	return "", c.abandoned(ctx, fmt.Errorf("waiting for the bulkhead of agent %s: %w", c.guard.name, err))
 }
 
 // timed asks the capability within its time.
@@ -262,12 +263,10 @@ func (c *call) timed(ctx context.Context) (agent.Result, error) {
 	inner, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	result, err := c.ask(inner)
-	switch {
-	case ctx.Err() != nil:
-		if err != nil {
-			err = abandoned(ctx, err)
-		}
-	case inner.Err() != nil: // an answer that comes after all comes too late
+	switch gone := ctx.Err() != nil; {
+	case gone && err != nil:
+		return agent.Result{}, c.abandoned(ctx, err)
+	case !gone && inner.Err() != nil: // an answer that comes after all comes too late
 		if err == nil {
 			err = inner.Err()
 		}
@@ -275,6 +274,7 @@ func (c *call) timed(ctx context.Context) (agent.Result, error) {
 	case err == nil && c.result != nil:
 		err = c.checkResult(result)
 	}
+	c.outcome = c.outcomeOf(err)
 	if err != nil {
 		return agent.Result{}, err
 	}
@@ -301,11 +301,12 @@ func (c *call) ask(ctx context.Context) (result agent.Result, err error) {
 	return c.Run(ctx, c.req)
 }
 
-// abandoned says how the caller's context ended, whatever the capability made of it.
-func abandoned(ctx context.Context, err error) error {
-	code, detail := fault.Canceled, "the caller went away"
+// abandoned ends a call whose caller went away, or ran out of its own time, before the agent had
+// answered. It says how the caller's context ended, whatever the capability made of it.
+func (c *call) abandoned(ctx context.Context, err error) error {
+	c.outcome = unknown
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		code, detail = fault.Timeout, "the request's time was up"
+		return fault.Wrap(err, fault.Timeout, "the request's time was up")
 	}
-	return &abandonedError{err: fault.Wrap(err, code, "%s", detail)}
+	return fault.Wrap(err, fault.Canceled, "the caller went away")
 }

@@ -159,6 +159,7 @@ func TestRetryEndsWithTheCaller(t *testing.T) {
 			require.Equal(t, time.Second, time.Since(start))
 			require.Equal(t, fault.Canceled, fault.CodeOf(err))
 			require.ErrorIs(t, err, away, "the log needs the cause")
+			require.Nil(t, r.States()[0].LastError)
 			require.Equal(t, 1, *asked)
 		})
 	})
@@ -232,7 +233,7 @@ func TestRetryWait(t *testing.T) {
 		{1, later(700 * time.Millisecond), 0.5, 700 * time.Millisecond, true},
 		{1, later(2 * time.Second), 0.5, 2 * time.Second, false},
 		{1, errors.New("x"), 0.5, 0, false},
-		{1, &abandonedError{away}, 0.5, 0, false},
+		{1, fault.Wrap(away, fault.Canceled, "the caller went away"), 0.5, 0, false},
 	} {
 		wait, again := c.wait(tc.failures, tc.err, tc.u)
 		require.Equal(t, tc.again, again, "%+v", tc)
@@ -510,6 +511,35 @@ func TestDelegates(t *testing.T) {
 		b.script.returns(nil)
 		require.NoError(t, do(t.Context(), r))
 		b.requireState(t, "CLOSED", 0)
+	})
+}
+
+// A capability that asks others gives up on some of them by itself; that nobody waited for those
+// says nothing about whether somebody waits for it.
+func TestDelegatesGivingUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r, b := setup(t, AgentConfig{Breaker: BreakerConfig{Failures: 1}})
+		b.script.does(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() })
+		giveUp := func(ctx context.Context, _ agent.Request) (agent.Result, error) {
+			ctx, cancel := context.WithCancel(ctx)
+			time.AfterFunc(time.Second, cancel)
+			return r.Run(ctx, agent.Request{Capability: "t.do"})
+		}
+		panics := func(context.Context, agent.Request) (agent.Result, error) { panic("x") }
+		require.NoError(t, r.Replace(declaring{"asker", []agent.Capability{
+			{Name: "a.give_up", Delegates: true, Run: giveUp}, {Name: "a.panic", Run: panics},
+		}}))
+		for range 5 {
+			_, err := r.Run(t.Context(), agent.Request{Capability: "a.panic"})
+			require.Error(t, err)
+		}
+		require.Equal(t, "OPEN", r.States()[0].Breaker.State)
+		advance(time.Minute)
+		_, err := r.Run(t.Context(), agent.Request{Capability: "a.give_up"})
+		require.Equal(t, fault.Canceled, fault.CodeOf(err))
+		require.Equal(t, "CLOSED", r.States()[0].Breaker.State)
+		b.requireMetric(t, `dawsos_agent_refusals_total{agent_name="tester",reason="breaker"} 0`)
 	})
 }
 

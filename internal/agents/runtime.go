@@ -319,7 +319,8 @@ func (r *Runtime) Run(ctx context.Context, req agent.Request) (agent.Result, err
 		return agent.Result{}, c.ended(span, err)
 	}
 	start := r.now()
-	result, refused, err := (&call{capability: c, req: req, span: span}).run(ctx)
+	call := &call{capability: c, req: req, span: span}
+	result, refused, err := call.run(ctx)
 	end := r.now()
 	switch {
 	case refused != "": // no latency either: an open breaker must not make its agent look fast
@@ -329,7 +330,7 @@ func (r *Runtime) Run(ctx context.Context, req agent.Request) (agent.Result, err
 		return agent.Result{}, c.ended(span, err)
 	case err != nil:
 		g.failed.Add(1)
-		if c.outcomeOf(err) == failed {
+		if call.outcome == failed {
 			g.lastError.Store(&LastError{At: end.UTC(), Capability: c.Name, Code: fault.CodeOf(err), Detail: fault.Detail(err)})
 		}
 	default:
