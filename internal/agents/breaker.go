@@ -1,48 +1,164 @@
 package agents
 
 import (
+	"context"
 	"errors"
 	"log/slog"
+	"sync"
+	"time"
 
 	"github.com/failsafe-go/failsafe-go/circuitbreaker"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/pkg/agent"
 )
 
-// abandonedError marks the error of a call whose caller went away, or ran out of its own time,
-// before the agent had answered: it says nothing about the agent.
-type abandonedError struct{ err error }
+// breaker is an agent's circuit breaker. It knows which call has changed its state, which the
+// policy's listener alone can't tell, and which results are too old to count.
+type breaker struct {
+	policy circuitbreaker.CircuitBreaker[agent.Result]
+	agent  string
+	delay  time.Duration
+	now    func() time.Time
+	log    *slog.Logger
 
-func (e *abandonedError) Error() string { return e.err.Error() }
-func (e *abandonedError) Unwrap() error { return e.err }
+	// mu makes asking the policy and reading what it changed one step. Nothing slow is done in it.
+	mu      sync.Mutex
+	era     int       // counts the changes
+	since   time.Time // of the present state
+	changes []change  // not yet announced
+}
 
-// newBreaker returns an agent's circuit breaker; its changes of state are logged.
-func newBreaker(agentName string, cfg BreakerConfig, log *slog.Logger) circuitbreaker.CircuitBreaker[agent.Result] {
-	var breaker circuitbreaker.CircuitBreaker[agent.Result]
-	breaker = circuitbreaker.NewBuilder[agent.Result]().
-		HandleIf(func(_ agent.Result, err error) bool {
-			if _, abandoned := errors.AsType[*abandonedError](err); abandoned {
-				// A trial call without an answer proves nothing; closing on it would send the
-				// traffic back to an agent that may still be broken.
-				return breaker.IsHalfOpen()
-			}
-			return isFailure(err)
-		}).
-		WithFailureThreshold(uint(cfg.Failures)).
+type change struct{ from, to circuitbreaker.State }
+
+func newBreaker(agentName string, cfg BreakerConfig, now func() time.Time, log *slog.Logger) *breaker {
+	b := &breaker{agent: agentName, delay: cfg.Delay, now: now, log: log, since: now()}
+	builder := circuitbreaker.NewBuilder[agent.Result]().
 		WithSuccessThreshold(uint(cfg.Successes)).
 		WithDelay(cfg.Delay).
-		OnStateChanged(func(e circuitbreaker.StateChangedEvent) {
-			level := slog.LevelInfo
-			if e.NewState == circuitbreaker.OpenState {
-				level = slog.LevelWarn
-			}
-			log.Log(e.Context(), level, "circuit breaker changed",
-				"agent", agentName, "from", stateLabel(e.OldState), "to", stateLabel(e.NewState))
-		}).
-		Build()
-	return breaker
+		OnStateChanged(func(e circuitbreaker.StateChangedEvent) { // within b.mu
+			b.era++
+			b.since = b.now()
+			b.changes = append(b.changes, change{e.OldState, e.NewState})
+		})
+	if cfg.FailureRate > 0 {
+		builder = builder.WithFailureRateThreshold(cfg.FailureRate, uint(cfg.MinCalls), cfg.Window)
+	} else {
+		builder = builder.WithFailureThreshold(uint(cfg.Failures))
+	}
+	b.policy = builder.Build()
+	return b
+}
+
+// refuses reports whether a call would be refused at this moment. It takes nothing: a trial call's
+// place is taken by admit alone, once nothing else can refuse the call.
+func (b *breaker) refuses() bool { return b.policy.RemainingDelay() > 0 }
+
+// retryAfter is when it is worth asking again. While trial calls are under way nothing remains of
+// the delay.
+func (b *breaker) retryAfter() time.Duration {
+	if d := b.policy.RemainingDelay(); d > 0 {
+		return d
+	}
+	return time.Second
+}
+
+// admit reports whether a call may be made. Its outcome must be recorded with the era that is
+// returned.
+func (b *breaker) admit(ctx context.Context, span trace.Span) (era int, ok bool) {
+	b.mu.Lock()
+	ok = b.policy.TryAcquirePermit()
+	era = b.era
+	changes := b.taken()
+	b.mu.Unlock()
+	b.announce(ctx, span, changes)
+	return era, ok
+}
+
+// outcome is what a call says about its agent.
+type outcome int
+
+const (
+	worked outcome = iota
+	failed
+	// unrelated: the agent has answered, and refused what it was asked, for reasons that lie with
+	// the caller or with other agents.
+	unrelated
+	// unknown: nobody waited for the answer.
+	unknown
+)
+
+// record counts a call that was admitted in an era. Calls that began before the last change of
+// state are over and done with: their results belong to what was decided then.
+func (b *breaker) record(ctx context.Context, span trace.Span, era int, o outcome) {
+	b.mu.Lock()
+	if era == b.era {
+		switch {
+		case o == worked:
+			b.policy.RecordSuccess()
+		case o == failed:
+			b.policy.RecordFailure()
+		case !b.policy.IsHalfOpen():
+			// Not counted. Only trial calls have to give their place back, with a verdict:
+		case o == unrelated:
+			b.policy.RecordSuccess()
+		default:
+			// A trial call without an answer proves nothing; closing on it would send the traffic
+			// back to an agent that may still be broken.
+			b.policy.RecordFailure()
+		}
+	}
+	changes := b.taken()
+	b.mu.Unlock()
+	b.announce(ctx, span, changes)
+}
+
+func (b *breaker) taken() []change {
+	changes := b.changes
+	b.changes = nil
+	return changes
+}
+
+// announce logs changes and puts them on the span of the call that caused them.
+func (b *breaker) announce(ctx context.Context, span trace.Span, changes []change) {
+	for _, c := range changes {
+		from, to := stateLabel(c.from), stateLabel(c.to)
+		attrs := []slog.Attr{slog.String("agent", b.agent), slog.String("from", from), slog.String("to", to)}
+		event := []attribute.KeyValue{attribute.String("from", from), attribute.String("to", to)}
+		level := slog.LevelInfo
+		if c.to == circuitbreaker.OpenState {
+			level = slog.LevelWarn
+			attrs = append(attrs, slog.Duration("retry_after", b.delay))
+			event = append(event, attribute.Float64("retry_after_seconds", b.delay.Seconds()))
+		}
+		b.log.LogAttrs(ctx, level, "circuit breaker changed", attrs...)
+		span.AddEvent("circuit breaker changed", trace.WithAttributes(event...))
+	}
+}
+
+// state returns the present state, since when it holds, and how long calls are still refused.
+func (b *breaker) state() (label string, since time.Time, retryAfter time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return stateLabel(b.policy.State()), b.since, b.policy.RemainingDelay()
+}
+
+// outcomeOf judges a call that somebody waited for to the end.
+func (c *capability) outcomeOf(err error) outcome {
+	if err == nil {
+		return worked
+	}
+	if !isFailure(err) {
+		return unrelated
+	}
+	// What goes wrong while a capability asks others is theirs; a panic is its own.
+	if _, panicked := errors.AsType[*panicError](err); c.Delegates && !panicked {
+		return unrelated
+	}
+	return failed
 }
 
 // isFailure reports whether err shows that an agent, or what it depends on, is broken. A caller's
@@ -82,10 +198,10 @@ func stateValue(s circuitbreaker.State) float64 {
 // go on; reading the breakers at the scrape can't show two.
 type stateCollector struct {
 	desc   *prometheus.Desc
-	guards []*guard
+	guards func() map[string]*guard
 }
 
-func newStateCollector(guards []*guard) *stateCollector {
+func newStateCollector(guards func() map[string]*guard) *stateCollector {
 	return &stateCollector{
 		desc: prometheus.NewDesc("circuit_breaker_state",
 			"State of each agent's circuit breaker: 0 CLOSED, 1 OPEN, 2 HALF_OPEN; one series an agent.",
@@ -97,8 +213,8 @@ func newStateCollector(guards []*guard) *stateCollector {
 func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) { ch <- c.desc }
 
 func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
-	for _, g := range c.guards {
-		state := g.breaker.State()
+	for _, g := range c.guards() {
+		state := g.breaker.policy.State()
 		ch <- prometheus.MustNewConstMetric(c.desc, prometheus.GaugeValue, stateValue(state), g.name, stateLabel(state))
 	}
 }

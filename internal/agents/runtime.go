@@ -3,17 +3,16 @@ package agents
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
-	"runtime/debug"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/failsafe-go/failsafe-go"
-	"github.com/failsafe-go/failsafe-go/circuitbreaker"
-	"github.com/failsafe-go/failsafe-go/timeout"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -21,6 +20,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/dawsos/dawsos/internal/fault"
+	"github.com/dawsos/dawsos/internal/schema"
 	"github.com/dawsos/dawsos/pkg/agent"
 )
 
@@ -30,49 +30,46 @@ type Options struct {
 	Registerer prometheus.Registerer
 	// Metrics counts the calls. Required; one a process, see NewMetrics.
 	Metrics *Metrics
-	// Logger receives panics and changes of breakers. Nil means nothing is logged.
+	// Logger receives panics, changes of breakers and of what remote agents are. Nil means nothing
+	// is logged.
 	Logger *slog.Logger
 	// Tracer makes a span of each call. Nil means none.
 	Tracer trace.Tracer
-	// Now is the clock that calls are timed with. Nil means time.Now.
+	// Now is the clock that calls are timed with; waits go by the real one. Nil means time.Now.
 	Now func() time.Time
 }
 
 // Runtime runs capabilities by name. It is safe for concurrent use.
 type Runtime struct {
+	metrics *Metrics
+	log     *slog.Logger
+	tracer  trace.Tracer
+	now     func() time.Time
+
+	mu        sync.Mutex // held by those who change the directory
+	directory atomic.Pointer[directory]
+}
+
+// directory is who can do what at one moment. It never changes; another takes its place.
+type directory struct {
 	capabilities map[string]*capability
-	metrics      *Metrics
-	log          *slog.Logger
-	tracer       trace.Tracer
-	now          func() time.Time
+	guards       map[string]*guard // by agent
 }
 
-// guard is one agent's policies.
-type guard struct {
-	name     string
-	timeout  time.Duration
-	breaker  circuitbreaker.CircuitBreaker[agent.Result]
-	executor failsafe.Executor[agent.Result]
-}
+// isRemote is what an agent says that is not part of this process. Its results are checked against
+// the schemas that it declares.
+type isRemote interface{ Remote() bool }
 
-// capability is one declared capability with the agent that it belongs to.
-type capability struct {
-	agent.Capability
-	guard     *guard
-	spanName  string
-	spanAttrs trace.SpanStartEventOption
-}
-
-// New returns a runtime for the given agents. It is an error when two of them declare the same
-// capability, or when cfg names an agent that is not there: the settings would silently guard
-// nothing.
+// New returns a runtime for the given agents, and for the remote ones that cfg names, which may
+// follow later, see [Runtime.Replace]. It is an error when two of them declare the same capability,
+// when a capability's declaration can't be used, or when cfg names an agent that neither is given
+// nor remote: the settings would silently guard nothing.
 func New(cfg Config, agents []agent.Agent, opts Options) (*Runtime, error) {
 	r := &Runtime{
-		capabilities: make(map[string]*capability),
-		metrics:      opts.Metrics,
-		log:          cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
-		tracer:       opts.Tracer,
-		now:          opts.Now,
+		metrics: opts.Metrics,
+		log:     cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
+		tracer:  opts.Tracer,
+		now:     opts.Now,
 	}
 	if r.tracer == nil {
 		r.tracer = noop.NewTracerProvider().Tracer("")
@@ -81,162 +78,284 @@ func New(cfg Config, agents []agent.Agent, opts Options) (*Runtime, error) {
 		r.now = time.Now
 	}
 
-	guards := make(map[string]*guard, len(agents))
+	d := &directory{capabilities: map[string]*capability{}, guards: map[string]*guard{}}
 	for _, a := range agents {
 		name := a.Name()
-		if guards[name] != nil {
+		if d.guards[name] != nil {
 			return nil, fmt.Errorf("two agents are named %q", name)
 		}
-		g, err := newGuard(name, cfg.Agents[name].withDefaults(), r.log)
+		g, err := r.newGuard(name, cfg.Agents[name])
 		if err != nil {
 			return nil, err
 		}
-		guards[name] = g
-		for _, c := range a.Capabilities() {
-			if other := r.capabilities[c.Name]; other != nil {
-				return nil, fmt.Errorf("capability %q is declared by agent %s and by agent %s", c.Name, other.guard.name, name)
-			}
-			r.capabilities[c.Name] = newCapability(c, g)
+		d.guards[name] = g
+		if err := r.declare(d, g, a); err != nil {
+			return nil, err
 		}
 	}
-	for name := range cfg.Agents {
-		if guards[name] == nil {
+	for _, name := range slices.Sorted(maps.Keys(cfg.Agents)) {
+		if d.guards[name] != nil {
+			continue
+		}
+		if cfg.Agents[name].Remote == nil {
 			return nil, fmt.Errorf("the settings name an agent %q that does not exist; there are %v",
-				name, slices.Sorted(maps.Keys(guards)))
+				name, slices.Sorted(maps.Keys(d.guards)))
 		}
+		g, err := r.newGuard(name, cfg.Agents[name])
+		if err != nil {
+			return nil, err
+		}
+		g.unavailable.Store(new("it has not said yet what it can do"))
+		d.guards[name] = g
 	}
+	r.publish(nil, d)
 
-	if err := opts.Registerer.Register(newStateCollector(slices.Collect(maps.Values(guards)))); err != nil {
+	guards := func() map[string]*guard { return r.directory.Load().guards }
+	if err := opts.Registerer.Register(newStateCollector(guards)); err != nil {
 		return nil, fmt.Errorf("register circuit_breaker_state: %w", err)
-	}
-	for _, c := range r.capabilities {
-		r.metrics.Init(c.guard.name, c.Name)
 	}
 	return r, nil
 }
 
-func newGuard(name string, cfg AgentConfig, log *slog.Logger) (*guard, error) {
-	if cfg.Timeout < 0 || cfg.Breaker.Delay < 0 || cfg.Breaker.Failures < 0 || cfg.Breaker.Successes < 0 {
-		return nil, fmt.Errorf("agent %s: negative settings: %+v", name, cfg)
-	}
-	g := &guard{name: name, timeout: cfg.Timeout, breaker: newBreaker(name, cfg.Breaker, log)}
-	// From outside in: the breaker sees the timeouts.
-	g.executor = failsafe.With(failsafe.Policy[agent.Result](g.breaker), timeout.New[agent.Result](cfg.Timeout))
-	return g, nil
+func (r *Runtime) newGuard(name string, cfg AgentConfig) (*guard, error) {
+	return newGuard(name, cfg, r.now, r.log)
 }
 
-func newCapability(c agent.Capability, g *guard) *capability {
-	return &capability{
-		Capability: c,
+// Replace registers an agent, or puts all that it can do now in the place of what it could do
+// before. Callers see either one or the other; calls under way go on. What is known of an agent by
+// its name, its settings and its breaker's state, stays; one without settings gets the defaults.
+//
+// It is an error, and nothing changes, when one of the capabilities belongs to another agent or its
+// declaration can't be used.
+func (r *Runtime) Replace(a agent.Agent) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := r.directory.Load()
+	d := &directory{capabilities: maps.Clone(old.capabilities), guards: old.guards}
+	g := old.guards[a.Name()]
+	if g == nil {
+		var err error
+		if g, err = r.newGuard(a.Name(), AgentConfig{}); err != nil {
+			return err
+		}
+		d.guards = maps.Clone(old.guards)
+		d.guards[g.name] = g
+	}
+	maps.DeleteFunc(d.capabilities, func(_ string, c *capability) bool { return c.guard == g })
+	if err := r.declare(d, g, a); err != nil {
+		return err
+	}
+	r.publish(old, d)
+	r.setAvailable(g, nil)
+	return nil
+}
+
+// publish makes d what everyone sees, and shows in the metrics what came and went.
+func (r *Runtime) publish(old, d *directory) {
+	if old == nil {
+		old = &directory{}
+	}
+	for name, g := range d.guards {
+		if old.guards[name] == nil {
+			g.register(r.metrics)
+		}
+	}
+	for name, c := range d.capabilities {
+		if old.capabilities[name] != c { // those that stay are in use
+			c.metrics = r.metrics.of(c.guard.name, name)
+		}
+	}
+	r.directory.Store(d)
+	for name, c := range old.capabilities {
+		if now := d.capabilities[name]; now == nil || now.guard != c.guard {
+			r.metrics.forget(c.guard.name, name)
+		}
+	}
+}
+
+// declare adds an agent's capabilities to d.
+func (r *Runtime) declare(d *directory, g *guard, a agent.Agent) error {
+	remote := g.cfg.Remote != nil
+	if a, ok := a.(isRemote); ok {
+		remote = remote || a.Remote()
+	}
+	for _, declared := range a.Capabilities() {
+		if other := d.capabilities[declared.Name]; other != nil {
+			return fmt.Errorf("capability %q is declared by agent %s and by agent %s", declared.Name, other.guard.name, g.name)
+		}
+		c, err := newCapability(declared, g, remote)
+		if err != nil {
+			return fmt.Errorf("agent %s, capability %q: %w", g.name, declared.Name, err)
+		}
+		d.capabilities[c.Name] = c
+	}
+	g.remote.Store(remote)
+	return nil
+}
+
+func newCapability(declared agent.Capability, g *guard, remote bool) (*capability, error) {
+	switch {
+	case declared.Name == "":
+		return nil, errors.New("it has no name")
+	case declared.Run == nil:
+		return nil, errors.New("there is nothing to run")
+	case !slices.Contains([]agent.Purity{"", agent.Pure, agent.Reading, agent.Effectful}, declared.Purity):
+		// One that is not understood could stand for effects, which must not be repeated.
+		return nil, fmt.Errorf("there is no purity %q", declared.Purity)
+	case !slices.Contains([]agent.Cost{"", agent.Low, agent.Medium, agent.High}, declared.Cost):
+		return nil, fmt.Errorf("there is no cost class %q", declared.Cost)
+	case declared.Timeout < 0 || declared.Timeout > maxTimeout:
+		return nil, fmt.Errorf("a timeout of %v is not allowed; use up to %v", declared.Timeout, maxTimeout)
+	}
+	c := &capability{
+		Capability: declared,
 		guard:      g,
-		spanName:   "agent " + g.name + "/" + c.Name,
+		timeout:    cmp.Or(declared.Timeout, g.cfg.Timeout),
+		attempts:   1,
+		spanName:   "agent " + g.name + "/" + declared.Name,
 		spanAttrs: trace.WithAttributes(
 			attribute.String("dawsos.agent", g.name),
-			attribute.String("dawsos.capability", c.Name),
+			attribute.String("dawsos.capability", declared.Name),
 		),
+	}
+	if declared.Repeatable() && !declared.Delegates {
+		c.attempts = g.cfg.Retry.Attempts
+	}
+	var err error
+	if c.args, err = compile(declared.Args); err != nil {
+		return nil, fmt.Errorf("arguments: %w", err)
+	}
+	result, err := compile(declared.Result)
+	if err != nil {
+		return nil, fmt.Errorf("result: %w", err)
+	}
+	if remote {
+		c.result = result
+	}
+	return c, nil
+}
+
+// compile reads a schema; none takes anything.
+func compile(raw json.RawMessage) (*schema.Schema, error) {
+	if raw == nil {
+		return nil, nil
+	}
+	return schema.Compile(raw)
+}
+
+// SetAvailable notes whether a remote agent can be reached, and why not when err is not nil. Its
+// capabilities stay and calls of them are tried: it is the breaker that keeps calls away. An agent
+// that there is none of is passed over.
+func (r *Runtime) SetAvailable(agentName string, err error) {
+	if g := r.directory.Load().guards[agentName]; g != nil {
+		r.setAvailable(g, err)
+	}
+}
+
+func (r *Runtime) setAvailable(g *guard, err error) {
+	if err == nil {
+		if g.unavailable.Swap(nil) != nil {
+			r.log.Info("agent is available", "agent", g.name)
+		}
+		return
+	}
+	why := "it can't be reached"
+	if _, coded := errors.AsType[*fault.Error](err); coded {
+		why = fault.Detail(err) // what has no code may say more than callers should know
+	}
+	if before := g.unavailable.Swap(&why); before == nil || *before != why {
+		r.log.Warn("agent is not available", "agent", g.name, "err", err)
 	}
 }
 
 // Capabilities returns the names of all capabilities, sorted.
 func (r *Runtime) Capabilities() []string {
-	return slices.Sorted(maps.Keys(r.capabilities))
+	return slices.Sorted(maps.Keys(r.directory.Load().capabilities))
+}
+
+// Capability returns a capability as it was declared, and the name of the agent that has it.
+func (r *Runtime) Capability(name string) (agentName string, c agent.Capability, ok bool) {
+	found, ok := r.directory.Load().capabilities[name]
+	if !ok {
+		return "", agent.Capability{}, false
+	}
+	return found.guard.name, found.Capability, true
 }
 
 // AgentOf returns the name of the agent that has the capability.
 func (r *Runtime) AgentOf(capabilityName string) (string, bool) {
-	c, ok := r.capabilities[capabilityName]
+	c, ok := r.directory.Load().capabilities[capabilityName]
 	if !ok {
 		return "", false
 	}
 	return c.guard.name, true
 }
 
-// Run calls one capability under its agent's timeout and circuit breaker. Besides the capability's
-// own errors it returns
+// Run calls one capability under its agent's policies. Besides the capability's own errors it
+// returns
 //
+//   - fault.Invalid when the arguments are not those that the capability declares
 //   - fault.BreakerOpen, with RetryAfter, when the breaker refuses the call
-//   - fault.Timeout when the agent's timeout, or the caller's, ends the call
+//   - fault.Unavailable, with RetryAfter, when the rate limit or the bulkhead does
+//   - fault.Timeout when the capability's timeout, or the caller's, ends the call
 //   - fault.Canceled when the caller has gone away
-//   - fault.Internal when the capability panics or does not exist.
+//   - fault.Internal when the capability panics or does not exist, and when a remote agent's result
+//     is not what it declares; fault.Unavailable when it does not exist while a remote agent, which
+//     may have it, can't be reached.
 func (r *Runtime) Run(ctx context.Context, req agent.Request) (agent.Result, error) {
-	c, ok := r.capabilities[req.Capability]
+	d := r.directory.Load()
+	c, ok := d.capabilities[req.Capability]
 	if !ok {
-		return agent.Result{}, fault.New(fault.Internal, "no agent has the capability %q", req.Capability)
+		return agent.Result{}, d.missing(req.Capability)
 	}
 	ctx, span := r.tracer.Start(ctx, c.spanName, c.spanAttrs)
 	defer span.End()
 
+	g := c.guard
+	g.inFlight.Add(1)
+	defer g.inFlight.Add(-1)
+	if err := c.checkArgs(req.Args); err != nil { // the agent is not asked: it has no latency
+		g.failed.Add(1)
+		return agent.Result{}, c.ended(span, err)
+	}
 	start := r.now()
-	result, err := r.guarded(ctx, span, c, req)
-	r.metrics.Observe(ctx, c.guard.name, c.Name, err, r.now().Sub(start))
+	call := &call{capability: c, req: req, span: span}
+	result, refused, err := call.run(ctx)
+	end := r.now()
+	switch {
+	case refused != "": // no latency either: an open breaker must not make its agent look fast
+		g.refused.Add(1)
+		g.refusals[refused].Inc()
+		span.SetAttributes(attribute.String("dawsos.refused_by", string(refused)))
+		return agent.Result{}, c.ended(span, err)
+	case err != nil:
+		g.failed.Add(1)
+		if call.outcome == failed {
+			g.lastError.Store(&LastError{At: end.UTC(), Capability: c.Name, Code: fault.CodeOf(err), Detail: fault.Detail(err)})
+		}
+	default:
+		g.succeeded.Add(1)
+	}
+	c.metrics.time(ctx, end.Sub(start))
+	return result, c.ended(span, err)
+}
+
+// missing says that there is no such capability.
+func (d *directory) missing(name string) error {
+	for _, g := range d.guards {
+		if g.unavailable.Load() != nil {
+			return fault.New(fault.Unavailable, "no agent that can be reached has the capability %q", name)
+		}
+	}
+	return fault.New(fault.Internal, "no agent has the capability %q", name)
+}
+
+// ended counts a call and closes its span with how it went.
+func (c *capability) ended(span trace.Span, err error) error {
+	c.metrics.count(err)
 	if err != nil {
 		span.RecordError(err)
 		span.SetStatus(codes.Error, string(fault.CodeOf(err)))
-		return agent.Result{}, err
 	}
-	return result, nil
-}
-
-// guarded makes the call within the agent's policies.
-func (r *Runtime) guarded(ctx context.Context, span trace.Span, c *capability, req agent.Request) (agent.Result, error) {
-	// The breaker's listener can't tell which call has changed its state, so the state is looked at
-	// before, within and after the call: one call may half-open the breaker and close it again.
-	last := c.guard.breaker.State()
-	watch := func() {
-		if !span.IsRecording() {
-			return
-		}
-		if state := c.guard.breaker.State(); state != last {
-			span.AddEvent("circuit breaker changed", trace.WithAttributes(
-				attribute.String("from", stateLabel(last)), attribute.String("to", stateLabel(state))))
-			last = state
-		}
-	}
-
-	result, err := c.guard.executor.WithContext(ctx).GetWithExecution(
-		func(exec failsafe.Execution[agent.Result]) (agent.Result, error) {
-			watch()
-			result, err := r.call(exec.Context(), c, req)
-			if err != nil && ctx.Err() != nil {
-				err = abandoned(ctx, err)
-			}
-			return result, err
-		})
-	watch()
-
-	switch {
-	case errors.Is(err, circuitbreaker.ErrOpen):
-		// While trial calls are under way nothing remains of the delay.
-		wait := cmp.Or(c.guard.breaker.RemainingDelay(), time.Second)
-		refused := fault.New(fault.BreakerOpen, "agent %s is not called at the moment, since its last calls failed", c.guard.name)
-		refused.RetryAfter = wait
-		return agent.Result{}, refused
-	case errors.Is(err, timeout.ErrExceeded):
-		return agent.Result{}, fault.Wrap(err, fault.Timeout, "agent %s did not finish %s within %v", c.guard.name, c.Name, c.guard.timeout)
-	}
-	return result, err
-}
-
-// call runs the capability and turns a panic into an error: this is the boundary that keeps one
-// agent's defect from ending the process.
-func (r *Runtime) call(ctx context.Context, c *capability, req agent.Request) (result agent.Result, err error) {
-	defer func() {
-		p := recover()
-		if p == nil {
-			return
-		}
-		r.log.ErrorContext(ctx, "capability panicked", "agent", c.guard.name, "capability", c.Name,
-			"request_id", req.Context.RequestID, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-		err = fault.Wrap(fmt.Errorf("panic: %v", p), fault.Internal, "%s of agent %s broke off", c.Name, c.guard.name)
-	}()
-	return c.Run(ctx, req)
-}
-
-// abandoned says how the caller's context ended, whatever the capability made of it.
-func abandoned(ctx context.Context, err error) error {
-	code, detail := fault.Canceled, "the caller went away"
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		code, detail = fault.Timeout, "the request's time was up"
-	}
-	return &abandonedError{err: fault.Wrap(err, code, "%s", detail)}
+	return err
 }

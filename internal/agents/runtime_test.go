@@ -3,6 +3,7 @@ package agents
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/common/expfmt"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/attribute"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -39,6 +41,15 @@ func (a testAgent) Capabilities() []agent.Capability {
 	return all
 }
 
+// declaring is an agent with the capabilities it is given.
+type declaring struct {
+	name string
+	all  []agent.Capability
+}
+
+func (a declaring) Name() string                     { return a.name }
+func (a declaring) Capabilities() []agent.Capability { return a.all }
+
 // scripted is an agent with one capability, t.do, that does what it was told last.
 type scripted struct {
 	mu sync.Mutex
@@ -53,16 +64,20 @@ func (s *scripted) does(do func(ctx context.Context) error) {
 	s.do = do
 }
 
-func (s *scripted) agent() agent.Agent {
-	return testAgent{"tester", map[string]func(context.Context, agent.Request) (agent.Result, error){
-		"t.do": func(ctx context.Context, _ agent.Request) (agent.Result, error) {
-			s.mu.Lock()
-			do := s.do
-			s.mu.Unlock()
-			return agent.Result{Value: "done"}, do(ctx)
-		},
-	}}
+func (s *scripted) agent() agent.Agent { return s.declaring(agent.Capability{}) }
+
+func (s *scripted) declaring(c agent.Capability) agent.Agent {
+	c.Name = "t.do"
+	c.Run = func(ctx context.Context, _ agent.Request) (agent.Result, error) {
+		s.mu.Lock()
+		do := s.do
+		s.mu.Unlock()
+		return agent.Result{Value: "done"}, do(ctx)
+	}
+	return declaring{"tester", []agent.Capability{c}}
 }
+
+func nothing(context.Context, agent.Request) (agent.Result, error) { return agent.Result{}, nil }
 
 type bundle struct {
 	script   *scripted
@@ -73,21 +88,30 @@ type bundle struct {
 
 func setup(t *testing.T, cfg AgentConfig) (*Runtime, *bundle) {
 	t.Helper()
-	b := &bundle{
-		script:   &scripted{},
-		registry: prometheus.NewRegistry(),
-		spans:    tracetest.NewSpanRecorder(),
-		log:      &bytes.Buffer{},
-	}
+	return setupDeclared(t, cfg, agent.Capability{})
+}
+
+// setupDeclared is setup with t.do declaring more than its name.
+func setupDeclared(t *testing.T, cfg AgentConfig, declared agent.Capability) (*Runtime, *bundle) {
+	t.Helper()
+	b := newBundle(&scripted{})
 	b.script.returns(nil)
-	r, err := New(Config{Agents: map[string]AgentConfig{"tester": cfg}}, []agent.Agent{b.script.agent()}, Options{
+	r, err := New(Config{Agents: map[string]AgentConfig{"tester": cfg}}, []agent.Agent{b.script.declaring(declared)}, b.options())
+	require.NoError(t, err)
+	return r, b
+}
+
+func newBundle(s *scripted) *bundle {
+	return &bundle{script: s, registry: prometheus.NewRegistry(), spans: tracetest.NewSpanRecorder(), log: &bytes.Buffer{}}
+}
+
+func (b *bundle) options() Options {
+	return Options{
 		Registerer: b.registry,
 		Metrics:    NewMetrics(b.registry),
 		Logger:     slog.New(slog.NewTextHandler(b.log, nil)),
 		Tracer:     sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(b.spans)).Tracer("test"),
-	})
-	require.NoError(t, err)
-	return r, b
+	}
 }
 
 func do(ctx context.Context, r *Runtime) error {
@@ -108,15 +132,31 @@ circuit_breaker_state{agent_name="tester",state=%q} %d
 `, state, value)), "circuit_breaker_state"))
 }
 
-// requireCalls checks agent_invocations_total.
-func (b *bundle) requireCalls(t *testing.T, succeeded, failed int) {
+// requireCalls checks agent_invocations_total; more are samples that stand there besides t.do's.
+func (b *bundle) requireCalls(t *testing.T, succeeded, failed int, more ...string) {
 	t.Helper()
 	require.NoError(t, testutil.GatherAndCompare(b.registry, strings.NewReader(fmt.Sprintf(`
-# HELP agent_invocations_total Capability calls, by outcome; a call that an open circuit breaker refused is an error.
+# HELP agent_invocations_total Capability calls, by outcome; one a call, however often it was retried. A call that was refused, by an open circuit breaker for instance, is an error.
 # TYPE agent_invocations_total counter
 agent_invocations_total{agent_name="tester",capability="t.do",status="error"} %d
 agent_invocations_total{agent_name="tester",capability="t.do",status="success"} %d
-`, failed, succeeded)), "agent_invocations_total"))
+%s
+`, failed, succeeded, strings.Join(more, "\n"))), "agent_invocations_total"))
+}
+
+// requireMetric checks one sample of the families with prefix dawsos_.
+func (b *bundle) requireMetric(t *testing.T, want string) {
+	t.Helper()
+	families, err := b.registry.Gather()
+	require.NoError(t, err)
+	var text bytes.Buffer
+	for _, family := range families {
+		if strings.HasPrefix(family.GetName(), "dawsos_") {
+			_, err := expfmt.MetricFamilyToText(&text, family)
+			require.NoError(t, err)
+		}
+	}
+	require.Contains(t, text.String(), want+"\n")
 }
 
 // latencySamples returns how many calls agent_latency has seen.
@@ -207,6 +247,13 @@ func TestBreakerTurnsThroughAllStates(t *testing.T) {
 		require.Equal(t, 15*time.Second, refused.RetryAfter)
 		b.requireCalls(t, 1, 6)
 		require.EqualValues(t, 6, b.latencySamples(t), "a refused call has no latency")
+		asked := time.Now()
+		for range 1000 {
+			require.Equal(t, fault.BreakerOpen, fault.CodeOf(do(t.Context(), r)))
+		}
+		require.Equal(t, asked, time.Now(), "a refusal waits for nothing")
+		b.requireCalls(t, 1, 1006)
+		b.requireMetric(t, `dawsos_agent_refusals_total{agent_name="tester",reason="breaker"} 1001`)
 
 		// A trial call that fails opens it again, for the whole delay.
 		advance(15 * time.Second)
@@ -240,7 +287,7 @@ func TestBreakerTurnsThroughAllStates(t *testing.T) {
 			"CLOSED>OPEN", "OPEN>HALF_OPEN", "HALF_OPEN>OPEN", "OPEN>HALF_OPEN", "HALF_OPEN>CLOSED",
 		}, changes)
 		for _, line := range []string{
-			`level=WARN msg="circuit breaker changed" agent=tester from=CLOSED to=OPEN`,
+			`level=WARN msg="circuit breaker changed" agent=tester from=CLOSED to=OPEN retry_after=1m0s`,
 			`level=INFO msg="circuit breaker changed" agent=tester from=OPEN to=HALF_OPEN`,
 			`level=WARN msg="circuit breaker changed" agent=tester from=HALF_OPEN to=OPEN`,
 			`level=INFO msg="circuit breaker changed" agent=tester from=HALF_OPEN to=CLOSED`,
@@ -429,7 +476,17 @@ func TestNewRefuses(t *testing.T) {
 		want   string
 	}{
 		"two of a name":          {agents: []agent.Agent{s.agent(), s.agent()}, want: `two agents are named "tester"`},
-		"two with a capability":  {agents: []agent.Agent{s.agent(), testAgent{"other", s.agent().(testAgent).funcs}}, want: `capability "t.do" is declared by agent tester and by agent other`},
+		"no name":                {agents: []agent.Agent{declaring{"a", []agent.Capability{{Run: nothing}}}}, want: `agent a, capability "": it has no name`},
+		"nothing to run":         {agents: []agent.Agent{declaring{"a", []agent.Capability{{Name: "a.b"}}}}, want: "there is nothing to run"},
+		"no such purity":         {agents: []agent.Agent{declaring{"a", []agent.Capability{{Name: "a.b", Run: nothing, Purity: "effects"}}}}, want: `agent a, capability "a.b": there is no purity "effects"`},
+		"no such cost":           {agents: []agent.Agent{declaring{"a", []agent.Capability{{Name: "a.b", Run: nothing, Cost: "huge"}}}}, want: `there is no cost class "huge"`},
+		"a day's timeout":        {agents: []agent.Agent{declaring{"a", []agent.Capability{{Name: "a.b", Run: nothing, Timeout: 24 * time.Hour}}}}, want: "a timeout of 24h0m0s is not allowed; use up to 10m0s"},
+		"bad schema of args":     {agents: []agent.Agent{declaring{"a", []agent.Capability{{Name: "a.b", Run: nothing, Args: json.RawMessage(`{"type": "objekt"}`)}}}}, want: `agent a, capability "a.b": arguments: the schema can't be used`},
+		"bad schema of result":   {agents: []agent.Agent{declaring{"a", []agent.Capability{{Name: "a.b", Run: nothing, Result: json.RawMessage(`{`)}}}}, want: "result: the schema is not JSON"},
+		"two ways to open":       {cfg: Config{Agents: map[string]AgentConfig{"tester": {Breaker: BreakerConfig{Failures: 1, FailureRate: 1}}}}, agents: []agent.Agent{s.agent()}, want: "agent tester: the breaker opens by failures or by a failure_rate"},
+		"an empty rate limit":    {cfg: Config{Agents: map[string]AgentConfig{"tester": {RateLimit: &RateLimitConfig{}}}}, agents: []agent.Agent{s.agent()}, want: "the rate limit lets no call through"},
+		"an empty bulkhead":      {cfg: Config{Agents: map[string]AgentConfig{"tester": {Bulkhead: &BulkheadConfig{}}}}, agents: []agent.Agent{s.agent()}, want: "the bulkhead lets no call through"},
+		"two with a capability":  {agents: []agent.Agent{s.agent(), declaring{"other", s.agent().Capabilities()}}, want: `capability "t.do" is declared by agent tester and by agent other`},
 		"settings for nobody":    {cfg: Config{Agents: map[string]AgentConfig{"testr": {}}}, agents: []agent.Agent{s.agent()}, want: `the settings name an agent "testr" that does not exist; there are [tester]`},
 		"settings out of bounds": {cfg: Config{Agents: map[string]AgentConfig{"tester": {Timeout: -1}}}, agents: []agent.Agent{s.agent()}, want: "agent tester: negative settings"},
 	} {
@@ -452,7 +509,7 @@ func TestMetricsServeDeliveriesToo(t *testing.T) {
 	m.Observe(ctx, "alert_retry_worker", "retry_delivery", nil, time.Second)
 	m.Observe(ctx, "alert_retry_worker", "retry_delivery", errors.New("500"), 2*time.Second)
 	require.NoError(t, testutil.GatherAndCompare(reg, strings.NewReader(`
-# HELP agent_invocations_total Capability calls, by outcome; a call that an open circuit breaker refused is an error.
+# HELP agent_invocations_total Capability calls, by outcome; one a call, however often it was retried. A call that was refused, by an open circuit breaker for instance, is an error.
 # TYPE agent_invocations_total counter
 agent_invocations_total{agent_name="alert_retry_worker",capability="retry_delivery",status="error"} 1
 agent_invocations_total{agent_name="alert_retry_worker",capability="retry_delivery",status="success"} 1
@@ -480,18 +537,44 @@ agent_invocations_total{agent_name="alert_retry_worker",capability="retry_delive
 	t.Fatal("agent_latency is missing")
 }
 
-// BenchmarkRun compares a call through the runtime with the call alone.
+// BenchmarkRun compares a call through the runtime with the call alone: as it is by default, with
+// every policy set, and with arguments that are checked.
 func BenchmarkRun(b *testing.B) {
-	noop := func(context.Context, agent.Request) (agent.Result, error) { return agent.Result{}, nil }
-	reg := prometheus.NewRegistry()
-	r, err := New(Config{}, []agent.Agent{testAgent{"tester", map[string]func(context.Context, agent.Request) (agent.Result, error){"t.do": noop}}},
-		Options{Registerer: reg, Metrics: NewMetrics(reg)})
-	require.NoError(b, err)
-	req := agent.Request{Capability: "t.do"}
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := r.Run(b.Context(), req); err != nil {
-			b.Fatal(err)
+	run := func(b *testing.B, cfg AgentConfig, declared agent.Capability, args map[string]any) {
+		b.Helper()
+		reg := prometheus.NewRegistry()
+		declared.Name, declared.Run = "t.do", nothing
+		r, err := New(Config{Agents: map[string]AgentConfig{"tester": cfg}}, []agent.Agent{declaring{"tester", []agent.Capability{declared}}},
+			Options{Registerer: reg, Metrics: NewMetrics(reg)})
+		require.NoError(b, err)
+		req := agent.Request{Capability: "t.do", Args: args}
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := r.Run(b.Context(), req); err != nil {
+				b.Fatal(err)
+			}
 		}
 	}
+	all := AgentConfig{
+		Breaker:   BreakerConfig{FailureRate: 0.5},
+		RateLimit: &RateLimitConfig{Calls: 1_000_000, Per: time.Millisecond},
+		Bulkhead:  &BulkheadConfig{Calls: 8},
+	}
+	args := agent.Capability{Args: json.RawMessage(`{"type": "object", "additionalProperties": false, "required": ["id"],
+		"properties": {"id": {"type": "string", "format": "uuid"}, "days": {"type": "integer", "minimum": 1}}}`)}
+
+	b.Run("direct", func(b *testing.B) {
+		direct := declaring{"tester", []agent.Capability{{Run: nothing}}}.Capabilities()[0]
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := direct.Run(b.Context(), agent.Request{}); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("defaults", func(b *testing.B) { run(b, AgentConfig{}, agent.Capability{}, nil) })
+	b.Run("all policies", func(b *testing.B) { run(b, all, agent.Capability{}, nil) })
+	b.Run("arguments", func(b *testing.B) {
+		run(b, AgentConfig{}, args, map[string]any{"id": "0b9a7e52-4f9b-4c5e-8f5a-6f9b3e0c1d2a", "days": json.Number("252")})
+	})
 }

@@ -47,31 +47,51 @@ func New(ledger Ledger, market Market, opts Options) *Analyst {
 // Name implements agent.Agent.
 func (*Analyst) Name() string { return Name }
 
-// Capabilities implements agent.Agent.
+// Capabilities implements agent.Agent. All are pure: what they read beyond their arguments can't
+// change under the same tenant, as-of date, pack, portfolio and ledger version.
+//
+//   - Bookings are read up to the version's number; the ledger is append-only.
+//   - Base currency, benchmark and calendar of a portfolio are part of its ledger version
+//     (portfolio.Genesis).
+//   - Prices, rates and macro values are read through the pack's date and revision; those tables are
+//     append-only too.
+//   - Securities have no revision. Their rows are never updated, and one that is added changes no
+//     answer: bookings, benchmarks and calendars name only securities that are there already. Should
+//     an import ever change a row, the three that read securities have to be agent.Reading until it
+//     gives them a revision; a test watches over that.
+//   - The risk-free series is an option of the process, which no cache outlives.
 func (a *Analyst) Capabilities() []agent.Capability {
 	return []agent.Capability{
 		{
 			Name: "ledger.positions",
 			Description: "Open lots by security (FIFO) with quantity and cost, and cash by currency, " +
 				"as of a date; decimal strings.",
+			Args: json.RawMessage(positionsArgs), Result: json.RawMessage(positionsResult),
+			Purity: agent.Pure, Cost: agent.Low,
 			Run: a.positions,
 		},
 		{
 			Name: "pricing.apply_pack",
 			Description: "Values positions and cash at a pricing pack: base-currency amounts as decimal strings, " +
 				"weights of the net asset value as fractions, unrealised profit at historical FX.",
+			Args: json.RawMessage(applyPackArgs), Result: json.RawMessage(applyPackResult),
+			Purity: agent.Pure, Cost: agent.Medium,
 			Run: a.applyPack,
 		},
 		{
 			Name: "metrics.compute_twr",
 			Description: "Time- and money-weighted return, volatility, Sharpe, Sortino, drawdown, VaR and benchmark " +
 				"statistics over the last daily returns; fractions, annualised with 252 days.",
+			Args: json.RawMessage(computeTWRArgs), Result: json.RawMessage(computeTWRResult),
+			Purity: agent.Pure, Cost: agent.Medium,
 			Run: a.computeTWR,
 		},
 		{
 			Name: "attribution.currency",
 			Description: "Splits the return into local, currency, interaction and cost parts, by line; fractions. " +
 				"Days are linked after Carino, or one period over the start holdings when a start date is given.",
+			Args: json.RawMessage(currencyArgs), Result: json.RawMessage(currencyResult),
+			Purity: agent.Pure, Cost: agent.Medium,
 			Run: a.attributeCurrency,
 		},
 	}

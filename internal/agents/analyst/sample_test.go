@@ -20,6 +20,7 @@ import (
 	"github.com/dawsos/dawsos/internal/agents/analyst"
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/portfolio"
+	"github.com/dawsos/dawsos/internal/schema"
 	"github.com/dawsos/dawsos/pkg/agent"
 )
 
@@ -310,11 +311,15 @@ func (d *desk) run(c agent.Context, capability string, args map[string]any) (age
 	return agent.Result{}, fault.New(fault.NotFound, "no capability %s", capability)
 }
 
-// ask is run for an answer that must come, as its JSON.
+// ask is run for an answer that must come, as its JSON. Arguments and answer must fit what the
+// capability declares.
 func (d *desk) ask(t testing.TB, c agent.Context, capability string, args map[string]any) (map[string]any, agent.Result) {
 	t.Helper()
+	declared := declaration(t, capability)
+	require.Empty(t, schema.Violations(declared.args, "", given(t, args)), "arguments of %s", capability)
 	result, err := d.run(c, capability, args)
 	require.NoError(t, err)
+	require.Empty(t, schema.Violations(declared.result, "", jsonOf(t, result.Value)), "result of %s", capability)
 	raw, err := json.Marshal(result.Value)
 	require.NoError(t, err)
 	var answer map[string]any
