@@ -31,6 +31,7 @@ const (
 	PackNotFresh     Code = "pack_not_fresh"    // 503: the pricing pack is still being prepared
 	Timeout          Code = "timeout"           // 504
 	Canceled         Code = "canceled"          // 499: the caller went away
+	PatternError     Code = "pattern_error"     // 500: a pattern does not fit what its capabilities return
 )
 
 // Field names one wrong part of a request.

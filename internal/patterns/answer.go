@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/pkg/agent"
 )
 
@@ -31,7 +30,7 @@ type Trace struct {
 	LedgerVersion    string      `json:"ledger_version,omitempty"` // absent when the run is about no portfolio
 	Asof             string      `json:"asof"`                     // YYYY-MM-DD
 	DurationSeconds  float64     `json:"duration_seconds"`
-	Steps            []StepTrace `json:"steps"`             // those that were started
+	Steps            []StepTrace `json:"steps"`             // all, or those up to the one that failed
 	AgentsUsed       []string    `json:"agents_used"`       // sorted
 	CapabilitiesUsed []string    `json:"capabilities_used"` // sorted
 	Sources          []string    `json:"sources"`           // all that the capabilities read, sorted
@@ -104,37 +103,39 @@ type traceBuilder struct {
 	sources      map[string]struct{}
 }
 
+// emptyTrace returns what is known of a run before its first step.
+func emptyTrace(patternID string, c agent.Context) Trace {
+	t := Trace{
+		RequestID:     c.RequestID,
+		TraceID:       c.TraceID,
+		PatternID:     patternID,
+		PricingPackID: c.PricingPack.ID,
+		Asof:          c.Asof.Format(time.DateOnly),
+		Steps:         []StepTrace{}, AgentsUsed: []string{}, CapabilitiesUsed: []string{}, Sources: []string{},
+		Staleness: []Staleness{},
+	}
+	if c.Portfolio != nil {
+		t.LedgerVersion = c.Portfolio.LedgerVersion
+	}
+	return t
+}
+
 func newTraceBuilder(patternID string, steps int, c agent.Context) *traceBuilder {
 	b := &traceBuilder{
-		trace: Trace{
-			RequestID:     c.RequestID,
-			TraceID:       c.TraceID,
-			PatternID:     patternID,
-			PricingPackID: c.PricingPack.ID,
-			Asof:          c.Asof.Format(time.DateOnly),
-			Steps:         make([]StepTrace, 0, steps),
-			Staleness:     []Staleness{},
-		},
+		trace:        emptyTrace(patternID, c),
 		asof:         c.Asof,
 		agents:       make(map[string]struct{}),
 		capabilities: make(map[string]struct{}),
 		sources:      make(map[string]struct{}),
 	}
-	if c.Portfolio != nil {
-		b.trace.LedgerVersion = c.Portfolio.LedgerVersion
-	}
+	b.trace.Steps = make([]StepTrace, 0, steps)
 	return b
 }
 
-// step adds a step that has ended; sources are those of its result, err its failure.
-func (b *traceBuilder) step(s StepTrace, sources []agent.Source, err error) {
-	s.Status = StatusSuccess
-	if err != nil {
-		s.Status, s.Error = StatusError, fault.Detail(err)
-	}
+// step adds a step that has ended; sources are those of its result.
+func (b *traceBuilder) step(s StepTrace, sources []agent.Source) {
 	b.trace.Steps = append(b.trace.Steps, s)
-	b.agents[s.Agent] = struct{}{}
-	b.capabilities[s.Capability] = struct{}{}
+	b.used(s)
 
 	var oldest agent.Source
 	for _, source := range sources {
@@ -158,6 +159,18 @@ func (b *traceBuilder) step(s StepTrace, sources []agent.Source, err error) {
 		OldestAsof:   oldest.Asof.Format(time.DateOnly),
 		AgeDays:      int(b.asof.Sub(oldest.Asof) / (24 * time.Hour)),
 	})
+}
+
+// used notes the agents and capabilities of a step, and of the steps within it.
+func (b *traceBuilder) used(s StepTrace) {
+	if s.Status == StatusSkipped {
+		return
+	}
+	b.agents[s.Agent] = struct{}{}
+	b.capabilities[s.Capability] = struct{}{}
+	for _, within := range s.Steps {
+		b.used(within)
+	}
 }
 
 // finish returns the trace of a run that took d.

@@ -4,8 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,7 +22,12 @@ func (r plainRunner) Run(ctx context.Context, req agent.Request) (agent.Result, 
 	return r[req.Capability](ctx, req)
 }
 
-func (r plainRunner) AgentOf(string) (string, bool) { return "agent", true }
+func (r plainRunner) Capabilities() []string { return slices.Sorted(maps.Keys(r)) }
+
+func (r plainRunner) Capability(name string) (string, agent.Capability, bool) {
+	_, ok := r[name]
+	return "agent", agent.Capability{Name: name}, ok
+}
 
 // chain returns a pattern of n steps, each of which hands on a field of the one before.
 func chain(n int) string {
@@ -42,13 +47,10 @@ func echoID(_ context.Context, req agent.Request) (agent.Result, error) {
 
 func benchmarkPattern(b *testing.B, definition string, echo capabilityFunc) {
 	b.Helper()
-	dir := b.TempDir()
-	require.NoError(b, os.WriteFile(filepath.Join(dir, "p.json"), []byte(definition), 0o600))
-	catalog, problems, err := LoadDir(dir, []string{"a.first"})
+	o, err := New(writeFiles(b, map[string]string{"p.json": definition}), plainRunner{"a.first": echo}, &contexts{},
+		Options{Registerer: prometheus.NewRegistry()})
 	require.NoError(b, err)
-	require.Empty(b, problems)
-	o, err := New(catalog, plainRunner{"a.first": echo}, &contexts{}, Options{Registerer: prometheus.NewRegistry()})
-	require.NoError(b, err)
+	require.Empty(b, o.Problems())
 	req := request(map[string]any{"portfolio_id": portfolioID})
 	b.ReportAllocs()
 	for b.Loop() {
@@ -103,11 +105,10 @@ func BenchmarkResultSize(b *testing.B) {
 }
 
 func BenchmarkLoadLargestPattern(b *testing.B) {
-	dir := b.TempDir()
-	require.NoError(b, os.WriteFile(filepath.Join(dir, "p.json"), []byte(chain(1000)), 0o600))
+	dir := writeFiles(b, map[string]string{"p.json": chain(1000)})
 	for b.Loop() {
-		if _, problems, err := LoadDir(dir, []string{"a.first"}); err != nil || len(problems) > 0 {
-			b.Fatal(err, problems)
+		if c, err := loadDir(dir, plainRunner{"a.first": nil}); err != nil || len(c.problems) > 0 {
+			b.Fatal(err, c.problems)
 		}
 	}
 }

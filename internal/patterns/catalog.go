@@ -2,22 +2,31 @@ package patterns
 
 import (
 	"cmp"
-	"errors"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/pkg/pattern"
 )
 
-// Catalog is the patterns that can be run, by id. It never changes.
-type Catalog struct {
-	plans map[string]*plan
+// catalog is the patterns that were found in a directory at one time. It never changes.
+type catalog struct {
+	plans    map[string]*plan  // those that can be run, by id
+	problems []Problem         // of all files, in order
+	files    map[string]source // by base name
+}
+
+// source is what became of one file.
+type source struct {
+	content [sha256.Size]byte
+	bad     bool // its pattern is not served
 }
 
 // Severity tells whether a problem keeps a pattern from being served.
@@ -47,67 +56,141 @@ func (p Problem) Error() string {
 	if p.Line > 0 {
 		fmt.Fprintf(&b, ":%d:%d", p.Line, p.Column)
 	}
-	if p.Step != "" {
-		fmt.Fprintf(&b, ": step %s", p.Step)
+	if b.Len() > 0 {
+		b.WriteString(": ")
 	}
-	return b.String() + ": " + p.Msg
+	if p.Severity == Warning {
+		b.WriteString("warning: ")
+	}
+	if p.Step != "" {
+		fmt.Fprintf(&b, "step %s: ", p.Step)
+	}
+	b.WriteString(p.Msg)
+	if p.Suggestion != "" {
+		fmt.Fprintf(&b, "; did you mean %q?", p.Suggestion)
+	}
+	return b.String()
 }
 
-// LoadDir reads the patterns in a directory, one in each file that ends in .json; other files and
-// folders are left alone. capabilities are the names of all that exist. A bad file yields problems
-// and never keeps the others from loading; of two files with the same id the first by name counts.
-// The error is about the directory itself.
-func LoadDir(dir string, capabilities []string) (*Catalog, []Problem, error) {
+func hasErrors(problems []Problem) bool {
+	return slices.ContainsFunc(problems, func(p Problem) bool { return p.Severity == Error })
+}
+
+// sortProblems puts problems into the order of files and places.
+func sortProblems(problems []Problem) {
+	slices.SortStableFunc(problems, func(a, b Problem) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+}
+
+// loadDir reads the patterns in a directory, one in each file that ends in .json; other files and
+// folders are left alone. A bad file yields problems and never keeps the others from loading; of two
+// files with the same id the first by name counts. The error is about the directory itself.
+func loadDir(dir string, capabilities Capabilities) (*catalog, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read the patterns: %w", err)
+		return nil, fmt.Errorf("read the patterns: %w", err)
 	}
-	catalog := &Catalog{plans: make(map[string]*plan)}
-	files := make(map[string]string) // by pattern
-	var problems []Problem
-	for _, entry := range entries { // sorted by name
-		file := entry.Name()
-		if entry.IsDir() || filepath.Ext(file) != ".json" {
+	c := &catalog{plans: make(map[string]*plan), files: make(map[string]source)}
+	l := newLibrary(capabilities)
+	origin := make(map[string]string) // file by pattern
+	for _, entry := range entries {   // sorted by name
+		name := entry.Name()
+		if entry.IsDir() || filepath.Ext(name) != ".json" {
 			continue
 		}
-		p, bad := loadFile(filepath.Join(dir, file), capabilities)
-		if len(bad) > 0 {
-			problems = append(problems, bad...)
+		data, err := readFile(filepath.Join(dir, name))
+		if err != nil {
+			c.reject(Problem{Severity: Error, File: name, Msg: err.Error()})
+			continue
+		}
+		p, problems := l.load(name, data)
+		c.files[name] = source{content: sha256.Sum256(data), bad: p == nil}
+		c.problems = append(c.problems, problems...)
+		if p == nil {
 			continue
 		}
 		id := p.definition.ID
-		if first, taken := files[id]; taken {
+		if first, taken := origin[id]; taken {
 			at := p.definition.Position("/id")
-			problems = append(problems, Problem{
-				File: file, Line: at.Line, Column: at.Column, Pattern: id,
+			c.reject(Problem{
+				Severity: Error, File: name, Line: at.Line, Column: at.Column, Pointer: "/id", Pattern: id,
 				Msg: fmt.Sprintf("the id %q is already that of %s", id, first),
 			})
 			continue
 		}
-		files[id] = file
-		catalog.plans[id] = p
+		origin[id] = name
+		c.plans[id] = p
 	}
-	return catalog, problems, nil
-}
-
-func loadFile(path string, capabilities []string) (*plan, []Problem) {
-	file := filepath.Base(path)
-	data, err := readFile(path)
-	if err != nil {
-		return nil, []Problem{{File: file, Msg: err.Error()}}
-	}
-	def, err := pattern.Parse(data)
-	if all, ok := errors.AsType[pattern.Errors](err); ok {
-		problems := make([]Problem, len(all))
-		for i, e := range all {
-			problems[i] = Problem{File: file, Line: e.Line, Column: e.Column, Msg: e.Msg}
-			if e.Path != "" {
-				problems[i].Msg = e.Path + ": " + e.Msg
+	// A pattern that runs one which is not served is not served either, and so on.
+	for {
+		var out []string
+		for _, id := range slices.Sorted(maps.Keys(c.plans)) {
+			problems := checkNested(origin[id], c.plans[id], c.plans)
+			for _, p := range problems {
+				c.reject(p)
+			}
+			if len(problems) > 0 {
+				out = append(out, id)
 			}
 		}
-		return nil, problems
+		if len(out) == 0 {
+			break
+		}
+		for _, id := range out {
+			delete(c.plans, id)
+		}
 	}
-	return compile(file, def, capabilities)
+	sortProblems(c.problems)
+	return c, nil
+}
+
+// reject notes a problem for which a file's pattern is not served.
+func (c *catalog) reject(p Problem) {
+	f := c.files[p.File]
+	f.bad = true
+	c.files[p.File] = f
+	c.problems = append(c.problems, p)
+}
+
+// bad returns the names of the files whose patterns are not served, sorted.
+func (c *catalog) bad() []string {
+	var names []string
+	for name, f := range c.files {
+		if f.bad {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// breaks returns the files of c that are bad and were not so in the same words before.
+func (c *catalog) breaks(before *catalog) []string {
+	return slices.DeleteFunc(c.bad(), func(name string) bool {
+		was, there := before.files[name]
+		return there && was.content == c.files[name].content
+	})
+}
+
+// load parses and compiles one file. The plan is nil when one of the problems is an error.
+func (l *library) load(name string, data []byte) (*plan, []Problem) {
+	def, err := pattern.Parse(data)
+	if err == nil {
+		return l.compile(name, def)
+	}
+	all := err.(pattern.Errors) // Parse returns no others
+	problems := make([]Problem, len(all))
+	for i, e := range all {
+		problems[i] = Problem{
+			Severity: Error, File: name, Line: e.Line, Column: e.Column, Pointer: e.Path,
+			Msg: e.Msg, Suggestion: e.Suggestion,
+		}
+		if e.Path != "" {
+			problems[i].Msg = e.Path + ": " + e.Msg
+		}
+	}
+	return nil, problems
 }
 
 // readFile reads no more of a file than tells that it is too big.
@@ -120,8 +203,63 @@ func readFile(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, pattern.MaxSize+1))
 }
 
-// Definitions returns all definitions by id, sorted. They must not be changed.
-func (c *Catalog) Definitions() []*pattern.Definition {
+// checkNested looks at the patterns that a plan names in its steps: they must be there, declare the
+// inputs that are given, and not come back to it.
+func checkNested(name string, p *plan, plans map[string]*plan) []Problem {
+	var problems []Problem
+	fail := func(n nestedRun, pointer, suggestion, format string, args ...any) {
+		pointer = pattern.Pointer("steps", strconv.Itoa(n.step), "args") + pointer
+		at := p.definition.Position(pointer)
+		problems = append(problems, Problem{
+			Severity: Error, File: name, Line: at.Line, Column: at.Column, Pointer: pointer, Pattern: p.definition.ID,
+			Step: p.steps[n.step].as, Msg: fmt.Sprintf(format, args...), Suggestion: suggestion,
+		})
+	}
+	for _, n := range p.nested {
+		if n.pattern == p.definition.ID {
+			fail(n, "/pattern", "", "the pattern runs itself")
+			continue
+		}
+		target, ok := plans[n.pattern]
+		if !ok {
+			fail(n, "/pattern", pattern.Closest(n.pattern, slices.Sorted(maps.Keys(plans))), "there is no pattern %q that can be run", n.pattern)
+			continue
+		}
+		known := slices.Sorted(maps.Keys(target.definition.Inputs))
+		for _, input := range n.inputs {
+			if !slices.Contains(known, input) {
+				fail(n, "/inputs"+pattern.Pointer(input), pattern.Closest(input, known), "the pattern %q has no input %q", n.pattern, input)
+			}
+		}
+		if way := wayBack(target, p.definition.ID, plans, map[string]bool{}); way != nil {
+			fail(n, "/pattern", "", "patterns run each other without end: %s", strings.Join(append([]string{p.definition.ID}, way...), " runs "))
+		}
+	}
+	return problems
+}
+
+// wayBack returns how a pattern comes to run the one named id, nil when it does not.
+func wayBack(p *plan, id string, plans map[string]*plan, seen map[string]bool) []string {
+	own := p.definition.ID
+	if own == id {
+		return []string{own}
+	}
+	if seen[own] {
+		return nil
+	}
+	seen[own] = true
+	for _, n := range p.nested {
+		if next, ok := plans[n.pattern]; ok {
+			if way := wayBack(next, id, plans, seen); way != nil {
+				return append([]string{own}, way...)
+			}
+		}
+	}
+	return nil
+}
+
+// definitions returns all definitions by id, sorted. They must not be changed.
+func (c *catalog) definitions() []*pattern.Definition {
 	all := make([]*pattern.Definition, 0, len(c.plans))
 	for _, p := range c.plans {
 		all = append(all, p.definition)
@@ -130,10 +268,49 @@ func (c *Catalog) Definitions() []*pattern.Definition {
 	return all
 }
 
-// Definition returns one definition, which must not be changed, or fault.NotFound.
-func (c *Catalog) Definition(id string) (*pattern.Definition, error) {
+// plan returns the plan of a pattern, or fault.NotFound.
+func (c *catalog) plan(id string) (*plan, error) {
 	if p, ok := c.plans[id]; ok {
-		return p.definition, nil
+		return p, nil
 	}
 	return nil, fault.New(fault.NotFound, "there is no pattern %q%s", id, didYouMean(id, slices.Sorted(maps.Keys(c.plans))))
+}
+
+// Validate checks all definitions in a directory, or in one file. The error is about the path itself.
+func Validate(path string, capabilities Capabilities) ([]Problem, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the patterns: %w", err)
+	}
+	if info.IsDir() {
+		c, err := loadDir(path, capabilities)
+		if err != nil {
+			return nil, err
+		}
+		return c.problems, nil
+	}
+	// The patterns beside a file are those that it may run.
+	c, err := loadDir(filepath.Dir(path), capabilities)
+	if err != nil {
+		return nil, err
+	}
+	data, err := readFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read the pattern: %w", err)
+	}
+	return newLibrary(capabilities).validate(filepath.Base(path), data, c.plans), nil
+}
+
+// validate checks one definition among others, in the place of the one that has its id.
+func (l *library) validate(name string, data []byte, others map[string]*plan) []Problem {
+	p, problems := l.load(name, data)
+	if p == nil {
+		return problems
+	}
+	plans := make(map[string]*plan, len(others)+1)
+	maps.Copy(plans, others)
+	plans[p.definition.ID] = p
+	problems = append(problems, checkNested(name, p, plans)...)
+	sortProblems(problems)
+	return problems
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // writeFiles puts files into a new directory.
-func writeFiles(t *testing.T, files map[string]string) string {
+func writeFiles(t testing.TB, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range files {
@@ -41,11 +41,12 @@ func TestLoadDir(t *testing.T) {
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "folder.json"), 0o700))
 	require.NoError(t, os.Symlink("nowhere", filepath.Join(dir, "h_dangling.json")))
 
-	catalog, problems, err := LoadDir(dir, capabilities)
+	catalog, err := loadDir(dir, named(capabilities...))
 	require.NoError(t, err)
+	problems := catalog.problems
 
 	ids := []string{}
-	for _, def := range catalog.Definitions() {
+	for _, def := range catalog.definitions() {
 		ids = append(ids, def.ID)
 	}
 	require.Equal(t, []string{"also", "good"}, ids)
@@ -60,23 +61,23 @@ func TestLoadDir(t *testing.T) {
 		`d_broken.json:1:11: the file ends too early`,
 		`e_several.json:1:1: "name" is missing`,
 		`e_several.json:1:7: /id: "E" is not allowed; use ^[a-z][a-z0-9_]{0,63}$`,
-		`e_several.json:1:11: /nmae: unknown key "nmae"; allowed are id, name, steps, outputs, description, category, version, inputs, display`,
+		`e_several.json:1:11: /nmae: unknown key "nmae"; allowed are id, name, steps, outputs, $schema, description, category, version, inputs, output_schemas, charts, display; did you mean "name"?`,
 		`f_big.json:1:1: the file has 1048577 bytes, 1048576 are allowed`,
 	}, texts[:7])
 	require.Len(t, texts, 8)
 	require.Contains(t, texts[7], "h_dangling.json: ")
 
-	def, err := catalog.Definition("good")
+	good, err := catalog.plan("good")
 	require.NoError(t, err)
-	require.Equal(t, "good", def.ID)
-	_, err = catalog.Definition("godo")
+	require.Equal(t, "good", good.definition.ID)
+	_, err = catalog.plan("godo")
 	require.Equal(t, fault.NotFound, fault.CodeOf(err))
 	require.Equal(t, `there is no pattern "godo"; did you mean "good"?`, fault.Detail(err))
 }
 
 func TestLoadDirWithoutDirectory(t *testing.T) {
 	t.Parallel()
-	_, _, err := LoadDir(filepath.Join(t.TempDir(), "absent"), nil)
+	_, err := loadDir(filepath.Join(t.TempDir(), "absent"), named())
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
@@ -97,7 +98,9 @@ func TestShippedPatternsCompile(t *testing.T) {
 		for _, s := range def.Steps {
 			used = append(used, s.Capability)
 		}
-		_, problems := compile(file, def, used)
-		require.Empty(t, problems)
+		_, problems := newLibrary(named(used...)).compile(file, def)
+		for _, p := range problems {
+			require.NotEqual(t, Error, p.Severity, p.Error())
+		}
 	}
 }

@@ -1,22 +1,40 @@
 package patterns
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/expr-lang/expr/types"
+
+	"github.com/dawsos/dawsos/internal/schema"
 	"github.com/dawsos/dawsos/pkg/agent"
 	"github.com/dawsos/dawsos/pkg/pattern"
 )
 
+// Capabilities knows what agents declare.
+type Capabilities interface {
+	// Capabilities returns the names of all capabilities, sorted.
+	Capabilities() []string
+	// Capability returns a declaration and the name of its agent.
+	Capability(name string) (agentName string, c agent.Capability, ok bool)
+}
+
 // plan is a definition that has been checked and compiled.
 type plan struct {
 	definition *pattern.Definition
+	hash       string // names the definition's content
 	steps      []step
-	outputs    []int // the steps whose results are returned, in order
+	results    map[string]int // step by result
+	outputs    []output
+	charts     []chart
+	nested     []nestedRun
 	// aboutPortfolio tells that the input named by portfolioInput says which portfolio the pattern
 	// is about.
 	aboutPortfolio bool
@@ -24,86 +42,270 @@ type plan struct {
 
 type step struct {
 	capability string
+	agent      string
 	as         string
 	args       objectExpr
+	condition  *condition // nil: always
+	forEach    expr       // nil: once
+	parallel   int        // 0: no bound of its own
+	timeout    time.Duration
+	mode       pattern.Mode
+	fallback   expr
+	cache      bool // may use and leave remembered results
+	pure       bool
+	effect     bool // runs only after all earlier steps have ended
+	delegates  bool
+	needs      []int // steps whose results it looks at, in order
+}
+
+type output struct {
+	name   string
+	step   int  // the step whose result it is as a whole, or -1
+	value  expr // else what it is made of
+	schema *schema.Schema
+}
+
+type chart struct {
+	value expr
+	needs []int
+}
+
+// nestedRun is a step that runs a pattern that the definition names.
+type nestedRun struct {
+	step    int
+	pattern string
+	inputs  []string // that are given, nil when they are not known before the run
 }
 
 // portfolioInput is the input that names the portfolio a run is about.
 const portfolioInput = "portfolio_id"
 
-// compiler turns one definition into a plan and collects what is wrong with it.
-type compiler struct {
-	def          *pattern.Definition
-	capabilities []string
-	results      map[string]int // step by result, all steps
-	problems     []Problem
+// library compiles definitions against the capabilities that exist, each of whose schemas is read
+// once.
+type library struct {
+	capabilities Capabilities
+	names        []string
+	known        map[string]*declared
 }
 
-// compile checks a definition against the capabilities that exist. It returns nil and all problems
-// when there is one.
-func compile(file string, def *pattern.Definition, capabilities []string) (*plan, []Problem) {
-	c := &compiler{def: def, capabilities: capabilities, results: make(map[string]int, len(def.Steps))}
+// declared is what is known of a capability.
+type declared struct {
+	agent        string
+	decl         agent.Capability
+	args, result *schema.Schema // nil when it declares none
+}
+
+func newLibrary(c Capabilities) *library {
+	return &library{capabilities: c, names: c.Capabilities(), known: make(map[string]*declared)}
+}
+
+// lookup returns a capability, or nil.
+func (l *library) lookup(name string) *declared {
+	if d, ok := l.known[name]; ok {
+		return d
+	}
+	agentName, decl, ok := l.capabilities.Capability(name)
+	var d *declared
+	if ok {
+		d = &declared{agent: agentName, decl: decl}
+		// The runtime has refused schemas that can't be compiled; without one nothing is checked.
+		if len(decl.Args) > 0 {
+			d.args, _ = schema.Compile(decl.Args)
+		}
+		if len(decl.Result) > 0 {
+			d.result, _ = schema.Compile(decl.Result)
+		}
+	}
+	l.known[name] = d
+	return d
+}
+
+// compiler turns one definition into a plan and collects what is wrong with it.
+type compiler struct {
+	*library
+	def      *pattern.Definition
+	results  map[string]int // step by result, all steps
+	shapes   []shape        // of the results of the steps compiled so far
+	types    map[string]types.Type
+	readers  [][]int // by step, the steps that look at its result as the definition stands, later ones included
+	problems []Problem
+}
+
+// site is where a value stands: what it may refer to, and what it did.
+type site struct {
+	step  int  // whose part it is; the number of steps for outputs and charts, which see all results
+	item  bool // within a for_each
+	needs map[int]struct{}
+}
+
+func newSite(step int) *site { return &site{step: step, needs: make(map[int]struct{})} }
+
+func (s *site) sorted() []int { return slices.Sorted(maps.Keys(s.needs)) }
+
+// compile checks a definition. The plan is nil when one of the problems is an error.
+func (l *library) compile(file string, def *pattern.Definition) (*plan, []Problem) {
+	c := &compiler{
+		library: l, def: def, results: make(map[string]int, len(def.Steps)),
+		types: make(map[string]types.Type, len(def.Steps)), readers: make([][]int, len(def.Steps)),
+	}
 	for i, s := range def.Steps {
 		c.results[s.As] = i
 	}
 	p := &plan{
-		definition:     def,
+		definition: def, results: c.results,
 		aboutPortfolio: def.Inputs[portfolioInput].Type == pattern.UUID,
 	}
 	for i, s := range def.Steps {
-		p.steps = append(p.steps, c.step(i, s))
+		p.steps = append(p.steps, c.step(i, s, p))
 	}
-	for _, o := range def.Outputs {
-		p.outputs = append(p.outputs, c.results[o.Name])
+	used := newSite(len(def.Steps))
+	c.outputs(p, used)
+	c.charts(p, used)
+	c.cycles()
+	if !hasErrors(c.problems) { // else a slip in a name would be told twice
+		c.unused(used)
 	}
-	if len(c.problems) > 0 {
-		for i := range c.problems {
-			c.problems[i].File = file
-		}
+	for i := range c.problems {
+		c.problems[i].File, c.problems[i].Pattern = file, def.ID
+	}
+	sortProblems(c.problems)
+	if hasErrors(c.problems) {
 		return nil, c.problems
 	}
-	return p, nil
+	hash, err := hashOf(def)
+	if err != nil { // made of JSON as it is, there is no way
+		return nil, append(c.problems, Problem{Severity: Error, File: file, Pattern: def.ID, Msg: err.Error()})
+	}
+	p.hash = hash
+	return p, c.problems
 }
 
-func (c *compiler) fail(stepIndex int, pointer, format string, args ...any) {
+// hashOf names a definition's content.
+func hashOf(def *pattern.Definition) (string, error) {
+	raw, err := json.Marshal(def)
+	if err != nil {
+		return "", fmt.Errorf("pattern %s: %w", def.ID, err)
+	}
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:16]), nil
+}
+
+func (c *compiler) report(severity Severity, stepIndex int, pointer, suggestion, format string, args ...any) {
 	at := c.def.Position(pointer)
-	c.problems = append(c.problems, Problem{
-		Pattern: c.def.ID,
-		Line:    at.Line,
-		Column:  at.Column,
-		Step:    c.def.Steps[stepIndex].As,
-		Msg:     fmt.Sprintf(format, args...),
-	})
+	p := Problem{
+		Severity: severity, Line: at.Line, Column: at.Column, Pointer: pointer,
+		Msg: fmt.Sprintf(format, args...), Suggestion: suggestion,
+	}
+	if stepIndex < len(c.def.Steps) {
+		p.Step = c.def.Steps[stepIndex].As
+	}
+	c.problems = append(c.problems, p)
 }
 
-func (c *compiler) step(index int, s pattern.Step) step {
+func (c *compiler) fail(stepIndex int, pointer, suggestion, format string, args ...any) {
+	c.report(Error, stepIndex, pointer, suggestion, format, args...)
+}
+
+func (c *compiler) step(index int, s pattern.Step, p *plan) step {
 	pointer := pattern.Pointer("steps", strconv.Itoa(index))
-	if !slices.Contains(c.capabilities, s.Capability) {
-		c.fail(index, pointer+"/capability", "no agent has the capability %q%s", s.Capability, didYouMean(s.Capability, c.capabilities))
+	at := newSite(index)
+	out := step{
+		capability: s.Capability, as: s.As, parallel: s.Parallel, timeout: time.Duration(s.Timeout),
+		mode: s.OnError.Mode, cache: s.Cache == nil || *s.Cache,
 	}
-	return step{
-		capability: s.Capability,
-		as:         s.As,
-		args:       c.object(index, pointer+pattern.Pointer("args"), s.Args),
+	d := c.lookup(s.Capability)
+	if d == nil {
+		c.fail(index, pointer+"/capability", pattern.Closest(s.Capability, c.names), "no agent has the capability %q", s.Capability)
 	}
+	if s.Condition != "" {
+		out.condition = c.condition(at, pointer+"/condition", s.Condition)
+	}
+	if s.ForEach != nil {
+		out.forEach = c.forEach(at, pointer+"/for_each", s.ForEach)
+		at.item = true
+	}
+	argsPointer := pointer + pattern.Pointer("args")
+	out.args = c.object(at, argsPointer, s.Args)
+	if s.OnError.Mode == pattern.Fallback {
+		out.fallback = c.expr(at, pointer+"/on_error/fallback", s.OnError.Fallback)
+	}
+	if d != nil {
+		out.agent = d.agent
+		out.pure, out.effect = d.decl.Purity == agent.Pure, d.decl.Purity == agent.Effectful
+		out.delegates = d.decl.Delegates
+		if d.args != nil {
+			c.checkArgs(index, argsPointer, d.args, out.args, s.Capability)
+		}
+		if s.Capability == RunCapability {
+			p.nested = append(p.nested, nestedOf(index, out.args)...)
+		}
+	}
+	out.needs = at.sorted()
+
+	result := shape{}
+	if d != nil {
+		result.schema = d.result
+	}
+	result.list = s.ForEach != nil
+	c.shapes = append(c.shapes, result)
+	c.types[s.As] = result.typed()
+	return out
 }
 
-// expr compiles one JSON value of a step's arguments.
-func (c *compiler) expr(index int, pointer string, v any) expr {
+// condition compiles a step's condition. Later results are looked for too, so that a cycle is told
+// from a name that is not there.
+func (c *compiler) condition(at *site, pointer, text string) *condition {
+	cond, err := compileCondition(text, conditionEnv{inputs: c.def.Inputs, results: c.types})
+	if err != nil {
+		e := err.(*conditionError)
+		c.fail(at.step, pointer, e.suggestion, "condition %q, %s", text, e.msg)
+		return nil
+	}
+	for _, root := range cond.roots {
+		if maker, ok := c.results[root]; ok {
+			at.needs[maker] = struct{}{}
+			c.readers[maker] = append(c.readers[maker], at.step)
+		}
+	}
+	if cond.constant != nil && !*cond.constant {
+		c.fail(at.step, pointer, "", "the step is never reached: its condition %q is always false", text)
+	}
+	return cond
+}
+
+func (c *compiler) forEach(at *site, pointer string, v any) expr {
+	e := c.expr(at, pointer, v)
+	switch e := e.(type) {
+	case constExpr:
+		if _, ok := e.value.([]any); !ok {
+			c.fail(at.step, pointer, "", "for_each needs an array or a template that yields one, not %s", describe(e.value))
+		}
+	case concatExpr, objectExpr:
+		c.fail(at.step, pointer, "", "for_each needs an array or a template that yields one, and nothing else")
+	case *refExpr:
+		if found := c.shapeOf(e); found.known() && !found.mayBe("array") {
+			c.fail(at.step, pointer, "", "for_each needs an array; {{%s}} is %s", e.path, found)
+		}
+	}
+	return e
+}
+
+// expr compiles one JSON value.
+func (c *compiler) expr(at *site, pointer string, v any) expr {
 	switch v := v.(type) {
 	case string:
-		return c.text(index, pointer, v)
+		return c.text(at, pointer, v)
 	case []any:
 		items := make(listExpr, len(v))
 		for i, item := range v {
-			items[i] = c.expr(index, pointer+pattern.Pointer(strconv.Itoa(i)), item)
+			items[i] = c.expr(at, pointer+pattern.Pointer(strconv.Itoa(i)), item)
 		}
 		if !slices.ContainsFunc(items, isVariable) {
 			return fold(items)
 		}
 		return items
 	case map[string]any:
-		fields := c.object(index, pointer, v)
+		fields := c.object(at, pointer, v)
 		if !slices.ContainsFunc(fields, func(f fieldExpr) bool { return isVariable(f.value) }) {
 			return fold(fields)
 		}
@@ -114,30 +316,36 @@ func (c *compiler) expr(index int, pointer string, v any) expr {
 
 // object compiles an object's fields, sorted by key so that of several errors the same one is met
 // in every run.
-func (c *compiler) object(index int, pointer string, object map[string]any) objectExpr {
+func (c *compiler) object(at *site, pointer string, object map[string]any) objectExpr {
 	fields := make(objectExpr, 0, len(object))
 	for _, key := range slices.Sorted(maps.Keys(object)) {
-		fields = append(fields, fieldExpr{key: key, value: c.expr(index, pointer+pattern.Pointer(key), object[key])})
+		fields = append(fields, fieldExpr{key: key, value: c.expr(at, pointer+pattern.Pointer(key), object[key])})
 	}
 	return fields
 }
 
-func (c *compiler) text(index int, pointer, s string) expr {
+func (c *compiler) text(at *site, pointer, s string) expr {
 	t, err := parseTemplate(s)
 	if err != nil {
-		c.fail(index, pointer, "template %q: %v", s, err)
+		c.fail(at.step, pointer, "", "template %q: %v", s, err)
 		return constExpr{nil}
 	}
 	if ref, ok := t.only(); ok {
-		return c.ref(index, pointer, ref)
+		return c.ref(at, pointer, ref)
 	}
 	var parts concatExpr
 	for _, segment := range t {
 		if segment.path == nil {
 			parts = append(parts, constExpr{segment.text})
-		} else {
-			parts = append(parts, c.ref(index, pointer, segment.path))
+			continue
 		}
+		part := c.ref(at, pointer, segment.path)
+		if ref, ok := part.(*refExpr); ok {
+			if found := c.shapeOf(ref); found.known() && !found.mayBe("string", "number", "integer", "boolean", "null") {
+				c.fail(at.step, pointer, "", "template {{%s}} is %s, which has no place within text", segment.path, found)
+			}
+		}
+		parts = append(parts, part)
 	}
 	switch len(parts) {
 	case 0:
@@ -149,227 +357,257 @@ func (c *compiler) text(index int, pointer, s string) expr {
 }
 
 // ref binds a path to what its root stands for when the step runs.
-func (c *compiler) ref(index int, pointer string, p *path) expr {
-	fail := func(format string, args ...any) expr {
-		c.fail(index, pointer, "template {{%s}}, character %d: %s", p, p.pos, fmt.Sprintf(format, args...))
+func (c *compiler) ref(at *site, pointer string, p *path) expr {
+	fail := func(suggestion, format string, args ...any) expr {
+		c.fail(at.step, pointer, suggestion, "template {{%s}}, character %d: %s", p, p.pos, fmt.Sprintf(format, args...))
 		return constExpr{nil}
 	}
 	if len(p.parts) > 0 && p.parts[0].field == "" {
 		switch p.root {
 		case pattern.RootInputs, pattern.RootCtx, pattern.RootState:
-			return fail("a name is expected behind %q", p.root)
+			return fail("", "a name is expected behind %q", p.root)
 		}
 	}
+	ref := &refExpr{path: p, parts: p.parts}
 	switch p.root {
 	case pattern.RootInputs:
-		known := slices.Sorted(maps.Keys(c.def.Inputs))
-		if len(p.parts) > 0 && !slices.Contains(known, p.parts[0].field) {
-			return fail("the pattern declares no input %q%s", p.parts[0].field, didYouMean(p.parts[0].field, known))
+		if len(p.parts) > 0 {
+			name := p.parts[0].field
+			if _, ok := c.def.Inputs[name]; !ok {
+				return fail(pattern.Closest(name, slices.Sorted(maps.Keys(c.def.Inputs))), "the pattern declares no input %q", name)
+			}
 		}
-		return &refExpr{path: p, parts: p.parts, root: rootInputs}
+		ref.root = rootInputs
+		return c.shaped(ref, fail)
 	case pattern.RootCtx:
-		known := slices.Sorted(maps.Keys(agent.Context{}.Values()))
-		if len(p.parts) > 0 && !slices.Contains(known, p.parts[0].field) {
-			return fail("ctx has no %q%s; it has %s", p.parts[0].field, didYouMean(p.parts[0].field, known), strings.Join(known, ", "))
+		if len(p.parts) > 0 && ctxTypes[p.parts[0].field] == nil {
+			known := slices.Sorted(maps.Keys(ctxTypes))
+			return fail(pattern.Closest(p.parts[0].field, known), "ctx has no %q; it has %s", p.parts[0].field, strings.Join(known, ", "))
 		}
-		return &refExpr{path: p, parts: p.parts, root: rootCtx}
+		ref.root = rootCtx
+		return ref
+	case pattern.RootItem, pattern.RootIndex:
+		if !at.item {
+			return fail("", "%q is known only in the arguments and the fallback of a step with for_each", p.root)
+		}
+		ref.root = rootItem
+		if p.root == pattern.RootIndex {
+			ref.root = rootIndex
+		}
+		return ref
 	}
 
-	name, parts := p.root, p.parts
+	name := p.root
 	if name == pattern.RootState {
-		if len(parts) == 0 {
-			return fail("a name is expected behind %q", p.root)
+		if len(p.parts) == 0 {
+			return fail("", "a name is expected behind %q", p.root)
 		}
-		name, parts = parts[0].field, parts[1:]
+		name, ref.parts = p.parts[0].field, p.parts[1:]
 	}
 	maker, exists := c.results[name]
-	switch {
-	case !exists:
+	if !exists {
 		known := []string{pattern.RootInputs, pattern.RootCtx}
-		for _, s := range c.def.Steps[:index] {
+		if at.item {
+			known = append(known, pattern.RootItem, pattern.RootIndex)
+		}
+		for _, s := range c.def.Steps[:min(at.step, len(c.def.Steps))] {
 			known = append(known, s.As)
 		}
-		return fail("no step has the result %q%s", name, didYouMean(name, known))
-	case maker == index:
-		return fail("%q is this step's own result", name)
-	case maker > index:
-		return fail("%q is the result of the later step %d", name, maker)
+		return fail(pattern.Closest(name, known), "no step has the result %q", name)
 	}
-	return &refExpr{path: p, parts: parts, root: maker}
-}
-
-// expr is a compiled argument.
-type expr interface {
-	eval(s *scope) (any, error)
-}
-
-// scope is what references see in one run.
-type scope struct {
-	inputs  map[string]any
-	ctx     map[string]any
-	results []result // by step
-}
-
-type (
-	constExpr  struct{ value any }
-	listExpr   []expr
-	objectExpr []fieldExpr
-	concatExpr []expr
-	fieldExpr  struct {
-		key   string
-		value expr
-	}
-	refExpr struct {
-		path  *path  // as written, for messages
-		parts []part // behind the root
-		root  int    // the step whose result is meant, or one of the constants below
-	}
-)
-
-const (
-	rootInputs = -1 - iota
-	rootCtx
-)
-
-func isVariable(e expr) bool {
-	_, constant := e.(constExpr)
-	return !constant
-}
-
-// fold evaluates an expression made of constants, which need no scope and have no errors.
-func fold(e expr) expr {
-	v, _ := e.eval(nil)
-	return constExpr{v}
-}
-
-func (e constExpr) eval(*scope) (any, error) { return e.value, nil }
-
-func (e listExpr) eval(s *scope) (any, error) {
-	items := make([]any, len(e))
-	for i, item := range e {
-		v, err := item.eval(s)
-		if err != nil {
-			return nil, err
+	c.readers[maker] = append(c.readers[maker], at.step)
+	switch {
+	case maker == at.step:
+		return fail("", "%q is this step's own result", name)
+	case maker > at.step:
+		if !c.laterIsCycle(at.step, maker) {
+			return fail("", "%q is the result of the later step %d; move that one before this", name, maker)
 		}
-		items[i] = v
+		return constExpr{nil} // told by cycles, as a whole
 	}
-	return items, nil
+	at.needs[maker] = struct{}{}
+	ref.root = maker
+	return c.shaped(ref, fail)
 }
 
-func (e objectExpr) eval(s *scope) (any, error) {
-	return e.fields(s)
-}
-
-func (e objectExpr) fields(s *scope) (map[string]any, error) {
-	fields := make(map[string]any, len(e))
-	for _, field := range e {
-		v, err := field.value.eval(s)
-		if err != nil {
-			return nil, err
-		}
-		fields[field.key] = v
+// shaped checks that what a reference looks for can be there.
+func (c *compiler) shaped(ref *refExpr, fail func(suggestion, format string, args ...any) expr) expr {
+	if _, err := c.find(ref); err != nil {
+		return fail(err.suggestion, "%s", err.msg)
 	}
-	return fields, nil
+	return ref
 }
 
-func (e concatExpr) eval(s *scope) (any, error) {
-	var b strings.Builder
-	for _, part := range e {
-		v, err := part.eval(s)
-		if err != nil {
-			return nil, err
+// outputs compiles what the answer holds.
+func (c *compiler) outputs(p *plan, used *site) {
+	for _, o := range c.def.Outputs {
+		out := output{name: o.Name, step: -1}
+		if o.Value == nil {
+			out.step = c.results[o.Name] // the parser has seen to it that there is one
+			used.needs[out.step] = struct{}{}
+		} else {
+			out.value = c.expr(used, pattern.Pointer("outputs", o.Name), o.Value)
+			if ref, ok := out.value.(*refExpr); ok && ref.root >= 0 && len(ref.parts) == 0 {
+				out.step, out.value = ref.root, nil
+			}
 		}
+		if raw, ok := c.def.OutputSchemas[o.Name]; ok {
+			var err error
+			if out.schema, err = schema.Compile(raw); err != nil {
+				c.fail(used.step, pattern.Pointer("output_schemas", o.Name), "", "%v", err)
+			}
+		}
+		p.outputs = append(p.outputs, out)
+	}
+}
+
+// views are the keys of which a Vega-Lite specification has at least one.
+var views = []string{"mark", "layer", "hconcat", "vconcat", "concat", "facet", "repeat", "spec"}
+
+func (c *compiler) charts(p *plan, used *site) {
+	for i, v := range c.def.Charts {
+		pointer := pattern.Pointer("charts", strconv.Itoa(i))
+		at := newSite(used.step)
+		e := c.expr(at, pointer, v)
 		switch v := v.(type) {
-		case nil:
-		case string:
-			b.WriteString(v)
-		case json.Number:
-			b.WriteString(v.String())
-		case bool:
-			b.WriteString(strconv.FormatBool(v))
+		case map[string]any:
+			if !slices.ContainsFunc(views, func(key string) bool { return v[key] != nil }) {
+				c.fail(used.step, pointer, "", "a Vega-Lite specification has one of %s", strings.Join(views, ", "))
+			}
+			c.noAddresses(used.step, pointer, v)
 		default:
-			return nil, fmt.Errorf("{{%s}} is %s, which has no place within text", part.(*refExpr).path, describe(v))
+			if _, ok := e.(*refExpr); !ok {
+				c.fail(used.step, pointer, "", "a chart is a Vega-Lite specification, or one template that yields one")
+			}
 		}
+		maps.Copy(used.needs, at.needs)
+		p.charts = append(p.charts, chart{value: e, needs: at.sorted()})
 	}
-	return b.String(), nil
 }
 
-func (e *refExpr) eval(s *scope) (any, error) {
-	var v any
-	switch e.root {
-	case rootInputs:
-		v = s.inputs
-	case rootCtx:
-		v = s.ctx
-	default:
-		var err error
-		if v, err = s.results[e.root].value(); err != nil {
-			return nil, err
-		}
-	}
-	for i, part := range e.parts {
-		if v == nil {
-			return nil, nil
-		}
-		next, err := part.of(v)
-		if err != nil {
-			whole := *e.path
-			whole.parts = whole.parts[:len(whole.parts)-len(e.parts)+i]
-			return nil, fmt.Errorf("{{%s}}: %s %w", e.path, &whole, err)
-		}
-		v = next
-	}
-	return v, nil
-}
-
-// of looks a part up. The error is a clause about the value, to follow its name.
-func (p part) of(v any) (any, error) {
-	if p.field == "" {
-		list, ok := v.([]any)
-		if !ok {
-			return nil, fmt.Errorf("is %s, which has no items", describe(v))
-		}
-		if p.index >= len(list) {
-			return nil, fmt.Errorf("has no item %d, since it has %d", p.index, len(list))
-		}
-		return list[p.index], nil
-	}
-	object, ok := v.(map[string]any)
-	if !ok {
-		return nil, fmt.Errorf("is %s, which has no field %q", describe(v), p.field)
-	}
-	field, ok := object[p.field]
-	if !ok {
-		return nil, missingField(p.field, object)
-	}
-	return field, nil
-}
-
-func missingField(name string, object map[string]any) error {
-	if len(object) == 0 {
-		return fmt.Errorf("has no field %q; it is empty", name)
-	}
-	const most = 20 // results keyed by security may have thousands
-	keys := slices.Sorted(maps.Keys(object))
-	if len(keys) > most {
-		return fmt.Errorf("has no field %q%s; it has %s and %d more", name, didYouMean(name, keys), strings.Join(keys[:most], ", "), len(keys)-most)
-	}
-	return fmt.Errorf("has no field %q%s; it has %s", name, didYouMean(name, keys), strings.Join(keys, ", "))
-}
-
-// describe names the JSON type of a value.
-func describe(v any) string {
-	switch v.(type) {
-	case nil:
-		return "null"
-	case string:
-		return "a string"
-	case json.Number:
-		return "a number"
-	case bool:
-		return "a boolean"
+// noAddresses refuses data that whoever shows the chart would have to fetch: an answer holds
+// everything that it is made of.
+func (c *compiler) noAddresses(step int, pointer string, v any) {
+	switch v := v.(type) {
 	case []any:
-		return "an array"
+		for i, item := range v {
+			c.noAddresses(step, pointer+pattern.Pointer(strconv.Itoa(i)), item)
+		}
+	case map[string]any:
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			below := pointer + pattern.Pointer(key)
+			if data, ok := v[key].(map[string]any); ok && key == "data" && data["url"] != nil {
+				c.fail(step, below+"/url", "values", "a chart holds its data; put them under values")
+				continue
+			}
+			c.noAddresses(step, below, v[key])
+		}
 	}
-	return "an object"
+}
+
+// laterIsCycle reports whether the later step, directly or through others, looks at the result of the
+// earlier one.
+func (c *compiler) laterIsCycle(earlier, later int) bool {
+	seen := make(map[int]bool)
+	var reaches func(i int) bool
+	reaches = func(i int) bool {
+		if i == earlier {
+			return true
+		}
+		if seen[i] {
+			return false
+		}
+		seen[i] = true
+		return slices.ContainsFunc(c.mentions(i), reaches)
+	}
+	return reaches(later)
+}
+
+// mentions returns the steps whose results a step looks at, as its text stands.
+func (c *compiler) mentions(index int) []int {
+	found := make(map[int]struct{})
+	var walk func(v any)
+	walk = func(v any) {
+		switch v := v.(type) {
+		case string:
+			t, err := parseTemplate(v)
+			if err != nil {
+				return
+			}
+			for _, segment := range t {
+				if segment.path == nil {
+					continue
+				}
+				name := segment.path.root
+				if name == pattern.RootState && len(segment.path.parts) > 0 {
+					name = segment.path.parts[0].field
+				}
+				if maker, ok := c.results[name]; ok {
+					found[maker] = struct{}{}
+				}
+			}
+		case []any:
+			for _, item := range v {
+				walk(item)
+			}
+		case map[string]any:
+			for _, field := range v {
+				walk(field)
+			}
+		}
+	}
+	s := c.def.Steps[index]
+	walk(s.Args)
+	walk(s.ForEach)
+	walk(s.OnError.Fallback)
+	return slices.Sorted(maps.Keys(found))
+}
+
+// cycles reports steps that wait for each other, each cycle once, at its first step.
+func (c *compiler) cycles() {
+	const unseen, under, done = 0, 1, 2
+	state := make([]int, len(c.def.Steps))
+	var stack []int
+	var visit func(i int)
+	visit = func(i int) {
+		state[i] = under
+		stack = append(stack, i)
+		for _, next := range c.mentions(i) {
+			switch {
+			case next == i: // told where it stands
+			case state[next] == unseen:
+				visit(next)
+			case state[next] == under:
+				loop := stack[slices.Index(stack, next):]
+				first := slices.Min(loop)
+				names := make([]string, 0, len(loop)+1)
+				at := slices.Index(loop, first)
+				for k := range loop {
+					names = append(names, c.def.Steps[loop[(at+k)%len(loop)]].As)
+				}
+				names = append(names, c.def.Steps[first].As)
+				c.fail(first, pattern.Pointer("steps", strconv.Itoa(first)), "", "steps wait for each other: %s", strings.Join(names, " needs "))
+			}
+		}
+		stack = stack[:len(stack)-1]
+		state[i] = done
+	}
+	for i := range c.def.Steps {
+		if state[i] == unseen {
+			visit(i)
+		}
+	}
+}
+
+// unused warns of results that nothing looks at. Steps with effects are there for those.
+func (c *compiler) unused(used *site) {
+	for i, s := range c.def.Steps {
+		if _, output := used.needs[i]; output || len(c.readers[i]) > 0 {
+			continue
+		}
+		if d := c.lookup(s.Capability); d != nil && d.decl.Purity == agent.Effectful {
+			continue
+		}
+		c.report(Warning, i, pattern.Pointer("steps", strconv.Itoa(i), "as"), "", "the result %q is not used: no other step, output or chart looks at it", s.As)
+	}
 }

@@ -3,11 +3,11 @@ package patterns
 import (
 	"encoding/json"
 	"fmt"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/dawsos/dawsos/pkg/agent"
 	"github.com/dawsos/dawsos/pkg/pattern"
 )
 
@@ -31,15 +31,15 @@ var capabilities = []string{"a.first", "a.second", "a.third"}
 
 func TestTemplatesYieldValues(t *testing.T) {
 	t.Parallel()
-	first, err := newResult(map[string]any{
+	first, err := newResult(agent.Result{Value: map[string]any{
 		"lots": []any{map[string]any{"symbol": "SPI", "n": json.Number("9007199254740993")}},
 		"none": nil, "yes": true, "empty": map[string]any{},
-	})
+	}})
 	require.NoError(t, err)
 	s := &scope{
 		inputs:  map[string]any{"days": json.Number("252"), "note": nil},
 		ctx:     map[string]any{"asof": "2007-05-08", "portfolio_id": nil},
-		results: []result{first, {}, {}},
+		results: []*result{first, nil, nil},
 	}
 
 	for name, tc := range map[string]struct {
@@ -71,15 +71,14 @@ func TestTemplatesYieldValues(t *testing.T) {
 		"behind the end":           {arg: `"{{first.lots[1]}}"`, err: `{{first.lots[1]}}: first.lots has no item 1, since it has 1`},
 		"index of an object":       {arg: `"{{first[0]}}"`, err: `{{first[0]}}: first is an object, which has no items`},
 		"field of an array":        {arg: `"{{first.lots.symbol}}"`, err: `first.lots is an array, which has no field "symbol"`},
-		"field of a number":        {arg: `"{{inputs.days.x}}"`, err: `inputs.days is a number, which has no field "x"`},
 		"object in text":           {arg: `"lots: {{first.lots}}"`, err: `{{first.lots}} is an array, which has no place within text`},
 		"error within a list":      {arg: `[1, ["{{first.x}}"]]`, err: `first has no field "x"`},
 		"error within an object":   {arg: `{"a": {"b": "{{first.x}}"}}`, err: `first has no field "x"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p, problems := compile("p.json", parse(t, `{"arg": `+tc.arg+`}`), capabilities)
-			require.Empty(t, problems)
+			p, problems := newLibrary(named(capabilities...)).compile("p.json", parse(t, `{"arg": `+tc.arg+`}`))
+			require.False(t, hasErrors(problems), problems)
 			args, err := p.steps[1].args.fields(s)
 			if tc.err != "" {
 				require.ErrorContains(t, err, tc.err)
@@ -119,12 +118,13 @@ func TestCompileRefuses(t *testing.T) {
 		"unknown input":    {`{"a": "{{inputs.day}}"}`, `the pattern declares no input "day"; did you mean "days"?`},
 		"item of inputs":   {`{"a": "{{inputs[0]}}"}`, `a name is expected behind "inputs"`},
 		"item of ctx":      {`{"a": "{{ctx[0]}}"}`, `a name is expected behind "ctx"`},
-		"unknown in ctx":   {`{"a": "{{ctx.pricing_pack}}"}`, `ctx has no "pricing_pack"; did you mean "pricing_pack_id"?; it has asof, base_currency,`},
+		"field of number":  {`{"a": "{{inputs.days.x}}"}`, `template {{inputs.days.x}}, character 3: inputs.days is an integer, which has no field "x"`},
+		"unknown in ctx":   {`{"a": "{{ctx.pricing_pack}}"}`, `ctx has no "pricing_pack"; it has asof, base_currency,`},
 		"within text":      {`{"a/b": {"c": "x {{nope}}"}}`, `p.json:6:66: step second: template {{nope}}, character 5: no step has the result "nope"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			p, problems := compile("p.json", parse(t, tc.args), capabilities)
+			p, problems := newLibrary(named(capabilities...)).compile("p.json", parse(t, tc.args))
 			require.Nil(t, p)
 			require.Len(t, problems, 1)
 			require.ErrorContains(t, problems[0], tc.want)
@@ -135,24 +135,9 @@ func TestCompileRefuses(t *testing.T) {
 
 func TestCompileNamesTheCapabilityMeant(t *testing.T) {
 	t.Parallel()
-	_, problems := compile("p.json", parse(t, `{}`), []string{"a.first", "a.secnod", "a.third"})
+	_, problems := newLibrary(named("a.first", "a.secnod", "a.third")).compile("p.json", parse(t, `{}`))
 	require.Equal(t, []Problem{{
-		File: "p.json", Line: 6, Column: 16, Pattern: "p", Step: "second",
-		Msg: `no agent has the capability "a.second"; did you mean "a.secnod"?`,
+		Severity: Error, File: "p.json", Line: 6, Column: 16, Pointer: "/steps/1/capability", Pattern: "p", Step: "second",
+		Msg: `no agent has the capability "a.second"`, Suggestion: "a.secnod",
 	}}, problems)
-}
-
-func TestEditDistance(t *testing.T) {
-	t.Parallel()
-	for _, tc := range []struct {
-		a, b string
-		want int
-	}{
-		{"", "", 0}, {"", "abc", 3}, {"abc", "", 3}, {"kitten", "sitting", 3}, {"flaw", "lawn", 2}, {"same", "same", 0},
-	} {
-		require.Equal(t, tc.want, editDistance(tc.a, tc.b), "%s, %s", tc.a, tc.b)
-		require.Equal(t, tc.want, editDistance(tc.b, tc.a), "%s, %s", tc.b, tc.a)
-	}
-	require.Empty(t, didYouMean("x", []string{"completely_different"}))
-	require.Empty(t, didYouMean(strings.Repeat("x", 101), []string{strings.Repeat("x", 100)}))
 }

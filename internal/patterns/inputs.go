@@ -1,6 +1,7 @@
 package patterns
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -31,8 +32,10 @@ func checkInputs(declared map[string]pattern.Input, given map[string]any) (map[s
 		switch {
 		case v != nil:
 			checked, err := in.Value(v)
-			if err != nil {
-				wrong(name, err.Error())
+			if all, ok := errors.AsType[pattern.ValueErrors](err); ok {
+				for _, e := range all {
+					fields = append(fields, fault.Field{Pointer: pattern.Pointer("inputs", name) + e.Pointer, Detail: e.Msg})
+				}
 			}
 			values[name] = checked
 		case in.Required:

@@ -1,16 +1,16 @@
 package patterns
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
@@ -19,14 +19,14 @@ import (
 
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/pkg/agent"
+	"github.com/dawsos/dawsos/pkg/pattern"
 )
 
 // Runner is what the orchestrator needs from the agent runtime.
 type Runner interface {
+	Capabilities
 	// Run asks a capability.
 	Run(ctx context.Context, req agent.Request) (agent.Result, error)
-	// AgentOf returns the name of the agent that has a capability.
-	AgentOf(capability string) (string, bool)
 }
 
 // ContextSource finds the circumstances of a run: which data it sees.
@@ -126,29 +126,62 @@ type Recorder interface {
 type Options struct {
 	// Registerer receives the metrics. Required.
 	Registerer prometheus.Registerer
+	// Logger receives what became of reloads. Nil means nothing is logged.
+	Logger *slog.Logger
 	// Tracer makes spans of runs and steps. Nil means none.
 	Tracer trace.Tracer
+	// Parallelism is how many calls of capabilities one run may have under way; 0 means 16.
+	Parallelism int
+	// CacheBytes bounds the results of pure capabilities that are kept for later runs; 0 keeps none.
+	CacheBytes int64
+	// Recorder keeps the runs. Nil keeps none.
+	Recorder Recorder
+	// Nesting is the agent through which patterns run patterns, when the runner has it.
+	Nesting *Nesting
 	// Now is the clock of traces and metrics; results don't depend on it. Nil means time.Now.
 	Now func() time.Time
+	// NewID makes the ids of runs. Nil means random UUIDs of version 7.
+	NewID func() string
 }
 
-// Orchestrator runs patterns. It is safe for concurrent use.
+// Orchestrator runs the patterns of a directory. It is safe for concurrent use.
 type Orchestrator struct {
-	catalog  *Catalog
+	dir         string
+	runner      Runner
+	contexts    ContextSource
+	recorder    Recorder
+	log         *slog.Logger
+	tracer      trace.Tracer
+	tracing     bool
+	parallelism int
+	cache       *cache // nil: none
+	metrics     *metrics
+	now         func() time.Time
+	newID       func() string
+
+	serving atomic.Pointer[generation]
+	reload  sync.Mutex    // one reload at a time
+	found   []Problem     // by the last reload; under reload
+	stale   atomic.Bool   // the last reload was refused
+	signs   atomic.Uint64 // of the directory when it was last loaded, see signature
+}
+
+// generation is what is served between two reloads. A run stays with the one that it began with.
+type generation struct {
+	*catalog
 	programs map[string]*program
-	runner   Runner
-	contexts ContextSource
-	tracer   trace.Tracer
-	now      func() time.Time
 }
 
 // program is a plan with what this process adds to it.
 type program struct {
 	*plan
-	metrics  patternMetrics
-	agents   []string // by step
-	spanName string
-	spans    []stepSpan
+	metrics    patternMetrics
+	spanName   string
+	spans      []stepSpan
+	dependents [][]int // by step, the steps that look at its result
+	// barriers tells, by step, whether it runs only after all earlier ones have ended: an effect must
+	// not happen in a run that a step before it has failed.
+	barriers []bool
 }
 
 // stepSpan is what a step's span begins with in every run.
@@ -157,57 +190,126 @@ type stepSpan struct {
 	attributes trace.SpanStartEventOption
 }
 
-// New returns an orchestrator for the catalog's patterns. It is an error when runner does not have
-// a capability that the catalog was loaded with.
-func New(catalog *Catalog, runner Runner, contexts ContextSource, opts Options) (*Orchestrator, error) {
+const defaultParallelism = 16
+
+// New returns an orchestrator for the patterns in a directory, loaded. Files that can't be served are
+// left out; see Problems. The error is about the directory itself.
+func New(dir string, runner Runner, contexts ContextSource, opts Options) (*Orchestrator, error) {
 	o := &Orchestrator{
-		catalog:  catalog,
-		programs: make(map[string]*program, len(catalog.plans)),
-		runner:   runner,
-		contexts: contexts,
-		tracer:   opts.Tracer,
-		now:      opts.Now,
+		dir: dir, runner: runner, contexts: contexts, recorder: opts.Recorder, log: opts.Logger,
+		tracer: opts.Tracer, tracing: opts.Tracer != nil, parallelism: opts.Parallelism,
+		cache: newCache(opts.CacheBytes, opts.Registerer), now: opts.Now, newID: opts.NewID,
+	}
+	if o.log == nil {
+		o.log = slog.New(slog.DiscardHandler)
 	}
 	if o.tracer == nil {
 		o.tracer = noop.NewTracerProvider().Tracer("")
 	}
+	if o.parallelism <= 0 {
+		o.parallelism = defaultParallelism
+	}
 	if o.now == nil {
 		o.now = time.Now
 	}
-	m := newMetrics(opts.Registerer)
-	for id, p := range catalog.plans {
-		prog := &program{plan: p, metrics: m.of(p), spanName: "pattern " + id}
+	if o.newID == nil {
+		o.newID = func() string { return uuid.Must(uuid.NewV7()).String() }
+	}
+	o.metrics = newMetrics(opts.Registerer)
+	if opts.Nesting != nil {
+		opts.Nesting.orchestrator.Store(o)
+	}
+	if err := o.Reload(context.Background()); err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+// prepare adds to a catalog what this process needs to run it.
+func (o *Orchestrator) prepare(c *catalog) *generation {
+	g := &generation{catalog: c, programs: make(map[string]*program, len(c.plans))}
+	for id, p := range c.plans {
+		prog := &program{
+			plan: p, metrics: o.metrics.of(p), spanName: "pattern " + id,
+			dependents: make([][]int, len(p.steps)), barriers: make([]bool, len(p.steps)),
+		}
 		for i, s := range p.steps {
-			name, ok := runner.AgentOf(s.capability)
-			if !ok {
-				return nil, fmt.Errorf("pattern %s, step %d (%s): no agent has the capability %q", id, i, s.as, s.capability)
+			prog.barriers[i] = c.effect(p, i, 1)
+			for _, need := range s.needs {
+				prog.dependents[need] = append(prog.dependents[need], i)
 			}
-			prog.agents = append(prog.agents, name)
 			prog.spans = append(prog.spans, stepSpan{
 				name: "step " + strconv.Itoa(i) + " " + s.capability,
 				attributes: trace.WithAttributes(
 					attribute.Int("dawsos.step.index", i),
 					attribute.String("dawsos.step.as", s.as),
 					attribute.String("dawsos.capability", s.capability),
-					attribute.String("dawsos.agent", name),
+					attribute.String("dawsos.agent", s.agent),
 				),
 			})
 		}
-		o.programs[id] = prog
+		g.programs[id] = prog
 	}
-	return o, nil
+	return g
 }
 
-// Execute runs a pattern: all its steps, in order. It returns fault.NotFound for an unknown
-// pattern or portfolio and fault.Invalid for wrong inputs. Once the first step has begun, errors
-// are of type *RunError.
+// effect reports whether a step changes something. One that runs a pattern does when that pattern may.
+func (c *catalog) effect(p *plan, index, depth int) bool {
+	if p.steps[index].capability != RunCapability {
+		return p.steps[index].effect
+	}
+	for _, n := range p.nested {
+		if n.step != index {
+			continue
+		}
+		target := c.plans[n.pattern]
+		for i := range target.steps {
+			if depth >= MaxDepth || c.effect(target, i, depth+1) {
+				return true
+			}
+		}
+		return false
+	}
+	return true // which pattern is not known before the run
+}
+
+// Definitions returns all definitions that are served, by id, sorted. They must not be changed.
+func (o *Orchestrator) Definitions() []*pattern.Definition { return o.serving.Load().definitions() }
+
+// Definition returns one definition, which must not be changed, or fault.NotFound.
+func (o *Orchestrator) Definition(id string) (*pattern.Definition, error) {
+	p, err := o.serving.Load().plan(id)
+	if err != nil {
+		return nil, err
+	}
+	return p.definition, nil
+}
+
+// DefinitionHash names the content of a definition, or returns fault.NotFound.
+func (o *Orchestrator) DefinitionHash(id string) (string, error) {
+	p, err := o.serving.Load().plan(id)
+	if err != nil {
+		return "", err
+	}
+	return p.hash, nil
+}
+
+// Validate checks the text of a definition as if it were in the directory, in the place of the one
+// that has its id.
+func (o *Orchestrator) Validate(data []byte) []Problem {
+	return newLibrary(o.runner).validate("", data, o.serving.Load().plans)
+}
+
+// Execute runs a pattern. It returns fault.NotFound for an unknown pattern or portfolio and
+// fault.Invalid for wrong inputs. Once the first step has begun, errors are of type *RunError.
 //
 // A run that never began because the caller asked for something wrong is not counted as an
 // execution; any other failure is, as an error.
 func (o *Orchestrator) Execute(ctx context.Context, req Request) (*Answer, error) {
-	p, ok := o.programs[req.PatternID]
+	g := o.serving.Load()
+	p, ok := g.programs[req.PatternID]
 	if !ok {
-		_, err := o.catalog.Definition(req.PatternID)
+		_, err := g.plan(req.PatternID)
 		return nil, err
 	}
 	inputs, err := checkInputs(p.definition.Inputs, req.Inputs)
@@ -215,13 +317,18 @@ func (o *Orchestrator) Execute(ctx context.Context, req Request) (*Answer, error
 		return nil, err
 	}
 
-	ctx, span := o.tracer.Start(ctx, p.spanName, trace.WithAttributes(
-		attribute.String("dawsos.pattern", req.PatternID),
-		attribute.String("dawsos.request_id", req.RequestID),
-	))
+	var span trace.Span
+	if o.tracing {
+		ctx, span = o.tracer.Start(ctx, p.spanName, trace.WithAttributes(
+			attribute.String("dawsos.pattern", req.PatternID),
+			attribute.String("dawsos.request_id", req.RequestID),
+		))
+	} else {
+		span = noop.Span{}
+	}
 	defer span.End()
 
-	answer, err := o.execute(ctx, span, p, inputs, req)
+	answer, err := o.execute(ctx, span, g, p, inputs, req)
 	if err != nil {
 		span.RecordError(err)
 		span.SetStatus(codes.Error, string(fault.CodeOf(err)))
@@ -243,10 +350,13 @@ func isCallersMistake(err error) bool {
 	return false
 }
 
-func (o *Orchestrator) execute(ctx context.Context, span trace.Span, p *program, inputs map[string]any, req Request) (*Answer, error) {
+func (o *Orchestrator) execute(
+	ctx context.Context, span trace.Span, g *generation, p *program, inputs map[string]any, req Request,
+) (*Answer, error) {
 	start := o.now()
 	query := ContextQuery{
 		TenantID: req.TenantID, RequestID: req.RequestID, Asof: req.Asof, RequireFresh: req.RequireFresh,
+		PackID: req.PackID, LedgerVersion: req.LedgerVersion,
 	}
 	if p.aboutPortfolio {
 		query.PortfolioID, _ = inputs[portfolioInput].(string) // null when optional and left out
@@ -255,138 +365,63 @@ func (o *Orchestrator) execute(ctx context.Context, span trace.Span, p *program,
 	if err != nil {
 		return nil, fmt.Errorf("pattern %s: resolve the context: %w", req.PatternID, err)
 	}
-	circumstances.TenantID, circumstances.RequestID = req.TenantID, req.RequestID
+	circumstances.TenantID, circumstances.RequestID, circumstances.UserID = req.TenantID, req.RequestID, req.UserID
 	if sc := span.SpanContext(); sc.HasTraceID() {
 		circumstances.TraceID = sc.TraceID().String()
 	}
-	span.SetAttributes(
-		attribute.String("dawsos.asof", circumstances.Asof.Format(time.DateOnly)),
-		attribute.String("dawsos.pricing_pack_id", circumstances.PricingPack.ID),
-	)
 
-	r := &run{
-		engine:  o,
-		program: p,
-		context: circumstances,
-		scope: scope{
-			inputs:  inputs,
-			ctx:     circumstances.Values(),
-			results: make([]result, len(p.steps)),
-		},
-		trace:    newTraceBuilder(req.PatternID, len(p.steps), circumstances),
-		warnings: []string{},
+	id := o.newID()
+	if span.IsRecording() {
+		span.SetAttributes(
+			attribute.String("dawsos.run_id", id),
+			attribute.String("dawsos.asof", circumstances.Asof.Format(time.DateOnly)),
+			attribute.String("dawsos.pricing_pack_id", circumstances.PricingPack.ID),
+		)
 	}
-	for i := range p.steps {
-		if err := r.step(ctx, i); err != nil {
-			return nil, &RunError{
-				Trace: r.trace.finish(o.now().Sub(start)),
-				Err:   fmt.Errorf("pattern %s, step %d (%s): %w", req.PatternID, i, p.steps[i].as, err),
-			}
+	r := newRun(o, g, p, circumstances, inputs)
+	r.request = &requestScope{slots: make(chan struct{}, o.parallelism), recompute: req.Recompute}
+	if req.OnEvent != nil {
+		var mu sync.Mutex
+		r.emit = func(e Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			e.RunID = id
+			req.OnEvent(e)
+		}
+		header := emptyTrace(req.PatternID, circumstances)
+		r.emit(Event{Type: RunStarted, Trace: &header})
+	}
+	answer, err := r.execute(ctx, start)
+	if answer != nil {
+		answer.RunID = id
+	}
+	if o.recorder != nil {
+		if failed := o.record(ctx, r, req, id, start, answer, err); failed != nil && err == nil {
+			return nil, failed
 		}
 	}
-
-	data := r.data()
-	sum := sha256.Sum256(data)
-	return &Answer{
-		PatternID: req.PatternID,
-		Data:      data,
-		Charts:    []json.RawMessage{},
-		Warnings:  r.warnings,
-		Trace:     r.trace.finish(o.now().Sub(start)),
-		DataHash:  hex.EncodeToString(sum[:]),
-	}, nil
+	return answer, err
 }
 
-// run is one execution under way.
-type run struct {
-	engine   *Orchestrator
-	program  *program
-	context  agent.Context
-	scope    scope
-	trace    *traceBuilder
-	warnings []string
-}
-
-// result is what a step has yielded: its JSON, written once, and that JSON's value, read only when
-// a template looks into it.
-type result struct {
-	raw   json.RawMessage
-	value func() (any, error)
-}
-
-func newResult(v any) (result, error) {
-	raw, err := json.Marshal(v)
-	if err != nil {
-		return result{}, err
+// record hands the run to the recorder. The error says why a run that had to be recorded is not.
+func (o *Orchestrator) record(ctx context.Context, r *run, req Request, id string, start time.Time, answer *Answer, err error) error {
+	kept := Run{
+		ID: id, TenantID: req.TenantID, RequestID: req.RequestID, UserID: req.UserID, PatternID: req.PatternID,
+		DefinitionHash: r.program.hash, Inputs: r.scope.inputs, RequireFresh: req.RequireFresh, Context: r.context,
+		StartedAt: start.UTC(), Warnings: []string{},
 	}
-	return result{raw: raw, value: sync.OnceValues(func() (any, error) {
-		dec := json.NewDecoder(bytes.NewReader(raw))
-		dec.UseNumber()
-		var v any
-		err := dec.Decode(&v)
-		return v, err
-	})}, nil
-}
-
-// step runs one step and puts down how it went.
-func (r *run) step(ctx context.Context, i int) error {
-	s := &r.program.steps[i]
-	ctx, span := r.engine.tracer.Start(ctx, r.program.spans[i].name, r.program.spans[i].attributes)
-	defer span.End()
-
-	start := r.engine.now()
-	answered, err := r.ask(ctx, s)
-	if err == nil {
-		r.scope.results[i], err = newResult(answered.Value)
-		if err != nil {
-			err = fault.Wrap(err, fault.Internal, "the result of %s can't be written as JSON", s.capability)
+	if answer != nil {
+		kept.Trace, kept.Warnings, kept.DataHash = answer.Trace, answer.Warnings, answer.DataHash
+	} else {
+		kept.Trace, _ = TraceOf(err)
+		kept.ErrorCode, kept.ErrorDetail = fault.CodeOf(err), fault.Detail(err)
+	}
+	kept.Duration = time.Duration(kept.Trace.DurationSeconds * float64(time.Second))
+	if failed := o.recorder.Record(ctx, kept, req.Recorded); failed != nil {
+		if _, coded := errors.AsType[*fault.Error](failed); coded {
+			return fmt.Errorf("record run %s: %w", id, failed)
 		}
+		return fault.Wrap(failed, fault.Unavailable, "run %s of pattern %s has ended, but could not be recorded", id, req.PatternID)
 	}
-	d := r.engine.now().Sub(start)
-
-	observe(ctx, r.program.metrics.steps[i], d)
-	r.trace.step(StepTrace{
-		Index: i, Capability: s.capability, Agent: r.program.agents[i], As: s.as,
-		StartedAt: start.UTC(), DurationSeconds: d.Seconds(),
-	}, answered.Sources, err)
-	if err != nil {
-		span.RecordError(err)
-		span.SetStatus(codes.Error, string(fault.CodeOf(err)))
-		return err
-	}
-	r.warnings = append(r.warnings, answered.Warnings...)
 	return nil
-}
-
-// ask fills in the step's arguments and asks its capability.
-func (r *run) ask(ctx context.Context, s *step) (agent.Result, error) {
-	if err := ctx.Err(); err != nil {
-		return agent.Result{}, err
-	}
-	args, err := s.args.fields(&r.scope)
-	if err != nil {
-		// The pattern does not fit what its capabilities return: its author's mistake, not the
-		// caller's, and told in words of the pattern.
-		return agent.Result{}, fault.New(fault.Internal, "the arguments of step %s can't be filled in: %v", s.as, err)
-	}
-	return r.engine.runner.Run(ctx, agent.Request{Capability: s.capability, Args: args, Context: r.context})
-}
-
-// data puts the outputs together. Results are compact JSON already, so equal results give equal
-// bytes.
-func (r *run) data() json.RawMessage {
-	size := len("{}")
-	for _, i := range r.program.outputs {
-		size += len(`"":,`) + len(r.program.steps[i].as) + len(r.scope.results[i].raw)
-	}
-	data := append(make([]byte, 0, size), '{')
-	for n, i := range r.program.outputs {
-		if n > 0 {
-			data = append(data, ',')
-		}
-		data = strconv.AppendQuote(data, r.program.steps[i].as) // of ASCII letters, digits and _
-		data = append(data, ':')
-		data = append(data, r.scope.results[i].raw...)
-	}
-	return append(data, '}')
 }

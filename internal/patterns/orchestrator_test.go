@@ -8,7 +8,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -33,9 +35,11 @@ type capabilityFunc = func(ctx context.Context, req agent.Request) (agent.Result
 
 // runner is an agent runtime reduced to its functions. It remembers what it was asked.
 type runner struct {
-	funcs map[string]capabilityFunc
-	mu    sync.Mutex
-	asked []agent.Request
+	funcs    map[string]capabilityFunc
+	declared map[string]agent.Capability // for capabilities that declare more than their names
+	nesting  *Nesting                    // when it can run patterns
+	mu       sync.Mutex
+	asked    []agent.Request
 }
 
 func (r *runner) Run(ctx context.Context, req agent.Request) (agent.Result, error) {
@@ -45,17 +49,44 @@ func (r *runner) Run(ctx context.Context, req agent.Request) (agent.Result, erro
 	return r.funcs[req.Capability](ctx, req)
 }
 
-func (r *runner) AgentOf(capability string) (string, bool) {
-	_, ok := r.funcs[capability]
-	group, _, _ := strings.Cut(capability, ".")
-	return group + "_agent", ok
+// count returns how often a capability was asked.
+func (r *runner) count(capability string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for _, req := range r.asked {
+		if req.Capability == capability {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *runner) Capabilities() []string { return slices.Sorted(maps.Keys(r.funcs)) }
+
+func (r *runner) Capability(name string) (string, agent.Capability, bool) {
+	_, ok := r.funcs[name]
+	group, _, _ := strings.Cut(name, ".")
+	decl := r.declared[name]
+	decl.Name = name
+	return group + "_agent", decl, ok
+}
+
+// named are capabilities that declare nothing but their names.
+func named(names ...string) Capabilities {
+	r := &runner{funcs: make(map[string]capabilityFunc)}
+	for _, name := range names {
+		r.funcs[name] = nil
+	}
+	return r
 }
 
 // contexts resolves every query in the same way and remembers the last.
 type contexts struct {
-	mu   sync.Mutex
-	last ContextQuery
-	err  error
+	mu     sync.Mutex
+	last   ContextQuery
+	err    error
+	change func(*agent.Context) // nil: none
 }
 
 func (c *contexts) Resolve(_ context.Context, q ContextQuery) (agent.Context, error) {
@@ -65,6 +96,9 @@ func (c *contexts) Resolve(_ context.Context, q ContextQuery) (agent.Context, er
 	resolved := agent.Context{Asof: asof, PricingPack: agent.Pack{ID: "pack-1", Date: asof}}
 	if q.PortfolioID != "" {
 		resolved.Portfolio = &agent.Portfolio{ID: q.PortfolioID, BaseCurrency: "CHF", LedgerVersion: "ledger-1"}
+	}
+	if c.change != nil {
+		c.change(&resolved)
 	}
 	return resolved, c.err
 }
@@ -85,8 +119,13 @@ func value(v any) capabilityFunc {
 // clock goes on by a second with each look.
 func setup(t *testing.T, funcs map[string]capabilityFunc, definitions ...string) (*Orchestrator, *bundle) {
 	t.Helper()
+	return setupWith(t, &runner{funcs: funcs}, func(*Options) {}, definitions...)
+}
+
+func setupWith(t testing.TB, r *runner, adjust func(*Options), definitions ...string) (*Orchestrator, *bundle) {
+	t.Helper()
 	b := &bundle{
-		runner:   &runner{funcs: funcs},
+		runner:   r,
 		contexts: &contexts{},
 		registry: prometheus.NewRegistry(),
 		spans:    tracetest.NewSpanRecorder(),
@@ -95,17 +134,9 @@ func setup(t *testing.T, funcs map[string]capabilityFunc, definitions ...string)
 	for i, definition := range definitions {
 		files[fmt.Sprintf("%d.json", i)] = definition
 	}
-	var names []string
-	for name := range funcs {
-		names = append(names, name)
-	}
-	catalog, problems, err := LoadDir(writeFiles(t, files), names)
-	require.NoError(t, err)
-	require.Empty(t, problems)
-
 	var mu sync.Mutex
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	o, err := New(catalog, b.runner, b.contexts, Options{
+	opts := Options{
 		Registerer: b.registry,
 		Tracer:     sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(b.spans)).Tracer("test"),
 		Now: func() time.Time {
@@ -114,8 +145,14 @@ func setup(t *testing.T, funcs map[string]capabilityFunc, definitions ...string)
 			now = now.Add(time.Second)
 			return now
 		},
-	})
+		NewID: func() string { return "run-1" },
+	}
+	adjust(&opts)
+	o, err := New(writeFiles(t, files), b.runner, b.contexts, opts)
 	require.NoError(t, err)
+	for _, p := range o.Problems() {
+		require.NotEqual(t, Error, p.Severity, p.Error())
+	}
 	return o, b
 }
 
@@ -227,6 +264,7 @@ func TestAnswer(t *testing.T) {
 	start := time.Date(2026, 1, 2, 3, 4, 6, 0, time.UTC)
 	sum := sha256.Sum256(answer.Data)
 	require.Equal(t, &Answer{
+		RunID:     "run-1",
 		PatternID: "overview",
 		Data:      answer.Data,
 		DataHash:  hex.EncodeToString(sum[:]),
@@ -236,9 +274,9 @@ func TestAnswer(t *testing.T) {
 			RequestID: "req-1", TraceID: spans[3].SpanContext().TraceID().String(), PatternID: "overview",
 			PricingPackID: "pack-1", LedgerVersion: "ledger-1", Asof: "2007-05-08", DurationSeconds: 7,
 			Steps: []StepTrace{
-				{Index: 0, Capability: "ledger.positions", Agent: "ledger_agent", As: "positions", Status: StatusSuccess, StartedAt: start.Add(1 * time.Second), DurationSeconds: 1},
-				{Index: 1, Capability: "pricing.apply_pack", Agent: "pricing_agent", As: "valued", Status: StatusSuccess, StartedAt: start.Add(3 * time.Second), DurationSeconds: 1},
-				{Index: 2, Capability: "metrics.twr", Agent: "metrics_agent", As: "perf", Status: StatusSuccess, StartedAt: start.Add(5 * time.Second), DurationSeconds: 1},
+				{Index: 0, Capability: "ledger.positions", Agent: "ledger_agent", As: "positions", Status: StatusSuccess, StartedAt: start.Add(2 * time.Second), DurationSeconds: 1},
+				{Index: 1, Capability: "pricing.apply_pack", Agent: "pricing_agent", As: "valued", Status: StatusSuccess, StartedAt: start.Add(4 * time.Second), DurationSeconds: 1},
+				{Index: 2, Capability: "metrics.twr", Agent: "metrics_agent", As: "perf", Status: StatusSuccess, StartedAt: start.Add(6 * time.Second), DurationSeconds: 1},
 			},
 			AgentsUsed:       []string{"ledger_agent", "metrics_agent", "pricing_agent"},
 			CapabilitiesUsed: []string{"ledger.positions", "metrics.twr", "pricing.apply_pack"},
@@ -321,7 +359,7 @@ func TestFailures(t *testing.T) {
 		"database is away":   {inputs: inputs, resolve: errors.New("connection refused"), code: fault.Internal, text: "resolve the context: connection refused", counted: 1},
 		"first step":         {inputs: inputs, capability: "ledger.positions", err: errors.New("boom"), code: fault.Internal, text: "pattern overview, step 0 (positions): boom", steps: 1, counted: 1},
 		"caller's mistake":   {inputs: inputs, capability: "metrics.twr", err: fault.New(fault.Invalid, "from is after asof"), code: fault.Invalid, text: "step 2 (perf): from is after asof", steps: 3, counted: 1},
-		"template":           {inputs: inputs, capability: "ledger.positions", result: agent.Result{Value: map[string]any{"position": 1}}, code: fault.Internal, text: `the arguments of step valued can't be filled in: {{positions.positions}}: positions has no field "positions"; did you mean "position"?; it has position`, steps: 2, counted: 1},
+		"template":           {inputs: inputs, capability: "ledger.positions", result: agent.Result{Value: map[string]any{"position": 1}}, code: fault.PatternError, text: `the arguments of step valued can't be filled in: {{positions.positions}}: positions has no field "positions"; did you mean "position"?; it has position`, steps: 2, counted: 1},
 		"result not in JSON": {inputs: inputs, capability: "metrics.twr", result: agent.Result{Value: math.NaN()}, code: fault.Internal, text: "the result of metrics.twr can't be written as JSON", steps: 3, counted: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -337,7 +375,7 @@ func TestFailures(t *testing.T) {
 			require.Nil(t, answer)
 			require.ErrorContains(t, err, tc.text)
 			require.Equal(t, tc.code, fault.CodeOf(err))
-			require.InDelta(t, tc.counted, testutil.ToFloat64(o.programs["overview"].metrics.failed), 0)
+			require.InDelta(t, tc.counted, testutil.ToFloat64(o.serving.Load().programs["overview"].metrics.failed), 0)
 
 			trace, began := TraceOf(err)
 			require.Equal(t, tc.steps > 0, began)
@@ -429,21 +467,12 @@ func TestMetrics(t *testing.T) {
 		want[labels] = 1
 	}
 	require.Equal(t, want, stepSamples())
-	require.InDelta(t, 1, testutil.ToFloat64(o.programs["overview"].metrics.succeeded), 0)
+	require.InDelta(t, 1, testutil.ToFloat64(o.serving.Load().programs["overview"].metrics.succeeded), 0)
 	problems, err := testutil.GatherAndLint(b.registry)
 	require.NoError(t, err)
 	for _, p := range problems {
 		require.Contains(t, p.Metric, "pattern_step_duration", "%s: %s", p.Metric, p.Text) // its name is fixed by the contract
 	}
-}
-
-func TestNewRefusesACapabilityWithoutAgent(t *testing.T) {
-	t.Parallel()
-	catalog, problems, err := LoadDir(writeFiles(t, map[string]string{"p.json": one("p", "a.first")}), capabilities)
-	require.NoError(t, err)
-	require.Empty(t, problems)
-	_, err = New(catalog, &runner{}, &contexts{}, Options{Registerer: prometheus.NewRegistry()})
-	require.EqualError(t, err, `pattern p, step 0 (x): no agent has the capability "a.first"`)
 }
 
 func TestConcurrentRuns(t *testing.T) {

@@ -1,0 +1,173 @@
+package patterns
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/dawsos/dawsos/internal/fault"
+	"github.com/dawsos/dawsos/pkg/agent"
+	"github.com/dawsos/dawsos/pkg/pattern"
+)
+
+// RunCapability is the capability that runs a pattern within a pattern.
+const RunCapability = "pattern.run"
+
+// MaxDepth is how deep patterns may run patterns; the one that a caller asks for is at depth 1.
+const MaxDepth = 5
+
+// Nesting is the agent "patterns": it runs a pattern as a step of another one, in the same
+// circumstances, as part of the same request. Its result is the pattern's data; sources and warnings
+// are handed on, and the trace of the step holds the steps within.
+type Nesting struct {
+	orchestrator atomic.Pointer[Orchestrator]
+}
+
+var _ agent.Agent = (*Nesting)(nil)
+
+// NewNesting returns the agent. It can run patterns once New has been given it.
+func NewNesting() *Nesting { return &Nesting{} }
+
+// Name implements agent.Agent.
+func (*Nesting) Name() string { return "patterns" }
+
+// Capabilities implements agent.Agent.
+func (n *Nesting) Capabilities() []agent.Capability {
+	return []agent.Capability{{
+		Name:        RunCapability,
+		Description: "Runs a pattern in the same circumstances and returns its outputs by name.",
+		Args: json.RawMessage(`{
+			"type": "object",
+			"required": ["pattern"],
+			"additionalProperties": false,
+			"properties": {
+				"pattern": {"type": "string", "minLength": 1, "maxLength": 64, "description": "The id of the pattern."},
+				"inputs": {"type": "object", "description": "Its inputs by name."}
+			}
+		}`),
+		Result: json.RawMessage(`{"type": "object"}`),
+		Purity: agent.Effectful, // since any of its steps may be; a step that names a pattern without effects has none
+		// Its steps have times of their own, and agents whose breakers count their failures.
+		Timeout:   pattern.MaxTimeout,
+		Delegates: true,
+		Run:       n.run,
+	}}
+}
+
+// nestedCall is how a run that is under way reaches the patterns within it.
+type nestedCall struct {
+	run   *run
+	steps []StepTrace // of the pattern within, once it has ended
+}
+
+type nestedKey struct{}
+
+func (n *Nesting) run(ctx context.Context, req agent.Request) (agent.Result, error) {
+	call, ok := ctx.Value(nestedKey{}).(*nestedCall)
+	if !ok {
+		return agent.Result{}, fault.New(fault.Internal, "%s can be asked only as a step of a pattern", RunCapability)
+	}
+	var args struct {
+		Pattern string         `json:"pattern"`
+		Inputs  map[string]any `json:"inputs"`
+	}
+	if err := agent.DecodeArgs(req, &args); err != nil {
+		return agent.Result{}, fault.Wrap(err, fault.Invalid, "%s can't read its arguments", RunCapability)
+	}
+	return call.run.nested(ctx, call, args.Pattern, args.Inputs)
+}
+
+// nested runs a pattern as a part of r.
+func (r *run) nested(ctx context.Context, call *nestedCall, id string, given map[string]any) (agent.Result, error) {
+	if r.depth >= MaxDepth {
+		return agent.Result{}, fault.New(fault.PatternError, "patterns run each other deeper than %d: %s is not run", MaxDepth, id)
+	}
+	p, ok := r.generation.programs[id]
+	if !ok {
+		_, err := r.generation.plan(id)
+		return agent.Result{}, fault.Wrap(err, fault.PatternError, "%s", fault.Detail(err))
+	}
+	inputs, err := checkInputs(p.definition.Inputs, given)
+	if err != nil {
+		// The fields are those of the step's arguments, not of the caller's request.
+		return agent.Result{}, fault.Wrap(err, fault.Invalid, "pattern %s is run with wrong inputs: %s", id, fault.Detail(err))
+	}
+	circumstances, err := r.contextOf(ctx, p, inputs)
+	if err != nil {
+		return agent.Result{}, err
+	}
+	within := newRun(r.orchestrator, r.generation, p, circumstances, inputs)
+	within.request, within.depth = r.request, r.depth+1
+	start := r.orchestrator.now()
+	answer, err := within.execute(ctx, start)
+	if err != nil {
+		p.metrics.failed.Inc()
+		if trace, ok := TraceOf(err); ok {
+			call.steps = trace.Steps
+		}
+		if run, ok := errors.AsType[*RunError](err); ok {
+			err = run.Err // the outer run's error carries the trace
+		}
+		return agent.Result{}, err
+	}
+	p.metrics.succeeded.Inc()
+	call.steps = answer.Trace.Steps
+	return agent.Result{Value: answer.Data, Sources: within.sources(), Warnings: answer.Warnings}, nil
+}
+
+// contextOf returns the circumstances of a pattern within r: the same data, and its own portfolio when
+// it is about another one.
+func (r *run) contextOf(ctx context.Context, p *program, inputs map[string]any) (agent.Context, error) {
+	c := r.context
+	if !p.aboutPortfolio {
+		return c, nil
+	}
+	id, _ := inputs[portfolioInput].(string)
+	if id == "" || c.Portfolio != nil && strings.EqualFold(id, c.Portfolio.ID) {
+		return c, nil
+	}
+	own, err := r.orchestrator.contexts.Resolve(ctx, ContextQuery{
+		TenantID: c.TenantID, RequestID: c.RequestID, PortfolioID: id, Asof: &c.Asof, PackID: c.PricingPack.ID,
+	})
+	if err != nil {
+		return agent.Context{}, err
+	}
+	c.Portfolio = own.Portfolio
+	return c, nil
+}
+
+// nestedOf returns the pattern that a step runs, when its arguments say which.
+func nestedOf(index int, args objectExpr) []nestedRun {
+	n := nestedRun{step: index}
+	for _, field := range args {
+		switch field.key {
+		case "pattern":
+			constant, ok := field.value.(constExpr)
+			if !ok {
+				return nil
+			}
+			n.pattern, _ = constant.value.(string)
+		case "inputs":
+			switch v := field.value.(type) {
+			case objectExpr:
+				for _, input := range v {
+					n.inputs = append(n.inputs, input.key)
+				}
+			case constExpr:
+				if object, ok := v.value.(map[string]any); ok {
+					for input := range object {
+						n.inputs = append(n.inputs, input)
+					}
+					slices.Sort(n.inputs)
+				}
+			}
+		}
+	}
+	if n.pattern == "" {
+		return nil
+	}
+	return []nestedRun{n}
+}

@@ -1,0 +1,140 @@
+package patterns
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dawsos/dawsos/internal/fault"
+	"github.com/dawsos/dawsos/pkg/agent"
+)
+
+// nesting returns a runner that can run patterns besides other capabilities.
+func nesting(funcs map[string]capabilityFunc) (*runner, func(*Options)) {
+	n := NewNesting()
+	decl := n.Capabilities()[0]
+	funcs[RunCapability] = decl.Run
+	return &runner{funcs: funcs, declared: map[string]agent.Capability{RunCapability: decl}}, func(o *Options) { o.Nesting = n }
+}
+
+const innerPattern = `{"id": "inner", "name": "P", "inputs": {"portfolio_id": {"type": "uuid"}, "n": {"type": "integer", "default": 1}}, "steps": [
+	{"capability": "a.echo", "as": "x", "args": {"n": "{{inputs.n}}", "portfolio": "{{ctx.portfolio_id}}"}},
+	{"capability": "a.warn", "as": "y"}], "outputs": ["x", "y"]}`
+
+func innerFuncs() map[string]capabilityFunc {
+	return map[string]capabilityFunc{
+		"a.echo": func(_ context.Context, req agent.Request) (agent.Result, error) {
+			return agent.Result{Value: req.Args, Sources: []agent.Source{{Name: "inner source"}}}, nil
+		},
+		"a.warn": func(context.Context, agent.Request) (agent.Result, error) {
+			return agent.Result{Value: 1, Warnings: []string{"inner warning"}}, nil
+		},
+		"a.fail": failing(fault.New(fault.InsufficientData, "nothing there")),
+	}
+}
+
+func TestPatternsRunPatterns(t *testing.T) {
+	t.Parallel()
+	r, nested := nesting(innerFuncs())
+	const other = "11111111-66f0-4bf9-a7e2-43e2be4f5a7c"
+	o, b := setupWith(t, r, nested, innerPattern, `{"id": "overview", "name": "P", "inputs": {"portfolio_id": {"type": "uuid"}, "which": {"type": "string", "default": "inner"}}, "steps": [
+		{"capability": "a.warn", "as": "first"},
+		{"capability": "pattern.run", "as": "sub", "args": {"pattern": "inner", "inputs": {"n": 2}}},
+		{"capability": "pattern.run", "as": "same", "args": {"pattern": "{{inputs.which}}", "inputs": {"n": 2}}},
+		{"capability": "pattern.run", "as": "theirs", "for_each": ["`+other+`"], "args": {"pattern": "inner", "inputs": {"portfolio_id": "{{item}}"}}}
+	], "outputs": {"n": "{{sub.x.n}}", "of": "{{sub.x.portfolio}}", "same": "{{same}}", "theirs": "{{theirs}}"}}`)
+	answer := execute(t, o, map[string]any{"portfolio_id": portfolioID})
+	require.Equal(t, `{"n":2,"of":"`+portfolioID+`","same":{"x":{"n":2,"portfolio":"`+portfolioID+`"},"y":1},"theirs":[{"x":{"n":1,"portfolio":"`+other+`"},"y":1}]}`, string(answer.Data))
+	require.Equal(t, []string{"first:success", "sub:success", "same:cached", "theirs:success"}, statuses(answer.Trace.Steps))
+	require.Equal(t, []string{"x:success", "y:cached"}, statuses(answer.Trace.Steps[1].Steps), "a call of the outer pattern is not made again")
+	require.Equal(t, []string{"a.echo", "a.warn", "pattern.run"}, answer.Trace.CapabilitiesUsed)
+	require.Equal(t, []string{"inner source"}, answer.Trace.Sources)
+	require.Contains(t, answer.Warnings, "inner warning")
+	require.Equal(t, 2, b.runner.count("a.echo"))
+	require.Equal(t, "pack-1", b.contexts.last.PackID, "a pattern within sees the pack of the one around it")
+}
+
+func TestFailuresWithinPatterns(t *testing.T) {
+	t.Parallel()
+	outer := func(args string) string {
+		return `{"id": "overview", "name": "P", "inputs": {"which": {"type": "string", "default": "deep"}}, "steps": [{"capability": "pattern.run", "as": "sub", "args": ` + args + `}], "outputs": ["sub"]}`
+	}
+	for name, tc := range map[string]struct {
+		outer, err string
+		code       fault.Code
+		within     []string
+	}{
+		"a step within":  {outer(`{"pattern": "failing"}`), "pattern overview, step 0 (sub): pattern failing, step 1 (y): nothing there", fault.InsufficientData, []string{"x:success", "y:error"}},
+		"wrong inputs":   {outer(`{"pattern": "inner", "inputs": {"n": "x"}}`), "pattern inner is run with wrong inputs: /inputs/n: a whole number is expected, not a string", fault.Invalid, nil},
+		"unknown at run": {outer(`{"pattern": "no {{inputs.which}}"}`), `there is no pattern "no deep"`, fault.PatternError, nil},
+		"without end":    {outer(`{"pattern": "{{inputs.which}}"}`), "patterns run each other deeper than 5: deep is not run", fault.PatternError, []string{"again:error"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r, nested := nesting(innerFuncs())
+			o, _ := setupWith(t, r, nested, innerPattern, tc.outer,
+				`{"id": "failing", "name": "P", "steps": [{"capability": "a.warn", "as": "x"}, {"capability": "a.fail", "as": "y"}], "outputs": ["x", "y"]}`,
+				`{"id": "deep", "name": "P", "inputs": {"id": {"type": "string", "default": "deep"}}, "steps": [{"capability": "pattern.run", "as": "again", "args": {"pattern": "{{inputs.id}}"}}], "outputs": ["again"]}`)
+			_, err := o.Execute(t.Context(), request(nil))
+			require.ErrorContains(t, err, tc.err)
+			require.Equal(t, tc.code, fault.CodeOf(err))
+			trace, ok := TraceOf(err)
+			require.True(t, ok)
+			require.Equal(t, tc.within, statuses(trace.Steps[0].Steps))
+		})
+	}
+}
+
+func TestNestedPatternsAreCheckedWhenTheyAreLoaded(t *testing.T) {
+	t.Parallel()
+	runs := func(id, target, inputs string) string {
+		return fmt.Sprintf(`{"id": %q, "name": "P", "steps": [{"capability": "pattern.run", "as": "x", "args": {"pattern": %q, "inputs": {%s}}}], "outputs": ["x"]}`, id, target, inputs)
+	}
+	r, _ := nesting(innerFuncs())
+	c, err := loadDir(writeFiles(t, map[string]string{
+		"a.json": runs("a", "b", ""), "b.json": runs("b", "c", ""), "c.json": runs("c", "a", ""),
+		"d.json": runs("d", "innner", ""), "e.json": runs("e", "inner", `"m": 1`), "f.json": runs("f", "f", ""),
+		"g.json": runs("g", "inner", `"n": 1`), "h.json": runs("h", "d", ""), "i.json": innerPattern,
+	}), r)
+	require.NoError(t, err)
+	var texts []string
+	for _, p := range c.problems {
+		texts = append(texts, p.Error())
+	}
+	for _, want := range []string{
+		`a.json:1:97: step x: patterns run each other without end: a runs b runs c runs a`,
+		`b.json:1:97: step x: patterns run each other without end: b runs c runs a runs b`,
+		`c.json:1:97: step x: patterns run each other without end: c runs a runs b runs c`,
+		`d.json:1:97: step x: there is no pattern "innner" that can be run; did you mean "inner"?`,
+		`e.json:1:122: step x: the pattern "inner" has no input "m"; did you mean "n"?`,
+		`f.json:1:97: step x: the pattern runs itself`,
+		`h.json:1:97: step x: there is no pattern "d" that can be run`,
+	} {
+		require.Contains(t, strings.Join(texts, "\n"), want)
+	}
+	require.Contains(t, c.plans, "g")
+	require.Len(t, c.plans, 2)
+}
+
+func TestAStepThatRunsAPatternWithoutEffectsIsNoBarrier(t *testing.T) {
+	t.Parallel()
+	r, nested := nesting(map[string]capabilityFunc{"a.read": value(1), "a.effect": value(2)})
+	r.declared["a.effect"] = agent.Capability{Purity: agent.Effectful}
+	o, _ := setupWith(t, r, nested,
+		`{"id": "reads", "name": "P", "steps": [{"capability": "a.read", "as": "x"}], "outputs": ["x"]}`,
+		`{"id": "writes", "name": "P", "steps": [{"capability": "a.effect", "as": "x"}], "outputs": ["x"]}`,
+		`{"id": "overview", "name": "P", "inputs": {"which": {"type": "string"}}, "steps": [
+			{"capability": "pattern.run", "as": "a", "args": {"pattern": "reads"}}, {"capability": "pattern.run", "as": "b", "args": {"pattern": "writes"}},
+			{"capability": "pattern.run", "as": "c", "args": {"pattern": "{{inputs.which}}"}}], "outputs": ["a", "b", "c"]}`)
+	require.Equal(t, []bool{false, true, true}, o.serving.Load().programs["overview"].barriers)
+}
+
+func TestPatternsCanNotBeRunFromOutside(t *testing.T) {
+	t.Parallel()
+	_, err := NewNesting().Capabilities()[0].Run(t.Context(), agent.Request{Args: map[string]any{"pattern": json.Number("1")}})
+	require.Equal(t, fault.Internal, fault.CodeOf(err))
+}

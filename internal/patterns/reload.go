@@ -1,0 +1,123 @@
+package patterns
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/dawsos/dawsos/internal/fault"
+)
+
+// Reload reads the directory anew, all or nothing: when a file that has changed can't be served,
+// everything stays as it was, and the error says why. Files that could not be served before, and have
+// not changed, don't stand in the way. Runs under way end with the patterns that they began with.
+func (o *Orchestrator) Reload(ctx context.Context) error {
+	o.reload.Lock()
+	defer o.reload.Unlock()
+	o.signs.Store(signature(o.dir))
+	next, err := loadDir(o.dir, o.runner)
+	if err != nil {
+		o.metrics.reloads[reloadRefused].Inc()
+		return err
+	}
+	o.metrics.invalid.Set(float64(len(next.bad())))
+	o.found = next.problems
+	for _, p := range next.problems {
+		o.log.WarnContext(ctx, "pattern file", "severity", string(p.Severity), "problem", p.Error())
+	}
+	if now := o.serving.Load(); now != nil {
+		if broken := next.breaks(now.catalog); len(broken) > 0 {
+			o.metrics.reloads[reloadRefused].Inc()
+			o.stale.Store(true)
+			o.log.ErrorContext(ctx, "patterns not reloaded, the ones before stay", "broken", broken, "patterns", len(now.plans))
+			return fault.New(fault.Invalid, "the patterns stay as they were: %s", strings.Join(broken, ", ")+" can't be served")
+		}
+	}
+	o.serving.Store(o.prepare(next))
+	o.stale.Store(false)
+	o.metrics.reloads[reloadApplied].Inc()
+	o.metrics.loaded.Set(float64(len(next.plans)))
+	o.metrics.reloadedAt.Set(float64(o.now().UnixMilli()) / 1e3)
+	o.log.InfoContext(ctx, "patterns loaded", "patterns", len(next.plans), "invalid_files", next.bad())
+	return nil
+}
+
+// Problems returns what was wrong with the files when they were last read, warnings included.
+func (o *Orchestrator) Problems() []Problem {
+	o.reload.Lock()
+	defer o.reload.Unlock()
+	return slices.Clone(o.found)
+}
+
+// Degraded says in a sentence why not every file of the directory is served as it stands there; "" when
+// all are.
+func (o *Orchestrator) Degraded() string {
+	var first *Problem
+	bad := make(map[string]bool)
+	for _, p := range o.Problems() {
+		if p.Severity == Error {
+			if first == nil {
+				first = &p
+			}
+			bad[p.File] = true
+		}
+	}
+	if first == nil {
+		return ""
+	}
+	what := fmt.Sprintf("%d of the pattern files can't be served", len(bad))
+	if o.stale.Load() {
+		what += ", and no change is applied until they can"
+	}
+	return what + ": " + first.Error()
+}
+
+// Watch reloads when the directory changes, and when again sends, until ctx ends. It looks every
+// interval; a change is taken up once two looks in a row have seen the same, so that half-written files
+// are not. Looking costs a few system calls, and sees what notifications of the kernel miss: mounted
+// configuration, network drives, links that are turned.
+func (o *Orchestrator) Watch(ctx context.Context, interval time.Duration, again <-chan os.Signal) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	last := o.signs.Load()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-again:
+			_ = o.Reload(ctx) // it has said in the log what became of it
+			last = o.signs.Load()
+		case <-tick.C:
+			seen := signature(o.dir)
+			if seen != o.signs.Load() && seen == last {
+				_ = o.Reload(ctx)
+			}
+			last = seen
+		}
+	}
+}
+
+// signature changes when a file of the directory does.
+func signature(dir string) uint64 {
+	h := fnv.New64a()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return 0
+	}
+	for _, e := range entries {
+		if filepath.Ext(e.Name()) != ".json" {
+			continue
+		}
+		info, err := os.Stat(filepath.Join(dir, e.Name())) // follows links
+		if err != nil {
+			continue
+		}
+		fmt.Fprintf(h, "%s %d %d\n", e.Name(), info.Size(), info.ModTime().UnixNano())
+	}
+	return h.Sum64()
+}

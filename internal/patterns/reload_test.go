@@ -1,0 +1,148 @@
+package patterns
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dawsos/dawsos/internal/fault"
+	"github.com/dawsos/dawsos/pkg/agent"
+)
+
+func ids(o *Orchestrator) []string {
+	var all []string
+	for _, d := range o.Definitions() {
+		all = append(all, d.ID)
+	}
+	return all
+}
+
+func write(t *testing.T, dir, name, text string) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600))
+}
+
+func reloadable(t *testing.T, r *runner, files map[string]string) (*Orchestrator, string) {
+	t.Helper()
+	dir := writeFiles(t, files)
+	o, err := New(dir, r, &contexts{}, Options{Registerer: prometheus.NewRegistry()})
+	require.NoError(t, err)
+	return o, dir
+}
+
+func TestReloadIsAllOrNothing(t *testing.T) {
+	t.Parallel()
+	r := &runner{funcs: map[string]capabilityFunc{"a.first": value(1)}}
+	o, dir := reloadable(t, r, map[string]string{"a.json": one("a", "a.first"), "bad.json": `{"id": `})
+	require.Equal(t, []string{"a"}, ids(o), "at the start a bad file never stops the others")
+	require.Equal(t, "1 of the pattern files can't be served: bad.json:1:8: /id: the file ends too early", o.Degraded())
+	require.InDelta(t, 1, testutil.ToFloat64(o.metrics.invalid), 0)
+	require.InDelta(t, 1, testutil.ToFloat64(o.metrics.loaded), 0)
+
+	// What was bad before, and has not changed, does not stand in the way.
+	write(t, dir, "b.json", one("b", "a.first"))
+	require.NoError(t, o.Reload(t.Context()))
+	require.Equal(t, []string{"a", "b"}, ids(o))
+
+	// A changed file that is bad keeps every change out.
+	write(t, dir, "b.json", one("b", "a.frist"))
+	write(t, dir, "c.json", one("c", "a.first"))
+	err := o.Reload(t.Context())
+	require.ErrorContains(t, err, "the patterns stay as they were: b.json can't be served")
+	require.Equal(t, []string{"a", "b"}, ids(o))
+	_, err = o.Execute(t.Context(), Request{PatternID: "b"})
+	require.NoError(t, err)
+	require.Contains(t, o.Degraded(), "2 of the pattern files can't be served, and no change is applied until they can: b.json:1:")
+	require.InDelta(t, 2, testutil.ToFloat64(o.metrics.invalid), 0)
+	require.InDelta(t, 2, testutil.ToFloat64(o.metrics.loaded), 0)
+	require.InDelta(t, 1, testutil.ToFloat64(o.metrics.reloads[reloadRefused]), 0)
+	require.InDelta(t, 2, testutil.ToFloat64(o.metrics.reloads[reloadApplied]), 0)
+
+	write(t, dir, "b.json", one("b2", "a.first"))
+	require.NoError(t, os.Remove(filepath.Join(dir, "bad.json")))
+	require.NoError(t, o.Reload(t.Context()))
+	require.Equal(t, []string{"a", "b2", "c"}, ids(o))
+	require.Empty(t, o.Degraded())
+
+	// A capability that has gone, without any change of files, takes its patterns along and no others.
+	r.funcs["a.second"] = value(2)
+	write(t, dir, "d.json", one("d", "a.second"))
+	require.NoError(t, o.Reload(t.Context()))
+	delete(r.funcs, "a.second")
+	require.NoError(t, o.Reload(t.Context()))
+	require.Equal(t, []string{"a", "b2", "c"}, ids(o))
+	require.NotEmpty(t, o.Degraded())
+
+	require.NoError(t, os.RemoveAll(dir))
+	require.Error(t, o.Reload(t.Context()))
+	require.Equal(t, []string{"a", "b2", "c"}, ids(o), "without the directory the patterns stay")
+}
+
+func TestARunEndsWithThePatternsItBeganWith(t *testing.T) {
+	t.Parallel()
+	began, goOn := make(chan struct{}), make(chan struct{})
+	o, dir := reloadable(t, &runner{funcs: map[string]capabilityFunc{"a.first": func(context.Context, agent.Request) (agent.Result, error) {
+		close(began)
+		<-goOn
+		return agent.Result{Value: 1}, nil
+	}, "a.second": value(2)}}, map[string]string{"a.json": one("a", "a.first")})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		answer, err := o.Execute(t.Context(), Request{PatternID: "a"})
+		if err != nil || string(answer.Data) != `{"x":1}` {
+			t.Error(answer, err)
+		}
+	})
+	<-began
+	write(t, dir, "a.json", one("b", "a.second"))
+	require.NoError(t, o.Reload(t.Context()))
+	_, err := o.Execute(t.Context(), Request{PatternID: "a"})
+	require.Equal(t, fault.NotFound, fault.CodeOf(err))
+	close(goOn)
+	wg.Wait()
+}
+
+func TestWatch(t *testing.T) {
+	t.Parallel()
+	dir := writeFiles(t, map[string]string{"a.json": one("a", "a.first")})
+	synctest.Test(t, func(t *testing.T) {
+		o, err := New(dir, &runner{funcs: map[string]capabilityFunc{"a.first": value(1)}}, &contexts{}, Options{Registerer: prometheus.NewRegistry()})
+		require.NoError(t, err)
+		ctx, stop := context.WithCancel(t.Context())
+		again := make(chan os.Signal)
+		var wg sync.WaitGroup
+		wg.Go(func() { o.Watch(ctx, time.Second, again) })
+		loads := func() float64 { return testutil.ToFloat64(o.metrics.reloads[reloadApplied]) }
+
+		<-time.After(10 * time.Second)
+		synctest.Wait()
+		require.InDelta(t, 1, loads(), 0, "what has not changed is not read again")
+
+		write(t, dir, "b.json", one("b", "a.first"))
+		<-time.After(1500 * time.Millisecond)
+		synctest.Wait()
+		require.Equal(t, []string{"a"}, ids(o), "a change has to last for two looks")
+		<-time.After(time.Second)
+		synctest.Wait()
+		require.Equal(t, []string{"a", "b"}, ids(o))
+
+		again <- syscall.SIGHUP
+		synctest.Wait()
+		require.InDelta(t, 3, loads(), 0)
+		write(t, dir, "c.json", one("c", "a.first"))
+		again <- syscall.SIGHUP
+		synctest.Wait()
+		require.Equal(t, []string{"a", "b", "c"}, ids(o))
+		stop()
+		wg.Wait()
+	})
+}
