@@ -128,11 +128,12 @@ async function read(request) {
   }
   const chunks = [];
   let size = 0;
+  // What is too much is read and let go: a caller that is still sending would not see the answer.
   for await (const chunk of request) {
     size += chunk.length;
-    if (size > maxBody) throw new Problem(413, 'invalid', `the call is larger than ${maxBody} bytes`);
-    chunks.push(chunk);
+    if (size <= maxBody) chunks.push(chunk);
   }
+  if (size > maxBody) throw new Problem(413, 'invalid', `the call is larger than ${maxBody} bytes`);
   let call;
   try {
     call = JSON.parse(Buffer.concat(chunks).toString());
@@ -212,10 +213,8 @@ const server = createServer(async (request, response) => {
     }
     const problem = error instanceof Problem ? error : new Problem(500, 'internal', "the call failed; the agent's log says why");
     const { status, code, message: detail, errors } = problem;
-    reply(response, status, 'application/problem+json', { type: 'about:blank', status, code, detail, errors }, {
-      ...(status === 401 && { 'www-authenticate': 'Bearer' }),
-      ...(status === 413 && { connection: 'close' }), // the rest is not read
-    });
+    const headers = status === 401 ? { 'www-authenticate': 'Bearer' } : {};
+    reply(response, status, 'application/problem+json', { type: 'about:blank', status, code, detail, errors }, headers);
     log({ ...entry, status, code, error: problem === error ? undefined : String(error?.stack ?? error) });
   }
 });
