@@ -36,7 +36,7 @@ import (
 
 const (
 	// DefaultMaxResponse bounds an answer's body, in bytes.
-	DefaultMaxResponse = 8 << 20
+	DefaultMaxResponse = 16 << 20
 	// DefaultRefresh is how often the capabilities are asked for.
 	DefaultRefresh = 30 * time.Second
 
