@@ -78,7 +78,7 @@ func FuzzAnswer(f *testing.F) {
 		second, err := parseAnswer(raw)
 		require.NoError(t, err, "%s", raw)
 		require.Equal(t, r.Sources, second.Sources)
-		require.Equal(t, len(r.Warnings), len(second.Warnings))
+		require.Len(t, second.Warnings, len(r.Warnings))
 		for i := range r.Warnings {
 			require.Equal(t, r.Warnings[i], second.Warnings[i])
 		}
