@@ -57,6 +57,9 @@ func (p *process) worker(metrics *agents.Metrics) (*river.Client[pgx.Tx], error)
 	river.AddWorker(workers, jobs.NewRetryWorker(delivery.NewRetrier(options), deliveries, p.cfg.DeliveryTimeout, time.Now))
 	river.AddWorker(workers, jobs.NewReconcileWorker(deliveries, p.cfg.DeliveryTimeout, p.tel.Log, time.Now))
 
+	river.AddWorker(workers, jobs.NewPruneRunsWorker(
+		store.New(p.pool, store.Options{}), p.cfg.RunRetention, p.tel.Registry, p.tel.Log, time.Now))
+
 	jobTimeout := jobs.RetryTimeout(p.cfg.DeliveryTimeout)
 	return newRiver(p.pool, &river.Config{
 		Workers: workers,
@@ -67,6 +70,9 @@ func (p *process) worker(metrics *agents.Metrics) (*river.Client[pgx.Tx], error)
 		PeriodicJobs: []*river.PeriodicJob{
 			river.NewPeriodicJob(river.PeriodicInterval(jobs.ReconcileInterval),
 				func() (river.JobArgs, *river.InsertOpts) { return jobs.ReconcileArgs{}, nil },
+				&river.PeriodicJobOpts{RunOnStart: true}),
+			river.NewPeriodicJob(river.PeriodicInterval(jobs.PruneInterval),
+				func() (river.JobArgs, *river.InsertOpts) { return jobs.PruneRunsArgs{}, nil },
 				&river.PeriodicJobOpts{RunOnStart: true}),
 		},
 		JobTimeout:           jobTimeout,

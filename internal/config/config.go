@@ -36,6 +36,8 @@ const (
 	Worker  Role = "worker"  // retry deliveries
 	Migrate Role = "migrate" // bring the schema up to date and end
 	Dev     Role = "dev"     // start what is missing, a database included; requires nothing
+	// Validate checks pattern files against the agents and ends. It needs no database.
+	Validate Role = "validate"
 )
 
 // Environment decides defaults and how strict the start is.
@@ -75,7 +77,7 @@ func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 type Config struct {
 	Environment Environment
 
-	DatabaseURL     Secret // "" only for Dev
+	DatabaseURL     Secret // "" only for Dev and Validate
 	DatabasePoolMax int    // connections of this process at most
 
 	APIAddr        string
@@ -90,6 +92,10 @@ type Config struct {
 
 	PatternsDir string
 	AgentsFile  string
+
+	PatternParallelism int           // capability calls of one run at the same time
+	PatternCacheSize   int64         // bytes; 0 means that results are not kept for later requests
+	RunRetention       time.Duration // how long recorded runs are kept
 
 	RetrySchedule       Schedule
 	RetryJitter         float64

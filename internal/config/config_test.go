@@ -51,6 +51,9 @@ func TestLoadDefaults(t *testing.T) {
 		LogFormat:           LogText,
 		PatternsDir:         "configs/patterns",
 		AgentsFile:          "configs/agents.yaml",
+		PatternParallelism:  16,
+		PatternCacheSize:    64 << 20,
+		RunRetention:        30 * 24 * time.Hour,
 		RetrySchedule:       Schedule{5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 12 * time.Hour, 24 * time.Hour},
 		RetryJitter:         0.1,
 		DeliveryTimeout:     10 * time.Second,
@@ -89,6 +92,9 @@ func TestLoadReadsEverySetting(t *testing.T) {
 		"OTLP_ENDPOINT", "collector:4317",
 		"PATTERNS_DIR", "/etc/dawsos/patterns",
 		"AGENTS_FILE", "/etc/dawsos/agents.yaml",
+		"PATTERN_PARALLELISM", "256",
+		"PATTERN_CACHE_SIZE", "4GiB",
+		"RUN_RETENTION", "87600h",
 		"RETRY_SCHEDULE", "1s, 2s,4s",
 		"RETRY_JITTER", "0",
 		"DELIVERY_TIMEOUT", "100ms",
@@ -111,6 +117,9 @@ func TestLoadReadsEverySetting(t *testing.T) {
 		OTLPEndpoint:        "http://collector:4317",
 		PatternsDir:         "/etc/dawsos/patterns",
 		AgentsFile:          "/etc/dawsos/agents.yaml",
+		PatternParallelism:  256,
+		PatternCacheSize:    4 << 30,
+		RunRetention:        87600 * time.Hour,
 		RetrySchedule:       Schedule{time.Second, 2 * time.Second, 4 * time.Second},
 		RetryJitter:         0,
 		DeliveryTimeout:     100 * time.Millisecond,
@@ -132,10 +141,12 @@ func TestLoadRequires(t *testing.T) {
 		{Worker, "development", []string{"DATABASE_URL"}},
 		{Migrate, "development", []string{"DATABASE_URL"}},
 		{Dev, "development", nil},
+		{Validate, "development", nil},
 		{API, "production", []string{"DATABASE_URL", "WEBHOOK_SECRET"}},
 		{Worker, "production", []string{"DATABASE_URL", "WEBHOOK_SECRET"}},
 		{Migrate, "production", []string{"DATABASE_URL"}},
 		{Dev, "production", nil},
+		{Validate, "production", nil},
 	}
 	for _, test := range tests {
 		t.Run(fmt.Sprintf("%s in %s", test.role, test.environment), func(t *testing.T) {
@@ -153,6 +164,14 @@ func TestLoadRequires(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestLoadTakesNoCache(t *testing.T) {
+	t.Parallel()
+
+	got, err := Load(env("PATTERN_CACHE_SIZE", "0"), Validate)
+	require.NoError(t, err)
+	require.Zero(t, got.PatternCacheSize)
 }
 
 func TestLoadRefuses(t *testing.T) {
@@ -184,6 +203,14 @@ func TestLoadRefuses(t *testing.T) {
 		{"OTLP_ENDPOINT", "http://me:hunter2@collector:4317"},
 		{"OTLP_ENDPOINT", ":4317"},
 		{"PATTERNS_DIR", "a\x00b"},
+		{"PATTERN_PARALLELISM", "0"},
+		{"PATTERN_PARALLELISM", "257"},
+		{"PATTERN_CACHE_SIZE", "1MB"},
+		{"PATTERN_CACHE_SIZE", "1023KiB"},
+		{"PATTERN_CACHE_SIZE", "5GiB"},
+		{"PATTERN_CACHE_SIZE", "-0"},
+		{"RUN_RETENTION", "59m"},
+		{"RUN_RETENTION", "87601h"},
 		{"RETRY_SCHEDULE", "5m,,30m"},
 		{"RETRY_SCHEDULE", "0s"},
 		{"RETRY_SCHEDULE", "721h"},

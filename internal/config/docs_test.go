@@ -74,7 +74,7 @@ func required(s setting) string {
 		return ""
 	}
 	var roles []string
-	for _, r := range []Role{API, Worker, Migrate} {
+	for _, r := range []Role{API, Worker, Migrate, Validate} {
 		if s.required(Development, r) {
 			roles = append(roles, string(r))
 		} else if s.required(Production, r) {

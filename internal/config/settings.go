@@ -79,7 +79,7 @@ var settings = []setting{
 
 	row("DATABASE_URL", func(c *Config) *Secret { return &c.DatabaseURL }, databaseURL(), always(""),
 		"The PostgreSQL database that holds all state. Only `cmd/dev` starts one itself when it is unset.").
-		requiredIf(func(_ Environment, r Role) bool { return r != Dev }).shownAs(showDatabaseURL),
+		requiredIf(func(_ Environment, r Role) bool { return r != Dev && r != Validate }).shownAs(showDatabaseURL),
 	row("DATABASE_POOL_MAX", func(c *Config) *int { return &c.DatabasePoolMax }, whole(4, 1000), always("25"),
 		"Most connections that one process opens to the database. The sum over all processes must stay below PostgreSQL's `max_connections`."),
 
@@ -107,6 +107,14 @@ var settings = []setting{
 		"The directory of pattern definitions."),
 	row("AGENTS_FILE", func(c *Config) *string { return &c.AgentsFile }, path(), always("configs/agents.yaml"),
 		"Timeouts and circuit breakers of the agents."),
+	row("PATTERN_PARALLELISM", func(c *Config) *int { return &c.PatternParallelism }, whole(1, 256), always("16"),
+		"Capability calls that one pattern run may have under way at the same time."),
+	row("PATTERN_CACHE_SIZE", func(c *Config) *int64 { return &c.PatternCacheSize },
+		orZero(size(1<<20, 4<<30)), always("64MiB"),
+		"Memory for results of pure capabilities that later requests may use; `0` turns that off. Within a request results are shared in any case."),
+	row("RUN_RETENTION", func(c *Config) *time.Duration { return &c.RunRetention },
+		duration(time.Hour, 87600*time.Hour), always("720h"),
+		"How long recorded pattern runs are kept. The worker deletes older ones every hour."),
 
 	row("RETRY_SCHEDULE", func(c *Config) *Schedule { return &c.RetrySchedule },
 		rule[Schedule]{scheduleAllowed, ParseSchedule}, always("5m,30m,2h,12h,24h"),
@@ -179,15 +187,22 @@ func duration(least, most time.Duration) rule[time.Duration] {
 	}}
 }
 
-// size reads a number of bytes, or one followed by KiB or MiB.
+// sizeUnits are the units that a size may have, largest first.
+var sizeUnits = []struct {
+	suffix string
+	bytes  int64
+}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}}
+
+// size reads a number of bytes, or one followed by KiB, MiB or GiB.
 func size(least, most int64) rule[int64] {
-	allowed := fmt.Sprintf("a size such as 65536, 512KiB or 1MiB, from %dKiB to %dMiB", least>>10, most>>20)
+	allowed := fmt.Sprintf("a size such as 65536, 512KiB or 1MiB, from %s to %s", formatSize(least), formatSize(most))
 	return rule[int64]{allowed, func(s string) (int64, error) {
 		digits, unit := s, int64(1)
-		if d, ok := strings.CutSuffix(s, "KiB"); ok {
-			digits, unit = d, 1<<10
-		} else if d, ok := strings.CutSuffix(s, "MiB"); ok {
-			digits, unit = d, 1<<20
+		for _, u := range sizeUnits {
+			if d, ok := strings.CutSuffix(s, u.suffix); ok {
+				digits, unit = d, u.bytes
+				break
+			}
 		}
 		n, err := strconv.ParseInt(digits, 10, 64)
 		if err != nil {
@@ -197,6 +212,26 @@ func size(least, most int64) rule[int64] {
 			return 0, errors.New("out of range")
 		}
 		return n * unit, within(n*unit, least, most)
+	}}
+}
+
+// formatSize writes a size in the largest unit that it is a whole number of.
+func formatSize(n int64) string {
+	for _, u := range sizeUnits {
+		if n%u.bytes == 0 {
+			return strconv.FormatInt(n/u.bytes, 10) + u.suffix
+		}
+	}
+	return strconv.FormatInt(n, 10)
+}
+
+// orZero lets a plain 0 through, which lies below what r allows and means "none".
+func orZero(r rule[int64]) rule[int64] {
+	return rule[int64]{"0, or " + r.allowed, func(s string) (int64, error) {
+		if s == "0" {
+			return 0, nil
+		}
+		return r.parse(s)
 	}}
 }
 

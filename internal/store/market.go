@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 
@@ -81,11 +79,9 @@ func (s *Store) noPack(ctx context.Context, tenantID string, asof *time.Time) er
 
 // Securities returns the securities with the given symbols, by symbol; unknown symbols are absent.
 func (s *Store) Securities(ctx context.Context, tenantID string, symbols []string) (map[string]portfolio.Security, error) {
-	// A zero byte is no text for PostgreSQL, hence in no symbol, and would fail the query.
-	storable := slices.DeleteFunc(slices.Clone(symbols), func(symbol string) bool {
-		return strings.ContainsRune(symbol, 0) || !utf8.ValidString(symbol)
-	})
-	rows, err := s.q.SecuritiesBySymbol(ctx, tenantID, storable)
+	// What is no text for PostgreSQL is in no symbol, and would fail the query.
+	known := slices.DeleteFunc(slices.Clone(symbols), func(symbol string) bool { return !storable(symbol) })
+	rows, err := s.q.SecuritiesBySymbol(ctx, tenantID, known)
 	if err != nil {
 		return nil, fmt.Errorf("securities of tenant %s: %w", tenantID, err)
 	}

@@ -8,7 +8,9 @@ package store
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -61,6 +63,18 @@ func orNotFound(err error, format string, args ...any) error {
 		return fault.Wrap(err, fault.NotFound, format, args...)
 	}
 	return err
+}
+
+// storable reports whether PostgreSQL has a form for a text: it takes neither zero bytes nor what is
+// not UTF-8.
+func storable(s string) bool { return strings.IndexByte(s, 0) < 0 && utf8.ValidString(s) }
+
+// asStorable returns the text with U+FFFD for what PostgreSQL has no form for.
+func asStorable(s string) string {
+	if storable(s) {
+		return s
+	}
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
 // in returns s working inside a transaction.

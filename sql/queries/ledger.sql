@@ -60,3 +60,12 @@ LEFT JOIN securities AS s
 WHERE t.tenant_id = @tenant_id AND t.portfolio_id = @portfolio_id
     AND t.type IN ('BUY', 'SELL') AND t.symbol = ANY (@symbols::text[])
 ORDER BY t.date, t.seq;
+
+-- LedgerSeq finds the transaction after which a portfolio's ledger had a version. Without an index
+-- of its own: only replays ask, they read the portfolio's transactions anyway, and an index over
+-- hashes would cost every booking more than it saves them.
+-- name: LedgerSeq :one
+SELECT seq FROM transactions
+WHERE tenant_id = @tenant_id AND portfolio_id = @portfolio_id AND ledger_version = @ledger_version
+ORDER BY seq DESC
+LIMIT 1;

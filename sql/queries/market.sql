@@ -169,3 +169,34 @@ SELECT * FROM pricing_packs
 WHERE tenant_id = @tenant_id
 ORDER BY date, revision
 LIMIT 1;
+
+-- name: Pack :one
+SELECT * FROM pricing_packs
+WHERE tenant_id = @tenant_id AND id = @id;
+
+-- Circumstances finds, for each key, the portfolio and the newest pack up to a day: all of them in
+-- one statement, hence in one round trip and as of one moment. fresh_only leaves out packs that are
+-- not fresh.
+-- name: Circumstances :many
+SELECT
+    k.n::integer AS n,
+    p.base_currency, p.ledger_version, p.ledger_seq,
+    pack.id AS pack_id, pack.date AS pack_date, pack.revision AS pack_revision,
+    pack.hash AS pack_hash, pack.state AS pack_state
+FROM (
+    SELECT
+        generate_subscripts(@tenant_ids::text[], 1) AS n,
+        unnest(@tenant_ids::text[]) AS tenant_id,
+        unnest(@portfolio_ids::uuid[]) AS portfolio_id,
+        unnest(@asof::date[]) AS asof,
+        unnest(@fresh_only::boolean[]) AS fresh_only
+) AS k
+LEFT JOIN portfolios AS p ON p.tenant_id = k.tenant_id AND p.id = k.portfolio_id
+LEFT JOIN LATERAL (
+    SELECT pp.id
+    FROM pricing_packs AS pp
+    WHERE pp.tenant_id = k.tenant_id AND pp.date <= k.asof AND (NOT k.fresh_only OR pp.state = 'fresh')
+    ORDER BY pp.date DESC, pp.revision DESC
+    LIMIT 1
+) AS newest ON true
+LEFT JOIN pricing_packs AS pack ON pack.id = newest.id;

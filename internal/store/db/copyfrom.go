@@ -9,6 +9,63 @@ import (
 	"context"
 )
 
+// iteratorForCopyRuns implements pgx.CopyFromSource.
+type iteratorForCopyRuns struct {
+	rows                 []CopyRunsParams
+	skippedFirstNextCall bool
+}
+
+func (r *iteratorForCopyRuns) Next() bool {
+	if len(r.rows) == 0 {
+		return false
+	}
+	if !r.skippedFirstNextCall {
+		r.skippedFirstNextCall = true
+		return true
+	}
+	r.rows = r.rows[1:]
+	return len(r.rows) > 0
+}
+
+func (r iteratorForCopyRuns) Values() ([]interface{}, error) {
+	return []interface{}{
+		r.rows[0].ID,
+		r.rows[0].TenantID,
+		r.rows[0].RequestID,
+		r.rows[0].TraceID,
+		r.rows[0].UserID,
+		r.rows[0].PatternID,
+		r.rows[0].DefinitionHash,
+		r.rows[0].Inputs,
+		r.rows[0].Asof,
+		r.rows[0].RequireFresh,
+		r.rows[0].PricingPackID,
+		r.rows[0].PricingPackDate,
+		r.rows[0].PricingPackRevision,
+		r.rows[0].PricingPackHash,
+		r.rows[0].PortfolioID,
+		r.rows[0].BaseCurrency,
+		r.rows[0].LedgerVersion,
+		r.rows[0].LedgerSeq,
+		r.rows[0].StartedAt,
+		r.rows[0].DurationSeconds,
+		r.rows[0].Outcome,
+		r.rows[0].ErrorCode,
+		r.rows[0].ErrorDetail,
+		r.rows[0].Warnings,
+		r.rows[0].DataHash,
+		r.rows[0].Trace,
+	}, nil
+}
+
+func (r iteratorForCopyRuns) Err() error {
+	return nil
+}
+
+func (q *Queries) CopyRuns(ctx context.Context, arg []CopyRunsParams) (int64, error) {
+	return q.db.CopyFrom(ctx, []string{"pattern_runs"}, []string{"id", "tenant_id", "request_id", "trace_id", "user_id", "pattern_id", "definition_hash", "inputs", "asof", "require_fresh", "pricing_pack_id", "pricing_pack_date", "pricing_pack_revision", "pricing_pack_hash", "portfolio_id", "base_currency", "ledger_version", "ledger_seq", "started_at", "duration_seconds", "outcome", "error_code", "error_detail", "warnings", "data_hash", "trace"}, &iteratorForCopyRuns{rows: arg})
+}
+
 // iteratorForInsertTransactions implements pgx.CopyFromSource.
 type iteratorForInsertTransactions struct {
 	rows                 []InsertTransactionsParams

@@ -63,6 +63,23 @@ type InsertTransactionsParams struct {
 	LedgerVersion string
 }
 
+const ledgerSeq = `-- name: LedgerSeq :one
+SELECT seq FROM transactions
+WHERE tenant_id = $1 AND portfolio_id = $2 AND ledger_version = $3
+ORDER BY seq DESC
+LIMIT 1
+`
+
+// LedgerSeq finds the transaction after which a portfolio's ledger had a version. Without an index
+// of its own: only replays ask, they read the portfolio's transactions anyway, and an index over
+// hashes would cost every booking more than it saves them.
+func (q *Queries) LedgerSeq(ctx context.Context, tenantID string, portfolioID uuid.UUID, ledgerVersion string) (int64, error) {
+	row := q.db.QueryRow(ctx, ledgerSeq, tenantID, portfolioID, ledgerVersion)
+	var seq int64
+	err := row.Scan(&seq)
+	return seq, err
+}
+
 const lockPortfolio = `-- name: LockPortfolio :one
 SELECT id, tenant_id, name, base_currency, benchmark, calendar, ledger_seq, ledger_version, created_at FROM portfolios
 WHERE tenant_id = $1 AND id = $2

@@ -13,6 +13,88 @@ import (
 	"github.com/shopspring/decimal"
 )
 
+const circumstances = `-- name: Circumstances :many
+SELECT
+    k.n::integer AS n,
+    p.base_currency, p.ledger_version, p.ledger_seq,
+    pack.id AS pack_id, pack.date AS pack_date, pack.revision AS pack_revision,
+    pack.hash AS pack_hash, pack.state AS pack_state
+FROM (
+    SELECT
+        generate_subscripts($1::text[], 1) AS n,
+        unnest($1::text[]) AS tenant_id,
+        unnest($2::uuid[]) AS portfolio_id,
+        unnest($3::date[]) AS asof,
+        unnest($4::boolean[]) AS fresh_only
+) AS k
+LEFT JOIN portfolios AS p ON p.tenant_id = k.tenant_id AND p.id = k.portfolio_id
+LEFT JOIN LATERAL (
+    SELECT pp.id
+    FROM pricing_packs AS pp
+    WHERE pp.tenant_id = k.tenant_id AND pp.date <= k.asof AND (NOT k.fresh_only OR pp.state = 'fresh')
+    ORDER BY pp.date DESC, pp.revision DESC
+    LIMIT 1
+) AS newest ON true
+LEFT JOIN pricing_packs AS pack ON pack.id = newest.id
+`
+
+type CircumstancesParams struct {
+	TenantIds    []string
+	PortfolioIds []uuid.UUID
+	Asof         []time.Time
+	FreshOnly    []bool
+}
+
+type CircumstancesRow struct {
+	N             int32
+	BaseCurrency  *string
+	LedgerVersion *string
+	LedgerSeq     *int64
+	PackID        *uuid.UUID
+	PackDate      *time.Time
+	PackRevision  *int64
+	PackHash      *string
+	PackState     *string
+}
+
+// Circumstances finds, for each key, the portfolio and the newest pack up to a day: all of them in
+// one statement, hence in one round trip and as of one moment. fresh_only leaves out packs that are
+// not fresh.
+func (q *Queries) Circumstances(ctx context.Context, arg CircumstancesParams) ([]CircumstancesRow, error) {
+	rows, err := q.db.Query(ctx, circumstances,
+		arg.TenantIds,
+		arg.PortfolioIds,
+		arg.Asof,
+		arg.FreshOnly,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []CircumstancesRow{}
+	for rows.Next() {
+		var i CircumstancesRow
+		if err := rows.Scan(
+			&i.N,
+			&i.BaseCurrency,
+			&i.LedgerVersion,
+			&i.LedgerSeq,
+			&i.PackID,
+			&i.PackDate,
+			&i.PackRevision,
+			&i.PackHash,
+			&i.PackState,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const firstPack = `-- name: FirstPack :one
 SELECT id, tenant_id, date, revision, hash, state, created_at FROM pricing_packs
 WHERE tenant_id = $1
@@ -243,6 +325,26 @@ LIMIT 1
 
 func (q *Queries) NewestPackInState(ctx context.Context, tenantID string, state string) (PricingPack, error) {
 	row := q.db.QueryRow(ctx, newestPackInState, tenantID, state)
+	var i PricingPack
+	err := row.Scan(
+		&i.ID,
+		&i.TenantID,
+		&i.Date,
+		&i.Revision,
+		&i.Hash,
+		&i.State,
+		&i.CreatedAt,
+	)
+	return i, err
+}
+
+const pack = `-- name: Pack :one
+SELECT id, tenant_id, date, revision, hash, state, created_at FROM pricing_packs
+WHERE tenant_id = $1 AND id = $2
+`
+
+func (q *Queries) Pack(ctx context.Context, tenantID string, iD uuid.UUID) (PricingPack, error) {
+	row := q.db.QueryRow(ctx, pack, tenantID, iD)
 	var i PricingPack
 	err := row.Scan(
 		&i.ID,

@@ -135,6 +135,35 @@ type Notification struct {
 	ReadAt    *time.Time
 }
 
+type PatternRun struct {
+	ID                  uuid.UUID
+	TenantID            string
+	RequestID           string
+	TraceID             string
+	UserID              *string
+	PatternID           string
+	DefinitionHash      string
+	Inputs              []byte
+	Asof                time.Time
+	RequireFresh        bool
+	PricingPackID       uuid.UUID
+	PricingPackDate     time.Time
+	PricingPackRevision int64
+	PricingPackHash     string
+	PortfolioID         *uuid.UUID
+	BaseCurrency        *string
+	LedgerVersion       *string
+	LedgerSeq           *int64
+	StartedAt           time.Time
+	DurationSeconds     float64
+	Outcome             string
+	ErrorCode           *string
+	ErrorDetail         *string
+	Warnings            []byte
+	DataHash            *string
+	Trace               []byte
+}
+
 type Portfolio struct {
 	ID            uuid.UUID
 	TenantID      string
