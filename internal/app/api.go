@@ -5,34 +5,41 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/dawsos/dawsos/internal/agents"
-	"github.com/dawsos/dawsos/internal/agents/analyst"
 	"github.com/dawsos/dawsos/internal/config"
 	"github.com/dawsos/dawsos/internal/delivery"
 	"github.com/dawsos/dawsos/internal/httpapi"
 	"github.com/dawsos/dawsos/internal/patterns"
+	"github.com/dawsos/dawsos/internal/runs"
 	"github.com/dawsos/dawsos/internal/store"
-	"github.com/dawsos/dawsos/pkg/agent"
+	"github.com/dawsos/dawsos/internal/telemetry"
 )
 
-// riskFreeSeries is the macro series of daily bill returns that the sample data brings.
-const riskFreeSeries = "FF_RF"
+const apiUsage = "usage: api [migrate | validate [file or directory ...]]"
 
-// RunAPI serves the HTTP API until ctx ends. With the argument "migrate" it migrates instead.
+// RunAPI serves the HTTP API until ctx ends. With the argument "migrate" it migrates instead, with
+// "validate" it checks pattern files.
 func RunAPI(ctx context.Context, args []string, getenv func(string) string) error {
-	switch {
-	case len(args) == 1 && args[0] == "migrate":
-		return Migrate(ctx, getenv)
-	case len(args) > 0:
-		return fmt.Errorf("unknown arguments %q; usage: api [migrate]", args)
+	if len(args) > 0 {
+		switch {
+		case args[0] == "validate":
+			return Validate(ctx, args[1:], getenv, os.Stdout)
+		case args[0] == "migrate" && len(args) == 1:
+			return Migrate(ctx, getenv)
+		}
+		return fmt.Errorf("unknown arguments %q; %s", args, apiUsage)
 	}
 	p, err := start(ctx, config.API, getenv)
 	if err != nil {
 		return err
 	}
-	if err := p.startAPI(ctx); err != nil {
+	if err := p.startAPI(ctx, getenv); err != nil {
 		return errors.Join(err, p.shutdown())
 	}
 	return errors.Join(p.wait(ctx), p.stop(ctx))
@@ -48,42 +55,53 @@ func (p *process) stop(ctx context.Context) error {
 	return err
 }
 
-func (p *process) startAPI(ctx context.Context) error {
+// patternsEvery is how often the pattern directory is looked at for changes.
+const patternsEvery = time.Second
+
+func (p *process) startAPI(ctx context.Context, getenv func(string) string) error {
 	metrics := agents.NewMetrics(p.tel.Registry)
 	db := store.New(p.pool, store.Options{})
 
-	runtime, err := p.agents(db, metrics)
+	crew, err := newCrew(ctx, p.cfg, getenv, p.tel, db, agents.Options{
+		Registerer: p.tel.Registry, Metrics: metrics, Logger: p.tel.Log, Tracer: p.tracer,
+	})
 	if err != nil {
 		return err
 	}
-	catalog, problems, err := patterns.LoadDir(p.cfg.PatternsDir, runtime.Capabilities())
+	recorder := runs.NewRecorder(db, runs.RecorderOptions{Registerer: p.tel.Registry, Log: p.tel.Log})
+	p.onStop("run recorder", recorder.Stop)
+
+	options := patterns.Options{
+		Registerer: p.tel.Registry, Logger: p.tel.Log, Parallelism: p.cfg.PatternParallelism,
+		CacheBytes: p.cfg.PatternCacheSize, Recorder: recorder, Nesting: crew.nesting,
+	}
+	if p.cfg.OTLPEndpoint != "" { // spans that nobody takes cost as much as those that somebody does
+		options.Tracer = p.tracer
+	}
+	orchestrator, err := patterns.New(p.cfg.PatternsDir, crew.runtime, store.NewContexts(db), options)
 	if err != nil {
 		return fmt.Errorf("PATTERNS_DIR=%s: %w", p.cfg.PatternsDir, err)
 	}
-	for _, problem := range problems { // the others serve
-		p.tel.Log.ErrorContext(ctx, "pattern not loaded", "err", problem)
-	}
-	orchestrator, err := patterns.New(catalog, runtime, db, patterns.Options{Registerer: p.tel.Registry, Tracer: p.tracer})
-	if err != nil {
-		return err
-	}
+	p.probes.Note(telemetry.Note{Name: "patterns", Run: orchestrator.Degraded})
+	p.watchPatterns(ctx, crew, orchestrator)
 
 	inserter, err := p.inserter()
 	if err != nil {
 		return err
 	}
 	deliveries := store.NewDeliveries(p.pool, inserter, p.tel.Log, time.Now)
-	options, err := p.deliveryOptions(deliveries, metrics)
+	sending, err := p.deliveryOptions(deliveries, metrics)
 	if err != nil {
 		return err
 	}
-	for _, c := range options.Channels {
+	for _, c := range sending.Channels {
 		metrics.Init(delivery.FirstAttemptAgent, delivery.Capability(c.Name()))
 	}
 
 	handler, err := httpapi.New(httpapi.Options{
-		Patterns: orchestrator, Catalog: catalog, Portfolios: db,
-		Deliverer: delivery.NewService(deliveries, options), Deliveries: deliveries,
+		Patterns: orchestrator, Catalog: orchestrator, Validator: orchestrator, Agents: crew.runtime,
+		Runs: db, Replayer: runs.NewReplayer(db, orchestrator), Portfolios: db,
+		Deliverer: delivery.NewService(deliveries, sending), Deliveries: deliveries,
 		TenantID: store.DefaultTenant, Unavailable: store.Unavailable, RequestTimeout: p.cfg.RequestTimeout, MaxBodyBytes: p.cfg.MaxBodyBytes,
 		Healthz: http.HandlerFunc(p.probes.Healthz), Readyz: http.HandlerFunc(p.probes.Readyz), Metrics: p.tel.MetricsHandler(),
 		Registerer: p.tel.Registry, Log: p.tel.Log, Tracer: p.tracer, Now: time.Now,
@@ -97,15 +115,19 @@ func (p *process) startAPI(ctx context.Context) error {
 	return p.serve(ctx, "api", p.cfg.APIAddr, handler, p.cfg.RequestTimeout, write)
 }
 
-func (p *process) agents(db *store.Store, metrics *agents.Metrics) (*agents.Runtime, error) {
-	cfg, err := agents.LoadConfig(p.cfg.AgentsFile)
-	if err != nil {
-		return nil, fmt.Errorf("AGENTS_FILE: %w", err)
-	}
-	all := []agent.Agent{
-		analyst.New(db, db, analyst.Options{RiskFreeSeries: riskFreeSeries}),
-	}
-	return agents.New(cfg, all, agents.Options{
-		Registerer: p.tel.Registry, Metrics: metrics, Logger: p.tel.Log, Tracer: p.tracer,
+// watchPatterns keeps patterns and remote agents up to date until the process stops.
+func (p *process) watchPatterns(ctx context.Context, crew *crew, orchestrator *patterns.Orchestrator) {
+	// Not ctx: they go on while requests are finished.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, syscall.SIGHUP)
+	var watching sync.WaitGroup
+	watching.Go(func() { orchestrator.Watch(ctx, patternsEvery, again) })
+	watching.Go(func() { crew.watch(ctx, orchestrator.Reload) })
+	p.onStop("pattern watch", func(context.Context) error {
+		signal.Stop(again)
+		cancel()
+		watching.Wait()
+		return nil
 	})
 }

@@ -16,10 +16,18 @@ type Check struct {
 	Run func(ctx context.Context) error
 }
 
+// Note is something that an operator should know although the process is ready.
+type Note struct {
+	Name string // "patterns"
+	// Run returns what is to be known, "" when there is nothing. The text is shown to whoever asks.
+	Run func() string
+}
+
 // Probes answers /healthz and /readyz.
 type Probes struct {
 	timeout  time.Duration
 	checks   []Check
+	notes    []Note
 	stopping atomic.Bool
 }
 
@@ -28,13 +36,18 @@ func NewProbes(timeout time.Duration, checks ...Check) *Probes {
 	return &Probes{timeout: timeout, checks: checks}
 }
 
+// Note adds a note to /readyz. It must be called before the probes are served.
+func (p *Probes) Note(n Note) { p.notes = append(p.notes, n) }
+
 // Stop makes the process unready for good, so that no new work is sent to it.
 func (p *Probes) Stop() { p.stopping.Store(true) }
 
 // Report is the body of both probes.
 type Report struct {
-	Status  string   `json:"status"` // ok, ready, not_ready or stopping
-	Reasons []Reason `json:"reasons,omitempty"`
+	Status  string   `json:"status"`            // ok, ready, not_ready or stopping
+	Reasons []Reason `json:"reasons,omitempty"` // why it is not ready
+	// Warnings are what is not as it should be in a process that is ready all the same.
+	Warnings []Reason `json:"warnings,omitempty"`
 }
 
 // Reason is a check that failed.
@@ -59,7 +72,13 @@ func (p *Probes) Readyz(w http.ResponseWriter, r *http.Request) {
 		writeReport(w, http.StatusServiceUnavailable, Report{Status: "not_ready", Reasons: reasons})
 		return
 	}
-	writeReport(w, http.StatusOK, Report{Status: "ready"})
+	var warnings []Reason
+	for _, n := range p.notes {
+		if text := n.Run(); text != "" {
+			warnings = append(warnings, Reason{Check: n.Name, Error: text})
+		}
+	}
+	writeReport(w, http.StatusOK, Report{Status: "ready", Warnings: warnings})
 }
 
 func (p *Probes) run(ctx context.Context) []Reason {
