@@ -191,7 +191,7 @@ func testExecute(t *testing.T, s *site) {
 	for i, step := range got.Trace.Steps {
 		require.Equal(t, i, step.Index)
 		require.Equal(t, "financial_analyst", step.Agent)
-		require.Equal(t, api.Success, step.Status)
+		require.Equal(t, api.TraceStepStatusSuccess, step.Status)
 		require.Positive(t, step.DurationSeconds)
 	}
 	require.NotEmpty(t, got.Trace.Sources)
@@ -227,7 +227,7 @@ func testExecuteOverHTTP(t *testing.T, s *site) {
 	client, err := api.NewClientWithResponses(server.URL, api.WithHTTPClient(server.Client()))
 	require.NoError(t, err)
 	inputs, asof := json.RawMessage(`{"portfolio_id":"`+sample.PortfolioID()+`"}`), "2007-05-08"
-	answer, err := client.ExecutePatternWithResponse(t.Context(), "portfolio_overview", api.ExecutePatternJSONRequestBody{Inputs: &inputs, Asof: &asof})
+	answer, err := client.ExecutePatternWithResponse(t.Context(), "portfolio_overview", nil, api.ExecutePatternJSONRequestBody{Inputs: &inputs, Asof: &asof})
 	require.NoError(t, err)
 	require.NotNil(t, answer.JSON200, "%s", answer.Body)
 	sum := sha256.Sum256(answer.JSON200.Data)
@@ -322,8 +322,8 @@ func requirePartialTrace(t *testing.T, p api.Problem) {
 	t.Helper()
 	require.NotNil(t, p.Trace)
 	require.Len(t, p.Trace.Steps, 2)
-	require.Equal(t, api.Success, p.Trace.Steps[0].Status)
-	require.Equal(t, api.Error, p.Trace.Steps[1].Status)
+	require.Equal(t, api.TraceStepStatusSuccess, p.Trace.Steps[0].Status)
+	require.Equal(t, api.TraceStepStatusError, p.Trace.Steps[1].Status)
 	require.NotNil(t, p.Trace.Steps[1].Error)
 	require.Equal(t, p.RequestId, p.Trace.RequestId)
 }
