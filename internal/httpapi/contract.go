@@ -55,6 +55,7 @@ type parameter struct {
 	required bool
 	types    []string // of the schema, to turn text into a value
 	schema   *jsonschema.Schema
+	most     int // characters, when that is all that the schema says of a text; -1 when it says more
 }
 
 const documentURL = "mem:///openapi.json" // names the document within the validator only
@@ -163,7 +164,23 @@ func newParameter(compiler *jsonschema.Compiler, root any, at string) (parameter
 	if resolved.Types != nil {
 		p.types = resolved.Types.ToStrings()
 	}
+	p.most = bound(object["schema"])
 	return p, nil
+}
+
+// bound returns how many characters a schema allows a text that may otherwise be any, and -1 for
+// every other schema.
+func bound(schema any) int {
+	members, _ := schema.(map[string]any)
+	most, ok := members["maxLength"].(json.Number)
+	if !ok || members["type"] != "string" || len(members) != 2 {
+		return -1
+	}
+	n, err := strconv.Atoi(most.String())
+	if err != nil {
+		return -1
+	}
+	return n
 }
 
 // check holds a request against its operation. The body, when there is one, is read, decoded and
@@ -191,9 +208,8 @@ func (o *operation) check(c echo.Context) error {
 
 func (p parameter) check(c echo.Context, query url.Values) []fault.Field {
 	var (
-		text    string
-		given   bool
-		pointer = "/" + p.in + "/" + escape(p.name)
+		text  string
+		given bool
 	)
 	switch p.in {
 	case "path":
@@ -202,29 +218,36 @@ func (p parameter) check(c echo.Context, query url.Values) []fault.Field {
 		given = query.Has(p.name)
 		text = query.Get(p.name)
 		if len(query[p.name]) > 1 {
-			return []fault.Field{{Pointer: pointer, Detail: "is given more than once"}}
+			return []fault.Field{{Pointer: p.pointer(), Detail: "is given more than once"}}
 		}
 	case "header":
 		given = c.Request().Header.Get(p.name) != ""
 		text = c.Request().Header.Get(p.name)
 	}
 	if given && !storable(text) {
-		return []fault.Field{{Pointer: pointer, Detail: unstorable}}
+		return []fault.Field{{Pointer: p.pointer(), Detail: unstorable}}
 	}
 	if !given {
 		if p.required {
-			return []fault.Field{{Pointer: pointer, Detail: "is required"}}
+			return []fault.Field{{Pointer: p.pointer(), Detail: "is required"}}
 		}
 		return nil
 	}
-	return schema.Violations(p.schema, pointer, p.value(text))
+	if len(text) <= p.most { // has no more characters than bytes
+		return nil
+	}
+	return schema.Violations(p.schema, p.pointer(), p.value(text))
 }
+
+// pointer is how an error names the parameter.
+func (p parameter) pointer() string { return "/" + p.in + "/" + escape(p.name) }
 
 // value turns a parameter's text into the JSON value that its schema is about. Text that is no
 // number stays text, which the schema then refuses. What the generated code could not bind is
 // no number here either: it would answer without saying which parameter is wrong.
 func (p parameter) value(text string) any {
-	if json.Valid([]byte(text)) {
+	number := slices.Contains(p.types, "integer") || slices.Contains(p.types, "number")
+	if number && json.Valid([]byte(text)) {
 		_, notInt := strconv.ParseInt(text, 10, 64)
 		_, notFloat := strconv.ParseFloat(text, 64)
 		if slices.Contains(p.types, "integer") && notInt == nil || slices.Contains(p.types, "number") && notFloat == nil {
@@ -273,6 +296,9 @@ func (b *body) check(c echo.Context) ([]fault.Field, error) {
 	r.Body = checkedBody{Reader: bytes.NewReader(raw), value: value}
 	if fields := schema.Violations(b.schema, "", value); len(fields) > 0 {
 		return fields, nil
+	}
+	if !bytes.Contains(raw, []byte(`\u0000`)) { // NUL can't be written otherwise, and the rest is UTF-8
+		return nil, nil
 	}
 	return unstorables(value, "", nil), nil
 }

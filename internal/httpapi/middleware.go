@@ -56,7 +56,7 @@ type route struct {
 	endpoint  string               // its template in the document's notation; what logs and labels call it
 	latency   prometheus.Observer  // of its answers, whatever their method
 	methods   map[string]*endpoint // the ones that it has
-	otherwise *endpoint            // for those that it does not
+	otherwise *endpoint            // for those that it does not have
 }
 
 // endpoint is a method on a route.
@@ -145,7 +145,6 @@ const (
 // observe wraps everything: request id, span, metrics, access log, recovery. It answers errors
 // itself, so that log and metrics see the status that the caller sees.
 func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
-	next = protect(next)
 	return func(c echo.Context) error {
 		start := s.now()
 		route, endpoint := s.routed(c)
@@ -168,7 +167,7 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		defer cancel()
 		c.SetRequest(r.WithContext(ctx))
 
-		if err := next(c); err != nil {
+		if err := s.serve(c, endpoint.operation, next); err != nil {
 			s.onError(err, c)
 		}
 
@@ -211,45 +210,40 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 // probes are answered outside of logs, traces and request metrics: they would drown the rest.
 var probes = map[string]bool{"/healthz": true, "/readyz": true, "/metrics": true}
 
-// protect turns a panic into an error with its stack.
-func protect(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) (err error) {
-		defer func() {
-			if p := recover(); p != nil {
-				err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-			}
-		}()
-		return next(c)
+// serve lets the handler have a request that is as the document wants it. A panic becomes an error
+// with its stack.
+//
+// Echo puts the chain of middleware together anew for each request, so there is one and no more.
+func (s *server) serve(c echo.Context, o *operation, next echo.HandlerFunc) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	if err := s.limit(c, o); err != nil {
+		return err
 	}
+	if o != nil {
+		if err := o.check(c); err != nil {
+			return err
+		}
+	}
+	return next(c)
 }
 
 // limit bounds what a handler may read.
-func (s *server) limit(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		r, most := c.Request(), s.maxBody
-		if _, e := s.routed(c); e.operation != nil && e.operation.body != nil && e.operation.body.most > 0 {
-			most = min(most, e.operation.body.most)
-		}
-		if r.ContentLength > most {
-			return fault.New(fault.TooLarge, "the body is larger than %d bytes", most)
-		}
-		if r.Body != nil && r.Body != http.NoBody {
-			r.Body = http.MaxBytesReader(c.Response(), r.Body, most)
-		}
-		return next(c)
+func (s *server) limit(c echo.Context, o *operation) error {
+	r, most := c.Request(), s.maxBody
+	if o != nil && o.body != nil && o.body.most > 0 {
+		most = min(most, o.body.most)
 	}
-}
-
-// enforce holds a request against the document.
-func (s *server) enforce(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		if _, e := s.routed(c); e.operation != nil {
-			if err := e.operation.check(c); err != nil {
-				return err
-			}
-		}
-		return next(c)
+	if r.ContentLength > most {
+		return fault.New(fault.TooLarge, "the body is larger than %d bytes", most)
 	}
+	if r.Body != nil && r.Body != http.NoBody {
+		r.Body = http.MaxBytesReader(c.Response(), r.Body, most)
+	}
+	return nil
 }
 
 type requestIDKey struct{}

@@ -53,6 +53,12 @@ func TestReading(t *testing.T) {
 			"bad parameters":       testBadParameters,
 			"routes":               testRoutes,
 			"request ids":          testRequestIDs,
+			"execute as a stream":  testExecuteAsAStream,
+			"validate":             testValidate,
+			"agents":               testAgents,
+			"runs":                 testRuns,
+			"run":                  testRun,
+			"replay":               testReplay,
 			"docs":                 testDocs,
 			"probes":               testProbes,
 		} {
@@ -455,7 +461,7 @@ func testBadText(t *testing.T, s *site) {
 
 func testBadParameters(t *testing.T, s *site) {
 	t.Helper()
-	for _, list := range []string{"/v1/patterns", "/v1/portfolios", "/v1/portfolios/" + sample.PortfolioID() + "/transactions", "/v1/dlq"} {
+	for _, list := range []string{"/v1/patterns", "/v1/agents", "/v1/runs", "/v1/portfolios", "/v1/portfolios/" + sample.PortfolioID() + "/transactions", "/v1/dlq"} {
 		for _, limit := range []string{
 			"0", "-1", "201", "1.5", "1.0", "1e1", "ten", "", "%2B5", "%205", "5%20", "0x5", "007", "%225%22", "99999999999999999999", "1e99999999", "null", "true",
 			"5&limit=6",
@@ -491,6 +497,12 @@ func testBadParameters(t *testing.T, s *site) {
 	s.get(t, "/v1/dlq?alert_id="+strings.Repeat("x", 201)).invalid("/query/alert_id")
 	s.get(t, "/v1/dlq?state=lost&limit=0").invalid("/query/limit", "/query/state")
 	s.get(t, "/v1/dlq/1").invalid("/path/id")
+	s.get(t, "/v1/runs/1").invalid("/path/id")
+	s.get(t, "/v1/runs?outcome=luck").invalid("/query/outcome")
+	s.get(t, "/v1/runs?pattern_id="+strings.Repeat("x", 201)).invalid("/query/pattern_id")
+	for _, record := range []string{"", "1", "yes", "TRUE", "null", "%00", "true&record=true"} {
+		s.post(t, overview+"?record="+record, asSpecified()).invalid("/query/record")
+	}
 	s.get(t, "/v1/deliveries/%7B"+uuid.NewString()+"%7D").invalid("/path/event_id")
 	s.get(t, "/v1/dlq/"+uuid.NewString()).problem(404, fault.NotFound)
 	s.get(t, "/v1/deliveries/"+uuid.NewString()).problem(404, fault.NotFound)
@@ -511,6 +523,8 @@ func testRoutes(t *testing.T, s *site) {
 		"PATCH /v1/dlq/" + uuid.NewString():         "GET",
 		"BREW /v1/dlq":                              "GET",
 		"POST /docs":                                "GET",
+		"PUT /v1/patterns/validate":                 "POST",
+		"GET /v1/runs/" + runID(0) + "/replay":      "POST",
 		"DELETE /v1/portfolios/" + uuid.NewString(): "GET",
 	} {
 		method, path, _ := strings.Cut(target, " ")

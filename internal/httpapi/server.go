@@ -1,7 +1,7 @@
 // Package httpapi serves the API of pkg/api over Echo: it checks requests against the OpenAPI
 // document, hands them to the domain, and maps failures to problem documents.
 //
-// A request comes in through [server.observe], is held against the document by [server.enforce],
+// A request comes in through [server.observe], is held against the document by [operation.check],
 // and reaches the method of [handlers] that carries its operation's name, or that of [byHand] for
 // what the generated code can't serve.
 package httpapi
@@ -139,7 +139,7 @@ func New(o Options) (http.Handler, error) {
 	// The peer's address, not what X-Forwarded-For claims.
 	e.IPExtractor = echo.ExtractIPDirect()
 	e.HTTPErrorHandler = s.onError
-	e.Use(s.observe, s.limit, s.enforce)
+	e.Use(s.observe)
 
 	e.GET("/healthz", echo.WrapHandler(o.Healthz))
 	e.GET("/readyz", echo.WrapHandler(o.Readyz))
@@ -156,7 +156,7 @@ func New(o Options) (http.Handler, error) {
 	for _, r := range e.Routes() {
 		template := braces(r.Path)
 		if probes[template] {
-			s.routes[r.Path] = &route{probe: true, otherwise: &endpoint{}}
+			s.routes[r.Path] = &route{probe: true}
 			continue
 		}
 		op, ok := contract.operations[r.Method+" "+template]
