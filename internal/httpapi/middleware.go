@@ -3,11 +3,10 @@ package httpapi
 import (
 	"cmp"
 	"context"
-	"encoding/binary"
+	"crypto/rand"
 	"encoding/hex"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"regexp"
 	"runtime/debug"
@@ -160,7 +159,8 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		defer span.End()
 		recording := span.IsRecording()
 		if recording {
-			span.SetAttributes(attribute.String("url.path", r.URL.Path), attribute.String("dawsos.request_id", id))
+			span.SetAttributes(attribute.String("http.request.method", method),
+				attribute.String("url.path", r.URL.Path), attribute.String("dawsos.request_id", id))
 		}
 		ctx = context.WithValue(ctx, requestIDKey{}, id)
 		ctx, cancel := context.WithTimeout(ctx, s.timeout)
@@ -261,10 +261,8 @@ func acceptRequestID(given string) string {
 	if harmless(given) {
 		return given
 	}
-	// Ids tell requests apart and guard nothing, so they need not be hard to guess.
 	var random [16]byte
-	binary.LittleEndian.PutUint64(random[:8], rand.Uint64())
-	binary.LittleEndian.PutUint64(random[8:], rand.Uint64())
+	_, _ = rand.Read(random[:]) // never fails: it ends the process rather
 	return hex.EncodeToString(random[:])
 }
 

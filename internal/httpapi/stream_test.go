@@ -332,11 +332,14 @@ func TestAClientThatLeaves(t *testing.T) {
 			return nil, ctx.Err()
 		})
 		start := time.Now()
-		_, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		got, err := http.ReadResponse(bufio.NewReader(conn), nil)
 		require.NoError(t, err)
 		require.NoError(t, conn.Close())
 		require.ErrorIs(t, <-ended, context.Canceled)
 		require.Zero(t, time.Since(start), "it is noticed at once, not at the next event")
+		_, err = io.Copy(io.Discard, got.Body)
+		require.Error(t, err, "the stream was cut off")
+		_ = got.Body.Close()
 	})
 }
 

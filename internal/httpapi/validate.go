@@ -7,6 +7,10 @@ import (
 	"github.com/dawsos/dawsos/pkg/api"
 )
 
+// mostFindings is how many problems of one definition are told; the document says so too. A text of
+// nothing but mistakes would be answered with many times its size.
+const mostFindings = 500
+
 // ValidatePattern checks a definition. Its text is taken as it was sent, since places in it are
 // told, and since what is wrong with its syntax is an answer like all else that is wrong.
 func (b *byHand) ValidatePattern(c echo.Context) error {
@@ -18,6 +22,10 @@ func (b *byHand) ValidatePattern(c echo.Context) error {
 			severity = api.FindingSeverityWarning
 		} else {
 			answer.Valid = false
+		}
+		if len(answer.Problems) == mostFindings {
+			answer.More = new(value(answer.More) + 1)
+			continue
 		}
 		answer.Problems = append(answer.Problems, api.Finding{
 			Severity: severity, Line: orNull(p.Line), Column: orNull(p.Column), Pointer: p.Pointer,

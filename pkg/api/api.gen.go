@@ -1061,6 +1061,10 @@ type TransactionType string
 
 // Validation defines model for Validation.
 type Validation struct {
+	// More How many there are besides; absent when these are all.
+	More *int `json:"more,omitempty"`
+
+	// Problems The first 500.
 	Problems []Finding `json:"problems"`
 
 	// Valid Whether the pattern would be served; warnings don't keep it from being.
