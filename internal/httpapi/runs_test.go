@@ -237,7 +237,7 @@ func testValidate(t *testing.T, s *site) {
 	s.post(t, validate, `{"a": 1`+strings.Repeat(`, "a": 1`, 999)+`}`).into(&many)
 	require.False(t, many.Valid)
 	require.Len(t, many.Problems, 500)
-	require.Greater(t, *many.More, 0)
+	require.Positive(t, *many.More)
 
 	s.post(t, validate, "").problem(400, fault.Malformed)
 	s.post(t, validate, " \n").problem(400, fault.Malformed)

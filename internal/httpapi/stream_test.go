@@ -245,13 +245,16 @@ func (p *pipes) Close() error { close(p.done); return nil }
 
 func (*pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
 
-// ask serves an engine's runs over a real HTTP server, whose time for an answer is short, and sends
-// it a request for one as a stream.
-func ask(t *testing.T, run engine) net.Conn {
+// short is less time for an answer than the runs that are streamed take.
+const short = 5 * time.Second
+
+// ask serves an engine's runs over a real HTTP server, which has the given time to write an answer,
+// and sends it a request for one as a stream.
+func ask(t *testing.T, write time.Duration, run engine) net.Conn {
 	t.Helper()
 	s := newFrontSite(t, func(o *httpapi.Options) { o.Patterns = run })
 	listener := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
-	server := &http.Server{Handler: s.handler, WriteTimeout: 5 * time.Second, ReadHeaderTimeout: time.Minute}
+	server := &http.Server{Handler: s.handler, WriteTimeout: write, ReadHeaderTimeout: time.Minute}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	client, conn := net.Pipe()
@@ -271,7 +274,7 @@ func ask(t *testing.T, run engine) net.Conn {
 func TestHeartbeats(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		conn := ask(t, func(ctx context.Context, r patterns.Request) (*patterns.Answer, error) {
+		conn := ask(t, short, func(ctx context.Context, r patterns.Request) (*patterns.Answer, error) {
 			tell(r.OnEvent)
 			select {
 			case <-time.After(50 * time.Second):
@@ -309,8 +312,8 @@ func TestHeartbeats(t *testing.T) {
 func TestNoHeartbeatBeforeTheBeginning(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		conn := ask(t, func(context.Context, patterns.Request) (*patterns.Answer, error) {
-			<-time.After(4 * time.Second)
+		conn := ask(t, time.Hour, func(context.Context, patterns.Request) (*patterns.Answer, error) {
+			<-time.After(40 * time.Second)
 			return nil, fault.New(fault.PackNotFresh, "wait")
 		})
 		got, err := http.ReadResponse(bufio.NewReader(conn), nil)
@@ -325,7 +328,7 @@ func TestAClientThatLeaves(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ended := make(chan error, 1)
-		conn := ask(t, func(ctx context.Context, r patterns.Request) (*patterns.Answer, error) {
+		conn := ask(t, short, func(ctx context.Context, r patterns.Request) (*patterns.Answer, error) {
 			tell(r.OnEvent)
 			<-ctx.Done()
 			ended <- ctx.Err()
@@ -348,7 +351,7 @@ func TestAClientThatIsStuck(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ended := make(chan error, 1)
-		ask(t, func(ctx context.Context, r patterns.Request) (*patterns.Answer, error) {
+		ask(t, short, func(ctx context.Context, r patterns.Request) (*patterns.Answer, error) {
 			tell(r.OnEvent)
 			<-ctx.Done()
 			ended <- ctx.Err()
@@ -366,7 +369,7 @@ func TestEventsDoNotHoldUpTheRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const steps = 5000
 		told := make(chan time.Duration, 1)
-		conn := ask(t, func(_ context.Context, r patterns.Request) (*patterns.Answer, error) {
+		conn := ask(t, short, func(_ context.Context, r patterns.Request) (*patterns.Answer, error) {
 			start := time.Now()
 			tell(r.OnEvent)
 			for i := range steps {
