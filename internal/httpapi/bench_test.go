@@ -1,13 +1,23 @@
 package httpapi_test
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/labstack/echo/v4"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dawsos/dawsos/internal/httpapi"
+	"github.com/dawsos/dawsos/internal/patterns"
 	"github.com/dawsos/dawsos/internal/sample"
 )
 
@@ -50,4 +60,115 @@ func BenchmarkDeliveryToAWebhook(b *testing.B) {
 	require.NotEmpty(b, receiver.URL)
 	benchmark(b, s, "/v1/deliveries",
 		`{"alert_id": "a", "user_id": "u", "title": "t", "message": "m", "channels": {"webhook": {"url": "`+receiver.URL+`"}}}`)
+}
+
+// prepared is an engine whose every run is over before it begins: what is measured with it is the
+// HTTP layer alone.
+type prepared struct{ answer *patterns.Answer }
+
+func (p prepared) Execute(context.Context, patterns.Request) (*patterns.Answer, error) {
+	return p.answer, nil
+}
+
+// preparedAnswer is about what a pattern of four cached steps over one portfolio answers.
+func preparedAnswer() *patterns.Answer {
+	day := time.Date(2026, 3, 2, 9, 30, 0, 123456000, time.UTC)
+	a := &patterns.Answer{
+		RunID: "01958a3c-7a1e-7bb0-9d3c-2f5a8e6b4c10", PatternID: "portfolio_overview",
+		Charts: []json.RawMessage{}, Warnings: []string{},
+		Trace: patterns.Trace{
+			RequestID: "8f14e45fceea167a5a36dedd4bea2543", PatternID: "portfolio_overview",
+			PricingPackID: "7d0f3c0e-6d52-5b0e-8f0d-3c0a52a7b9a1", LedgerVersion: strings.Repeat("ab", 32),
+			Asof: "2007-05-08", DurationSeconds: 0.000123, AgentsUsed: []string{"financial_analyst"},
+			Sources: []string{"fx:USD/CHF", "ledger:5a9e2e0c-7a0b-5a57-9f0a-6a2d6f0f4c1e", "macro:FF_RF", "prices:LMI", "prices:MPI", "prices:SBI", "prices:SPI", "prices:SII"},
+		},
+		DataHash: strings.Repeat("cd", 32),
+	}
+	for i, capability := range []string{"attribution.currency", "ledger.positions", "metrics.compute_twr", "pricing.value_positions"} {
+		a.Trace.CapabilitiesUsed = append(a.Trace.CapabilitiesUsed, capability)
+		a.Trace.Steps = append(a.Trace.Steps, patterns.StepTrace{
+			Index: i, Capability: capability, Agent: "financial_analyst", As: "result_" + strconv.Itoa(i),
+			Status: patterns.StatusCached, StartedAt: day, DurationSeconds: 0.0000042,
+		})
+		a.Trace.Staleness = append(a.Trace.Staleness, patterns.Staleness{
+			As: "result_" + strconv.Itoa(i), Capability: capability, Asof: "2007-05-08",
+			OldestSource: "macro:FF_RF", OldestAsof: "2007-04-30", AgeDays: 8,
+		})
+	}
+	var positions []map[string]any
+	for i := range 12 {
+		positions = append(positions, map[string]any{
+			"symbol": "SYM" + strconv.Itoa(i), "quantity": "2500", "price": "101.56", "currency": "CHF",
+			"value": "253900.00", "weight": 0.08333333333333333, "asof": "2007-05-08",
+		})
+	}
+	data, err := json.Marshal(map[string]any{"valued_positions": map[string]any{"positions": positions, "total_value": "1444808.19"}})
+	if err != nil {
+		panic(err)
+	}
+	a.Data = data
+	return a
+}
+
+// nowhere takes a log.
+type nowhere struct{}
+
+func (nowhere) Write(b []byte) (int, error) { return len(b), nil }
+
+// Execute of a pattern whose answer is there already, against a bare Echo handler that reads the
+// body and returns the same bytes. Real connections on loopback, kept alive, client and server on
+// the same processors; compare the figures of one run.
+func BenchmarkCached(b *testing.B) {
+	s := newFrontSite(b, func(o *httpapi.Options) {
+		o.Patterns = prepared{preparedAnswer()}
+		o.Log = slog.New(slog.NewJSONHandler(nowhere{}, nil)) // making the lines is part of the work
+	})
+	const body = `{"inputs": {"portfolio_id": "5a9e2e0c-7a0b-5a57-9f0a-6a2d6f0f4c1e", "lookback_days": 252}, "asof": "2007-05-08"}`
+	answered := s.post(b, overview, body)
+	require.Equal(b, http.StatusOK, answered.status, "%s", answered.body)
+
+	bare := echo.New()
+	bare.POST("/v1/patterns/:id/execute", func(c echo.Context) error {
+		if _, err := io.ReadAll(c.Request().Body); err != nil {
+			return err
+		}
+		return c.Blob(http.StatusOK, echo.MIMEApplicationJSON, answered.body)
+	})
+	b.Run("bare", func(b *testing.B) { benchmarkHTTP(b, bare, body) })
+	b.Run("execute", func(b *testing.B) { benchmarkHTTP(b, s.handler, body) })
+}
+
+// benchmarkHTTP posts to overview over real connections, kept alive.
+func benchmarkHTTP(b *testing.B, handler http.Handler, body string) {
+	b.Helper()
+	server := httptest.NewServer(handler)
+	defer server.Close()
+	transport := &http.Transport{MaxIdleConnsPerHost: 256}
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	b.SetParallelism(16)
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			r, err := http.NewRequestWithContext(b.Context(), http.MethodPost, server.URL+overview, strings.NewReader(body))
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			r.Header.Set("Content-Type", "application/json")
+			answer, err := client.Do(r)
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			_, err = io.Copy(io.Discard, answer.Body)
+			if err := errors.Join(err, answer.Body.Close()); err != nil || answer.StatusCode != http.StatusOK {
+				b.Error(answer.Status, err)
+				return
+			}
+		}
+	})
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "requests/s")
 }

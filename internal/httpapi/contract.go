@@ -36,8 +36,18 @@ type contract struct {
 // operation is one method on one path.
 type operation struct {
 	parameters []parameter
-	body       *jsonschema.Schema // nil without a request body
-	statuses   []int              // the ones named in the document
+	body       *body // nil without a request body
+	statuses   []int // the ones named in the document
+}
+
+// body is what the document says of a request's body.
+type body struct {
+	schema   *jsonschema.Schema
+	required bool
+	// raw, the document's x-raw-body, hands the body on as it was sent: it need not be JSON.
+	raw bool
+	// most, the document's x-max-bytes, bounds its size besides what bounds every body's; 0 does not.
+	most int64
 }
 
 type parameter struct {
@@ -45,6 +55,7 @@ type parameter struct {
 	required bool
 	types    []string // of the schema, to turn text into a value
 	schema   *jsonschema.Schema
+	most     int // characters, when that is all that the schema says of a text; -1 when it says more
 }
 
 const documentURL = "mem:///openapi.json" // names the document within the validator only
@@ -75,8 +86,12 @@ func newContract(document []byte) (*contract, error) {
 			Parameters []struct {
 				Ref string `json:"$ref"`
 			} `json:"parameters"`
-			RequestBody *struct{}      `json:"requestBody"`
-			Responses   map[string]any `json:"responses"`
+			RequestBody *struct {
+				Required bool  `json:"required"`
+				Raw      bool  `json:"x-raw-body"`
+				Most     int64 `json:"x-max-bytes"`
+			} `json:"requestBody"`
+			Responses map[string]any `json:"responses"`
 		} `json:"paths"`
 	}
 	if err := json.Unmarshal(asJSON, &parsed); err != nil {
@@ -98,9 +113,10 @@ func newContract(document []byte) (*contract, error) {
 				}
 				op.parameters = append(op.parameters, param)
 			}
-			if o.RequestBody != nil {
+			if b := o.RequestBody; b != nil {
+				op.body = &body{required: b.Required, raw: b.Raw, most: b.Most}
 				where := at + "/requestBody/content/application~1json/schema"
-				if op.body, err = compiler.Compile(documentURL + where); err != nil {
+				if op.body.schema, err = compiler.Compile(documentURL + where); err != nil {
 					return nil, fmt.Errorf("OpenAPI document: %s: %w", where, err)
 				}
 			}
@@ -148,19 +164,40 @@ func newParameter(compiler *jsonschema.Compiler, root any, at string) (parameter
 	if resolved.Types != nil {
 		p.types = resolved.Types.ToStrings()
 	}
+	p.most = bound(object["schema"])
 	return p, nil
+}
+
+// bound returns how many characters a schema allows a text that may otherwise be any, and -1 for
+// every other schema.
+func bound(schema any) int {
+	members, _ := schema.(map[string]any)
+	most, ok := members["maxLength"].(json.Number)
+	if !ok || members["type"] != "string" || len(members) != 2 {
+		return -1
+	}
+	n, err := strconv.Atoi(most.String())
+	if err != nil {
+		return -1
+	}
+	return n
 }
 
 // check holds a request against its operation. The body, when there is one, is read, decoded and
 // put back in decoded form, so that what the handler binds is what was checked.
 func (o *operation) check(c echo.Context) error {
-	var fields []fault.Field
-	query := c.QueryParams()
+	var (
+		fields []fault.Field
+		query  url.Values
+	)
+	if c.Request().URL.RawQuery != "" {
+		query = c.QueryParams()
+	}
 	for _, p := range o.parameters {
 		fields = append(fields, p.check(c, query)...)
 	}
 	if o.body != nil {
-		more, err := o.checkBody(c)
+		more, err := o.body.check(c)
 		if err != nil {
 			return err
 		}
@@ -171,9 +208,8 @@ func (o *operation) check(c echo.Context) error {
 
 func (p parameter) check(c echo.Context, query url.Values) []fault.Field {
 	var (
-		text    string
-		given   bool
-		pointer = "/" + p.in + "/" + escape(p.name)
+		text  string
+		given bool
 	)
 	switch p.in {
 	case "path":
@@ -182,29 +218,36 @@ func (p parameter) check(c echo.Context, query url.Values) []fault.Field {
 		given = query.Has(p.name)
 		text = query.Get(p.name)
 		if len(query[p.name]) > 1 {
-			return []fault.Field{{Pointer: pointer, Detail: "is given more than once"}}
+			return []fault.Field{{Pointer: p.pointer(), Detail: "is given more than once"}}
 		}
 	case "header":
 		given = c.Request().Header.Get(p.name) != ""
 		text = c.Request().Header.Get(p.name)
 	}
 	if given && !storable(text) {
-		return []fault.Field{{Pointer: pointer, Detail: unstorable}}
+		return []fault.Field{{Pointer: p.pointer(), Detail: unstorable}}
 	}
 	if !given {
 		if p.required {
-			return []fault.Field{{Pointer: pointer, Detail: "is required"}}
+			return []fault.Field{{Pointer: p.pointer(), Detail: "is required"}}
 		}
 		return nil
 	}
-	return schema.Violations(p.schema, pointer, p.value(text))
+	if len(text) <= p.most { // has no more characters than bytes
+		return nil
+	}
+	return schema.Violations(p.schema, p.pointer(), p.value(text))
 }
+
+// pointer is how an error names the parameter.
+func (p parameter) pointer() string { return "/" + p.in + "/" + escape(p.name) }
 
 // value turns a parameter's text into the JSON value that its schema is about. Text that is no
 // number stays text, which the schema then refuses. What the generated code could not bind is
 // no number here either: it would answer without saying which parameter is wrong.
 func (p parameter) value(text string) any {
-	if json.Valid([]byte(text)) {
+	number := slices.Contains(p.types, "integer") || slices.Contains(p.types, "number")
+	if number && json.Valid([]byte(text)) {
 		_, notInt := strconv.ParseInt(text, 10, 64)
 		_, notFloat := strconv.ParseFloat(text, 64)
 		if slices.Contains(p.types, "integer") && notInt == nil || slices.Contains(p.types, "number") && notFloat == nil {
@@ -217,21 +260,31 @@ func (p parameter) value(text string) any {
 	return text
 }
 
-func (o *operation) checkBody(c echo.Context) ([]fault.Field, error) {
+func (b *body) check(c echo.Context) ([]fault.Field, error) {
 	r := c.Request()
-	contentType, _, err := mime.ParseMediaType(r.Header.Get(echo.HeaderContentType))
-	if err != nil || contentType != echo.MIMEApplicationJSON {
-		return nil, fault.New(fault.UnsupportedMedia, "the body must be JSON: send it with Content-Type: application/json")
-	}
-	raw, err := io.ReadAll(r.Body)
-	if err != nil {
-		if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			return nil, fault.Wrap(err, fault.TooLarge, "the body is larger than %d bytes", tooLarge.Limit)
+	json := isJSON(r.Header.Get(echo.HeaderContentType))
+	var raw []byte
+	if json || !b.required { // what is refused for its type is not read
+		var err error
+		if raw, err = readAll(r.Body, r.ContentLength); err != nil {
+			if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+				return nil, fault.Wrap(err, fault.TooLarge, "the body is larger than %d bytes", tooLarge.Limit)
+			}
+			return nil, fault.Wrap(err, fault.Malformed, "the body broke off")
 		}
-		return nil, fault.Wrap(err, fault.Malformed, "the body broke off")
 	}
-	if len(bytes.TrimSpace(raw)) == 0 {
+	empty := len(bytes.TrimSpace(raw)) == 0
+	switch {
+	case empty && !b.required:
+		r.Body, r.ContentLength = http.NoBody, 0
+		return nil, nil
+	case !json:
+		return nil, fault.New(fault.UnsupportedMedia, "the body must be JSON: send it with Content-Type: application/json")
+	case empty:
 		return nil, fault.New(fault.Malformed, "a JSON body is required")
+	case b.raw:
+		r.Body = rawBody{Reader: bytes.NewReader(raw), text: raw}
+		return nil, nil
 	}
 	if !utf8.Valid(raw) { // the decoder would put replacement characters in their place
 		return nil, fault.New(fault.Malformed, "the body is not valid JSON: it is not UTF-8")
@@ -241,10 +294,33 @@ func (o *operation) checkBody(c echo.Context) ([]fault.Field, error) {
 		return nil, fault.Wrap(err, fault.Malformed, "the body is not valid JSON: %s", err)
 	}
 	r.Body = checkedBody{Reader: bytes.NewReader(raw), value: value}
-	if fields := schema.Violations(o.body, "", value); len(fields) > 0 {
+	if fields := schema.Violations(b.schema, "", value); len(fields) > 0 {
 		return fields, nil
 	}
+	if !bytes.Contains(raw, []byte(`\u0000`)) { // NUL can't be written otherwise, and the rest is UTF-8
+		return nil, nil
+	}
 	return unstorables(value, "", nil), nil
+}
+
+func isJSON(contentType string) bool {
+	if contentType == echo.MIMEApplicationJSON { // as nearly everyone writes it
+		return true
+	}
+	media, _, err := mime.ParseMediaType(contentType)
+	return err == nil && media == echo.MIMEApplicationJSON
+}
+
+// readAll reads to the end, which tells net/http to watch for the client's leaving. length is what
+// the client says there is, below 0 when it does not.
+func readAll(r io.Reader, length int64) ([]byte, error) {
+	var b bytes.Buffer
+	const trusted = 64 << 10 // the most that a mere claim makes room for
+	if length > 0 {
+		b.Grow(int(min(length, trusted)) + bytes.MinRead)
+	}
+	_, err := b.ReadFrom(r)
+	return b.Bytes(), err
 }
 
 const unstorable = "must be valid text without NUL characters"
@@ -285,6 +361,14 @@ type checkedBody struct {
 
 func (checkedBody) Close() error          { return nil }
 func (b checkedBody) ValidatedValue() any { return b.value }
+
+// rawBody is a body that was checked for nothing but its size and type.
+type rawBody struct {
+	*bytes.Reader
+	text []byte
+}
+
+func (rawBody) Close() error { return nil }
 
 // invalid returns the error for wrong fields, nil when there are none.
 func invalid(fields []fault.Field) error {

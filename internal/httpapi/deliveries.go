@@ -156,10 +156,13 @@ func toAttempts(attempts []delivery.Attempt) []api.Attempt {
 	return list
 }
 
-// address shows where a target leads, without the parts that often hold secrets.
-func address(t delivery.Target) *string {
-	u, err := url.Parse(t.URL)
-	if err != nil || t.URL == "" {
+// address shows where a target leads.
+func address(t delivery.Target) *string { return shown(t.URL) }
+
+// shown returns an address without the parts that often hold secrets, nil for none.
+func shown(address string) *string {
+	u, err := url.Parse(address)
+	if err != nil || address == "" {
 		return nil
 	}
 	u.User, u.RawQuery, u.Fragment = nil, "", ""

@@ -25,6 +25,11 @@ func FuzzRequests(f *testing.F) {
 		{http.MethodGet, "/v1/portfolios/"},
 		{http.MethodGet, "/v1/deliveries/"},
 		{http.MethodGet, "/v1/dlq/"},
+		{http.MethodPost, "/v1/patterns/validate"},
+		{http.MethodPost, "/v1/runs/" + runID(0) + "/replay"},
+		{http.MethodGet, "/v1/agents"},
+		{http.MethodGet, "/v1/runs"},
+		{http.MethodGet, "/v1/runs/"},
 	}
 	seeds := []struct {
 		target uint8
@@ -50,6 +55,12 @@ func FuzzRequests(f *testing.F) {
 		{11, "\x00", ""},
 		{8, "a/b", ""},
 		{9, "/", ""},
+		{12, "", `{"id": "p", "steps": [{]`},
+		{12, "", "\xff{\x00"},
+		{13, "", `{"x": 1}`},
+		{14, encode(`"zzz"`), ""},
+		{15, encode(`"00000000-0000-0000-0000-000000000000"`), ""},
+		{16, "%00", ""},
 	}
 	for _, seed := range seeds {
 		f.Add(seed.target, seed.value, []byte(seed.body))

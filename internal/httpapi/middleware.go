@@ -1,17 +1,18 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"regexp"
 	"runtime/debug"
 	"strconv"
-	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -44,33 +45,78 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 }
 
-// init makes the series that panels read exist before the first request.
-func (m *metrics) init(endpoint, method string, statuses []int) {
-	m.latency.WithLabelValues(endpoint)
-	for _, status := range append(statuses, http.StatusInternalServerError) {
-		m.requests.WithLabelValues(endpoint, strconv.Itoa(status), method)
-	}
-}
-
-func (m *metrics) observe(ctx context.Context, endpoint, method string, status int, d time.Duration) {
-	m.requests.WithLabelValues(endpoint, strconv.Itoa(status), method).Inc()
-	h := m.latency.WithLabelValues(endpoint)
-	if sc := trace.SpanContextFromContext(ctx); sc.IsSampled() {
-		h.(prometheus.ExemplarObserver).ObserveWithExemplar(d.Seconds(), prometheus.Labels{"trace_id": sc.TraceID().String()})
-		return
-	}
-	h.Observe(d.Seconds())
-}
-
 // unmatched stands for every path that is no route's, so that callers can't make up label values.
 const unmatched = "unmatched"
 
-// endpoint returns a request's route template in the document's notation.
-func (s *server) endpoint(c echo.Context) string {
-	if template := braces(c.Path()); s.routes[template] {
-		return template
+// route is a path that the server knows, with all that requests to it need and that can be found
+// out once.
+type route struct {
+	probe     bool                 // answered unobserved
+	endpoint  string               // its template in the document's notation; what logs and labels call it
+	latency   prometheus.Observer  // of its answers, whatever their method
+	methods   map[string]*endpoint // the ones that it has
+	otherwise *endpoint            // for those that it does not have
+}
+
+// endpoint is a method on a route.
+type endpoint struct {
+	operation *operation                 // nil outside of the document
+	requests  map[int]prometheus.Counter // by the statuses that are expected
+	span      string
+	began     []trace.SpanStartOption
+}
+
+func (s *server) newRoute(template string) *route {
+	return &route{
+		endpoint: template, latency: s.metrics.latency.WithLabelValues(template), methods: map[string]*endpoint{},
+		otherwise: &endpoint{span: template, began: spanOptions(attribute.String("http.route", template))},
 	}
-	return unmatched
+}
+
+// newEndpoint makes the series that panels read exist before the first request.
+func (s *server) newEndpoint(template, method string, op *operation) *endpoint {
+	e := &endpoint{
+		operation: op, requests: map[int]prometheus.Counter{}, span: method + " " + template,
+		began: spanOptions(attribute.String("http.request.method", method), attribute.String("http.route", template)),
+	}
+	statuses := []int{http.StatusOK}
+	if op != nil {
+		statuses = op.statuses
+	}
+	for _, status := range append(statuses, http.StatusInternalServerError) {
+		e.requests[status] = s.metrics.requests.WithLabelValues(template, strconv.Itoa(status), method)
+	}
+	return e
+}
+
+func spanOptions(attributes ...attribute.KeyValue) []trace.SpanStartOption {
+	return []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attributes...)}
+}
+
+// routed returns where a request was led.
+func (s *server) routed(c echo.Context) (*route, *endpoint) {
+	r, ok := s.routes[c.Path()]
+	if !ok {
+		r = s.nowhere
+	}
+	if e, ok := r.methods[c.Request().Method]; ok {
+		return r, e
+	}
+	return r, r.otherwise
+}
+
+// count records an answer in the metrics.
+func (s *server) count(ctx context.Context, r *route, e *endpoint, method string, status int, d time.Duration) {
+	requests, ok := e.requests[status]
+	if !ok {
+		requests = s.metrics.requests.WithLabelValues(r.endpoint, strconv.Itoa(status), method)
+	}
+	requests.Inc()
+	if sc := trace.SpanContextFromContext(ctx); sc.IsSampled() {
+		r.latency.(prometheus.ExemplarObserver).ObserveWithExemplar(d.Seconds(), prometheus.Labels{"trace_id": sc.TraceID().String()})
+		return
+	}
+	r.latency.Observe(d.Seconds())
 }
 
 var echoParam = regexp.MustCompile(`:([a-z_]+)`)
@@ -88,48 +134,75 @@ func method(c echo.Context) string {
 	}
 }
 
+// outcomeKey is where a handler leaves the outcome, a code or succeeded, of what its answer's status
+// does not tell.
+const (
+	outcomeKey = "outcome"
+	succeeded  = "success"
+)
+
 // observe wraps everything: request id, span, metrics, access log, recovery. It answers errors
 // itself, so that log and metrics see the status that the caller sees.
 func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		start := s.now()
-		endpoint := s.endpoint(c)
-		if probes[endpoint] {
+		route, endpoint := s.routed(c)
+		if route.probe {
 			return next(c)
 		}
-		r := c.Request()
+		r, method := c.Request(), method(c)
 		id := acceptRequestID(r.Header.Get(echo.HeaderXRequestID))
 		c.Response().Header().Set(echo.HeaderXRequestID, id)
 
 		ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
-		ctx, span := s.tracer.Start(ctx, method(c)+" "+endpoint, trace.WithSpanKind(trace.SpanKindServer),
-			trace.WithAttributes(
-				attribute.String("http.request.method", method(c)),
-				attribute.String("http.route", endpoint),
-				attribute.String("url.path", r.URL.Path),
-				attribute.String("dawsos.request_id", id),
-			))
+		ctx, span := s.tracer.Start(ctx, endpoint.span, endpoint.began...)
 		defer span.End()
+		recording := span.IsRecording()
+		if recording {
+			span.SetAttributes(attribute.String("http.request.method", method),
+				attribute.String("url.path", r.URL.Path), attribute.String("dawsos.request_id", id))
+		}
 		ctx = context.WithValue(ctx, requestIDKey{}, id)
 		ctx, cancel := context.WithTimeout(ctx, s.timeout)
 		defer cancel()
 		c.SetRequest(r.WithContext(ctx))
 
-		if err := protect(next)(c); err != nil {
+		if err := s.serve(c, endpoint.operation, next); err != nil {
 			s.onError(err, c)
 		}
 
 		status, took := c.Response().Status, s.now().Sub(start)
-		span.SetAttributes(attribute.Int("http.response.status_code", status))
-		level := slog.LevelInfo
-		if status >= http.StatusInternalServerError {
-			level = slog.LevelError
-			span.SetStatus(codes.Error, http.StatusText(status))
+		s.count(ctx, route, endpoint, method, status, took)
+
+		failed := status >= http.StatusInternalServerError
+		outcome, _ := c.Get(outcomeKey).(string)
+		if outcome != "" && outcome != succeeded { // the status was sent before the failure
+			failed = statusOf(fault.Code(outcome)) >= http.StatusInternalServerError
 		}
-		s.metrics.observe(ctx, endpoint, method(c), status, took)
-		s.log.Log(ctx, level, "request", "request_id", id, "method", method(c), "path", r.URL.Path,
-			"endpoint", endpoint, "status", status, "bytes", c.Response().Size,
-			"duration", took.Round(time.Microsecond), "remote", c.RealIP())
+		if recording {
+			span.SetAttributes(attribute.Int("http.response.status_code", status))
+			if outcome != "" {
+				span.SetAttributes(attribute.String("dawsos.outcome", outcome))
+			}
+			if failed {
+				span.SetStatus(codes.Error, cmp.Or(outcome, http.StatusText(status)))
+			}
+		}
+		level := slog.LevelInfo
+		if failed {
+			level = slog.LevelError
+		}
+		if !s.log.Enabled(ctx, level) {
+			return nil
+		}
+		line := make([]slog.Attr, 0, 10)
+		line = append(line, slog.String("request_id", id), slog.String("method", method), slog.String("path", r.URL.Path),
+			slog.String("endpoint", route.endpoint), slog.Int("status", status), slog.Int64("bytes", c.Response().Size),
+			slog.Duration("duration", took.Round(time.Microsecond)), slog.String("remote", c.RealIP()))
+		if outcome != "" {
+			line = append(line, slog.String("outcome", outcome))
+		}
+		s.log.LogAttrs(ctx, level, "request", line...)
 		return nil
 	}
 }
@@ -137,42 +210,40 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 // probes are answered outside of logs, traces and request metrics: they would drown the rest.
 var probes = map[string]bool{"/healthz": true, "/readyz": true, "/metrics": true}
 
-// protect turns a panic into an error with its stack.
-func protect(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) (err error) {
-		defer func() {
-			if p := recover(); p != nil {
-				err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-			}
-		}()
-		return next(c)
+// serve lets the handler have a request that is as the document wants it. A panic becomes an error
+// with its stack.
+//
+// Echo puts the chain of middleware together anew for each request, so there is one and no more.
+func (s *server) serve(c echo.Context, o *operation, next echo.HandlerFunc) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	if err := s.limit(c, o); err != nil {
+		return err
 	}
+	if o != nil {
+		if err := o.check(c); err != nil {
+			return err
+		}
+	}
+	return next(c)
 }
 
 // limit bounds what a handler may read.
-func (s *server) limit(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		r := c.Request()
-		if r.ContentLength > s.maxBody {
-			return fault.New(fault.TooLarge, "the body is larger than %d bytes", s.maxBody)
-		}
-		if r.Body != nil {
-			r.Body = http.MaxBytesReader(c.Response(), r.Body, s.maxBody)
-		}
-		return next(c)
+func (s *server) limit(c echo.Context, o *operation) error {
+	r, most := c.Request(), s.maxBody
+	if o != nil && o.body != nil && o.body.most > 0 {
+		most = min(most, o.body.most)
 	}
-}
-
-// enforce holds a request against the document.
-func (s *server) enforce(next echo.HandlerFunc) echo.HandlerFunc {
-	return func(c echo.Context) error {
-		if op, ok := s.contract.operations[c.Request().Method+" "+braces(c.Path())]; ok {
-			if err := op.check(c); err != nil {
-				return err
-			}
-		}
-		return next(c)
+	if r.ContentLength > most {
+		return fault.New(fault.TooLarge, "the body is larger than %d bytes", most)
 	}
+	if r.Body != nil && r.Body != http.NoBody {
+		r.Body = http.MaxBytesReader(c.Response(), r.Body, most)
+	}
+	return nil
 }
 
 type requestIDKey struct{}
@@ -185,12 +256,24 @@ func requestIDFrom(ctx context.Context) string {
 
 func requestID(c echo.Context) string { return requestIDFrom(c.Request().Context()) }
 
-var requestIDForm = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
-
 // acceptRequestID keeps a caller's id when it is harmless in logs, and makes one otherwise.
 func acceptRequestID(given string) string {
-	if requestIDForm.MatchString(given) {
+	if harmless(given) {
 		return given
 	}
-	return strings.ReplaceAll(uuid.NewString(), "-", "")
+	var random [16]byte
+	_, _ = rand.Read(random[:]) // never fails: it ends the process rather
+	return hex.EncodeToString(random[:])
+}
+
+// harmless reports whether an id has 1 to 64 letters, digits, dots, dashes and underscores.
+func harmless(id string) bool {
+	for i := range len(id) {
+		switch b := id[i]; {
+		case 'a' <= b && b <= 'z', 'A' <= b && b <= 'Z', '0' <= b && b <= '9', b == '.', b == '-', b == '_':
+		default:
+			return false
+		}
+	}
+	return id != "" && len(id) <= 64
 }

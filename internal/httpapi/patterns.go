@@ -1,16 +1,13 @@
 package httpapi
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"strings"
-	"time"
 
-	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/patterns"
 	"github.com/dawsos/dawsos/pkg/api"
 	"github.com/dawsos/dawsos/pkg/pattern"
@@ -51,11 +48,11 @@ func (h *handlers) GetPattern(_ context.Context, r api.GetPatternRequestObject) 
 	return api.GetPattern200JSONResponse{Body: *d, Headers: api.GetPattern200ResponseHeaders{ETag: &etag}}, nil
 }
 
-// etagOf names a definition's content.
-func etagOf(d *pattern.Definition) (string, error) {
-	raw, err := json.Marshal(d)
+// etagOf names what an answer holds.
+func etagOf(answer any) (string, error) {
+	raw, err := json.Marshal(answer)
 	if err != nil {
-		return "", fmt.Errorf("pattern %s: %w", d.ID, err)
+		return "", fmt.Errorf("entity tag: %w", err)
 	}
 	sum := sha256.Sum256(raw)
 	return `"` + hex.EncodeToString(sum[:16]) + `"`, nil
@@ -72,37 +69,6 @@ func matches(header, etag string) bool {
 	return false
 }
 
-func (h *handlers) ExecutePattern(ctx context.Context, r api.ExecutePatternRequestObject) (api.ExecutePatternResponseObject, error) {
-	req := patterns.Request{
-		TenantID: h.TenantID, RequestID: requestIDFrom(ctx), PatternID: r.Id, RequireFresh: true,
-	}
-	if r.Body.Inputs != nil {
-		dec := json.NewDecoder(bytes.NewReader(*r.Body.Inputs))
-		dec.UseNumber() // keeps the digits
-		if err := dec.Decode(&req.Inputs); err != nil {
-			return nil, fault.Wrap(err, fault.Malformed, "the inputs are not valid JSON")
-		}
-	}
-	if r.Body.RequireFresh != nil {
-		req.RequireFresh = *r.Body.RequireFresh
-	}
-	if r.Body.Asof != nil {
-		asof, err := time.Parse(time.DateOnly, *r.Body.Asof)
-		if err != nil {
-			return nil, fault.InvalidField("/asof", "must be a day, YYYY-MM-DD")
-		}
-		req.Asof = &asof
-	}
-	answer, err := h.Patterns.Execute(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	return api.ExecutePattern200JSONResponse{
-		PatternId: answer.PatternID, Data: answer.Data, Charts: answer.Charts, Warnings: answer.Warnings,
-		Trace: toTrace(answer.Trace), DataHash: answer.DataHash,
-	}, nil
-}
-
 // partialTrace is what a failed run had done, nil for every other error.
 func partialTrace(err error) *api.Trace {
 	t, ok := patterns.TraceOf(err)
@@ -116,14 +82,8 @@ func toTrace(t patterns.Trace) api.Trace {
 	trace := api.Trace{
 		RequestId: t.RequestID, TraceId: t.TraceID, PatternId: t.PatternID, PricingPackId: t.PricingPackID,
 		LedgerVersion: orNull(t.LedgerVersion), Asof: t.Asof, DurationSeconds: t.DurationSeconds,
-		AgentsUsed: t.AgentsUsed, CapabilitiesUsed: t.CapabilitiesUsed, Sources: t.Sources,
-		Steps: make([]api.TraceStep, len(t.Steps)), Staleness: make([]api.Staleness, len(t.Staleness)),
-	}
-	for i, s := range t.Steps {
-		trace.Steps[i] = api.TraceStep{
-			Index: s.Index, Capability: s.Capability, Agent: s.Agent, As: s.As, Status: api.TraceStepStatus(s.Status),
-			StartedAt: s.StartedAt, DurationSeconds: s.DurationSeconds, Error: orNull(s.Error),
-		}
+		AgentsUsed: notNull(t.AgentsUsed), CapabilitiesUsed: notNull(t.CapabilitiesUsed), Sources: notNull(t.Sources),
+		Steps: toSteps(t.Steps), Staleness: make([]api.Staleness, len(t.Staleness)),
 	}
 	for i, s := range t.Staleness {
 		trace.Staleness[i] = api.Staleness{
@@ -132,4 +92,19 @@ func toTrace(t patterns.Trace) api.Trace {
 		}
 	}
 	return trace
+}
+
+func toSteps(list []patterns.StepTrace) []api.TraceStep {
+	steps := make([]api.TraceStep, len(list))
+	for i, s := range list {
+		steps[i] = api.TraceStep{
+			Index: s.Index, Capability: s.Capability, Agent: s.Agent, As: s.As, Status: api.TraceStepStatus(s.Status),
+			StartedAt: s.StartedAt, DurationSeconds: s.DurationSeconds, Reason: orNull(s.Reason), Error: orNull(s.Error),
+			Items: orNull(s.Items),
+		}
+		if s.Steps != nil {
+			steps[i].Steps = new(toSteps(s.Steps))
+		}
+	}
+	return steps
 }

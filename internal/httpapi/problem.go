@@ -58,13 +58,32 @@ var titles = map[fault.Code]string{
 	fault.PackNotFresh:     "The pricing pack is not ready",
 	fault.Timeout:          "Out of time",
 	fault.Internal:         "Internal error",
+	patternError:           "The pattern is wrong",
 }
+
+// patternError is the code of what a pattern's author has to mend.
+const patternError fault.Code = "pattern_error"
 
 // databaseRetryAfter is about as long as a restart of PostgreSQL takes.
 const databaseRetryAfter = 2 * time.Second
 
 // onError answers a failed request. It is Echo's error handler.
 func (s *server) onError(err error, c echo.Context) {
+	p, retryAfter := s.problem(err, c)
+	if c.Response().Committed { // the answer is on its way; all that is left is the log
+		return
+	}
+	if retryAfter > 0 {
+		c.Response().Header().Set(echo.HeaderRetryAfter, strconv.Itoa(retryAfter))
+	}
+	if err := c.Blob(p.Status, "application/problem+json", s.encode(p, c)); err != nil {
+		s.log.DebugContext(c.Request().Context(), "problem not sent", "request_id", requestID(c), "err", err)
+	}
+}
+
+// problem returns the document of a failure, and logs what its reader must not see. retryAfter is in
+// seconds, 0 when there is nothing to say.
+func (s *server) problem(err error, c echo.Context) (p api.Problem, retryAfter int) {
 	ctx := c.Request().Context()
 	err = fromEcho(err)
 	code := fault.CodeOf(err)
@@ -74,13 +93,10 @@ func (s *server) onError(err error, c echo.Context) {
 		s.log.WarnContext(ctx, "database not available", "request_id", requestID(c), "err", err)
 		err, code = away, fault.Unavailable
 	}
-	if code == fault.Internal {
+	if code == fault.Internal || code == patternError {
 		s.log.ErrorContext(ctx, "request failed", "request_id", requestID(c), "err", err)
 	}
-	if c.Response().Committed { // the answer is on its way; all that is left is the log
-		return
-	}
-	p := api.Problem{
+	p = api.Problem{
 		Type: "urn:dawsos:problem:" + string(code), Title: titles[code],
 		Status: statusOf(code), Detail: fault.Detail(err), Code: string(code),
 		Instance: c.Request().URL.Path, RequestId: requestID(c),
@@ -97,19 +113,21 @@ func (s *server) onError(err error, c echo.Context) {
 			p.Errors = &list
 		}
 		if e.RetryAfter > 0 {
-			seconds := int(math.Ceil(e.RetryAfter.Seconds()))
-			c.Response().Header().Set(echo.HeaderRetryAfter, strconv.Itoa(seconds))
+			retryAfter = int(math.Ceil(e.RetryAfter.Seconds()))
+			p.RetryAfterSeconds = &retryAfter
 		}
 	}
 	p.Trace = partialTrace(err)
+	return p, retryAfter
+}
+
+func (s *server) encode(p api.Problem, c echo.Context) []byte {
 	body, err := json.Marshal(p)
 	if err != nil { // a problem holds nothing that can't be marshaled
-		s.log.ErrorContext(ctx, "problem not encoded", "request_id", requestID(c), "err", err)
-		body = []byte("{}")
+		s.log.ErrorContext(c.Request().Context(), "problem not encoded", "request_id", requestID(c), "err", err)
+		return []byte("{}")
 	}
-	if err := c.Blob(p.Status, "application/problem+json", body); err != nil {
-		s.log.DebugContext(ctx, "problem not sent", "request_id", requestID(c), "err", err)
-	}
+	return body
 }
 
 // fromEcho gives the router's and the generated code's own errors a code.

@@ -53,6 +53,12 @@ func TestReading(t *testing.T) {
 			"bad parameters":       testBadParameters,
 			"routes":               testRoutes,
 			"request ids":          testRequestIDs,
+			"execute as a stream":  testExecuteAsAStream,
+			"validate":             testValidate,
+			"agents":               testAgents,
+			"runs":                 testRuns,
+			"run":                  testRun,
+			"replay":               testReplay,
 			"docs":                 testDocs,
 			"probes":               testProbes,
 		} {
@@ -191,7 +197,7 @@ func testExecute(t *testing.T, s *site) {
 	for i, step := range got.Trace.Steps {
 		require.Equal(t, i, step.Index)
 		require.Equal(t, "financial_analyst", step.Agent)
-		require.Equal(t, api.Success, step.Status)
+		require.Equal(t, api.TraceStepStatusSuccess, step.Status)
 		require.Positive(t, step.DurationSeconds)
 	}
 	require.NotEmpty(t, got.Trace.Sources)
@@ -227,7 +233,7 @@ func testExecuteOverHTTP(t *testing.T, s *site) {
 	client, err := api.NewClientWithResponses(server.URL, api.WithHTTPClient(server.Client()))
 	require.NoError(t, err)
 	inputs, asof := json.RawMessage(`{"portfolio_id":"`+sample.PortfolioID()+`"}`), "2007-05-08"
-	answer, err := client.ExecutePatternWithResponse(t.Context(), "portfolio_overview", api.ExecutePatternJSONRequestBody{Inputs: &inputs, Asof: &asof})
+	answer, err := client.ExecutePatternWithResponse(t.Context(), "portfolio_overview", nil, api.ExecutePatternJSONRequestBody{Inputs: &inputs, Asof: &asof})
 	require.NoError(t, err)
 	require.NotNil(t, answer.JSON200, "%s", answer.Body)
 	sum := sha256.Sum256(answer.JSON200.Data)
@@ -322,8 +328,8 @@ func requirePartialTrace(t *testing.T, p api.Problem) {
 	t.Helper()
 	require.NotNil(t, p.Trace)
 	require.Len(t, p.Trace.Steps, 2)
-	require.Equal(t, api.Success, p.Trace.Steps[0].Status)
-	require.Equal(t, api.Error, p.Trace.Steps[1].Status)
+	require.Equal(t, api.TraceStepStatusSuccess, p.Trace.Steps[0].Status)
+	require.Equal(t, api.TraceStepStatusError, p.Trace.Steps[1].Status)
 	require.NotNil(t, p.Trace.Steps[1].Error)
 	require.Equal(t, p.RequestId, p.Trace.RequestId)
 }
@@ -455,7 +461,7 @@ func testBadText(t *testing.T, s *site) {
 
 func testBadParameters(t *testing.T, s *site) {
 	t.Helper()
-	for _, list := range []string{"/v1/patterns", "/v1/portfolios", "/v1/portfolios/" + sample.PortfolioID() + "/transactions", "/v1/dlq"} {
+	for _, list := range []string{"/v1/patterns", "/v1/agents", "/v1/runs", "/v1/portfolios", "/v1/portfolios/" + sample.PortfolioID() + "/transactions", "/v1/dlq"} {
 		for _, limit := range []string{
 			"0", "-1", "201", "1.5", "1.0", "1e1", "ten", "", "%2B5", "%205", "5%20", "0x5", "007", "%225%22", "99999999999999999999", "1e99999999", "null", "true",
 			"5&limit=6",
@@ -491,6 +497,12 @@ func testBadParameters(t *testing.T, s *site) {
 	s.get(t, "/v1/dlq?alert_id="+strings.Repeat("x", 201)).invalid("/query/alert_id")
 	s.get(t, "/v1/dlq?state=lost&limit=0").invalid("/query/limit", "/query/state")
 	s.get(t, "/v1/dlq/1").invalid("/path/id")
+	s.get(t, "/v1/runs/1").invalid("/path/id")
+	s.get(t, "/v1/runs?outcome=luck").invalid("/query/outcome")
+	s.get(t, "/v1/runs?pattern_id="+strings.Repeat("x", 201)).invalid("/query/pattern_id")
+	for _, record := range []string{"", "1", "yes", "TRUE", "null", "%00", "true&record=true"} {
+		s.post(t, overview+"?record="+record, asSpecified()).invalid("/query/record")
+	}
 	s.get(t, "/v1/deliveries/%7B"+uuid.NewString()+"%7D").invalid("/path/event_id")
 	s.get(t, "/v1/dlq/"+uuid.NewString()).problem(404, fault.NotFound)
 	s.get(t, "/v1/deliveries/"+uuid.NewString()).problem(404, fault.NotFound)
@@ -511,6 +523,8 @@ func testRoutes(t *testing.T, s *site) {
 		"PATCH /v1/dlq/" + uuid.NewString():         "GET",
 		"BREW /v1/dlq":                              "GET",
 		"POST /docs":                                "GET",
+		"PUT /v1/patterns/validate":                 "POST",
+		"GET /v1/runs/" + runID(0) + "/replay":      "POST",
 		"DELETE /v1/portfolios/" + uuid.NewString(): "GET",
 	} {
 		method, path, _ := strings.Cut(target, " ")

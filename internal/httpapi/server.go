@@ -1,12 +1,15 @@
 // Package httpapi serves the API of pkg/api over Echo: it checks requests against the OpenAPI
 // document, hands them to the domain, and maps failures to problem documents.
 //
-// A request comes in through [server.observe], is held against the document by [server.enforce],
-// and reaches the method of [handlers] that carries its operation's name.
+// A request comes in through [server.observe], is held against the document by [operation.check],
+// and reaches the method of [handlers] that carries its operation's name, or that of [byHand] for
+// what the generated code can't serve.
 package httpapi
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -36,6 +39,28 @@ type Catalog interface {
 	Definition(id string) (*pattern.Definition, error)
 }
 
+// Validator checks what would be a definition.
+type Validator interface {
+	// Validate returns everything that is wrong with a definition's text, in the text's order.
+	Validate(data []byte) []patterns.Problem
+}
+
+// Agents knows who answers the steps of patterns.
+type Agents interface {
+	States() []AgentState // in order of name
+}
+
+// Runs keeps what was run.
+type Runs interface {
+	// Run returns a recorded run, or fault.NotFound.
+	Run(ctx context.Context, tenantID string, id uuid.UUID) (patterns.Run, error)
+	// Runs returns recorded runs, newest first, of ids below before. They need have no trace.
+	Runs(ctx context.Context, tenantID string, f RunFilter, before uuid.UUID, limit int) ([]patterns.Run, error)
+	// Replay runs again what was recorded. The error is about the replay itself; what the run came
+	// to, a failure included, is in the Replay.
+	Replay(ctx context.Context, tenantID, requestID string, id uuid.UUID) (Replay, error)
+}
+
 // Portfolios keeps ledgers.
 type Portfolios interface {
 	CreatePortfolio(ctx context.Context, tenantID string, p portfolio.Portfolio) (portfolio.Portfolio, error)
@@ -61,6 +86,9 @@ type Deliveries interface {
 type Options struct {
 	Patterns   Patterns
 	Catalog    Catalog
+	Validator  Validator
+	Agents     Agents
+	Runs       Runs
 	Portfolios Portfolios
 	Deliverer  Deliverer
 	Deliveries Deliveries
@@ -71,6 +99,7 @@ type Options struct {
 	TenantID       string        // owner of every request, until access control tells callers apart
 	RequestTimeout time.Duration // a request's context ends after this
 	MaxBodyBytes   int64
+	Heartbeat      time.Duration // a stream is never silent for longer; 0 means 15 s
 
 	// Probes and metrics of the process, served beside the API.
 	Healthz, Readyz, Metrics http.Handler
@@ -83,7 +112,8 @@ type Options struct {
 
 type server struct {
 	contract *contract
-	routes   map[string]bool // templates that may be label values
+	routes   map[string]*route // by Echo's path
+	nowhere  *route            // of requests that no route is for
 	metrics  *metrics
 	log      *slog.Logger
 	tracer   trace.Tracer
@@ -100,7 +130,7 @@ func New(o Options) (http.Handler, error) {
 		return nil, err
 	}
 	s := &server{
-		contract: contract, routes: map[string]bool{}, metrics: newMetrics(o.Registerer), log: o.Log,
+		contract: contract, routes: map[string]*route{}, metrics: newMetrics(o.Registerer), log: o.Log,
 		tracer: o.Tracer, now: o.Now, timeout: o.RequestTimeout, maxBody: o.MaxBodyBytes,
 		passing: o.Unavailable,
 	}
@@ -109,7 +139,7 @@ func New(o Options) (http.Handler, error) {
 	// The peer's address, not what X-Forwarded-For claims.
 	e.IPExtractor = echo.ExtractIPDirect()
 	e.HTTPErrorHandler = s.onError
-	e.Use(s.observe, s.limit, s.enforce)
+	e.Use(s.observe)
 
 	e.GET("/healthz", echo.WrapHandler(o.Healthz))
 	e.GET("/readyz", echo.WrapHandler(o.Readyz))
@@ -117,21 +147,26 @@ func New(o Options) (http.Handler, error) {
 	if err := s.serveDocs(e); err != nil {
 		return nil, err
 	}
-	api.RegisterHandlers(e, api.NewStrictHandler(&handlers{Options: o}, nil))
+	h := &handlers{Options: o}
+	api.RegisterHandlers(e, &byHand{
+		ServerInterface: api.NewStrictHandler(h, nil), h: h, s: s, heartbeat: cmp.Or(o.Heartbeat, defaultHeartbeat),
+	})
 
+	s.nowhere = s.newRoute(unmatched)
 	for _, r := range e.Routes() {
 		template := braces(r.Path)
-		s.routes[template] = true
 		if probes[template] {
+			s.routes[r.Path] = &route{probe: true}
 			continue
 		}
-		statuses := []int{http.StatusOK}
-		if op, ok := contract.operations[r.Method+" "+template]; ok {
-			statuses = op.statuses
-		} else if strings.HasPrefix(template, "/v1/") {
+		op, ok := contract.operations[r.Method+" "+template]
+		if !ok && strings.HasPrefix(template, "/v1/") {
 			return nil, fmt.Errorf("route %s %s is not in the OpenAPI document", r.Method, template)
 		}
-		s.metrics.init(template, r.Method, statuses)
+		if s.routes[r.Path] == nil {
+			s.routes[r.Path] = s.newRoute(template)
+		}
+		s.routes[r.Path].methods[r.Method] = s.newEndpoint(template, r.Method, op)
 	}
 	return e, nil
 }
@@ -140,6 +175,30 @@ func New(o Options) (http.Handler, error) {
 // its resource.
 type handlers struct {
 	Options
+	unbound
 }
 
 var _ api.StrictServerInterface = (*handlers)(nil)
+
+// byHand is the generated server but for the operations that it would not serve well: those whose
+// bodies must arrive as they were sent, whose answers are streams, or that must be fast. It gets
+// their requests checked like all others.
+type byHand struct {
+	api.ServerInterface
+	h         *handlers
+	s         *server
+	heartbeat time.Duration
+}
+
+// unbound stands where the generated code wants a method for what byHand serves.
+type unbound struct{}
+
+var errByHand = errors.New("served without the generated binding")
+
+func (unbound) ExecutePattern(context.Context, api.ExecutePatternRequestObject) (api.ExecutePatternResponseObject, error) {
+	return nil, errByHand
+}
+
+func (unbound) ValidatePattern(context.Context, api.ValidatePatternRequestObject) (api.ValidatePatternResponseObject, error) {
+	return nil, errByHand
+}

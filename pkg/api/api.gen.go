@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -35,6 +36,69 @@ func (e AttemptOutcome) Valid() bool {
 	case AttemptOutcomeFailed:
 		return true
 	case AttemptOutcomeInterrupted:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for BreakerState.
+const (
+	CLOSED   BreakerState = "CLOSED"
+	HALFOPEN BreakerState = "HALF_OPEN"
+	OPEN     BreakerState = "OPEN"
+)
+
+// Valid indicates whether the value is a known member of the BreakerState enum.
+func (e BreakerState) Valid() bool {
+	switch e {
+	case CLOSED:
+		return true
+	case HALFOPEN:
+		return true
+	case OPEN:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for CapabilityCost.
+const (
+	High   CapabilityCost = "high"
+	Low    CapabilityCost = "low"
+	Medium CapabilityCost = "medium"
+)
+
+// Valid indicates whether the value is a known member of the CapabilityCost enum.
+func (e CapabilityCost) Valid() bool {
+	switch e {
+	case High:
+		return true
+	case Low:
+		return true
+	case Medium:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for CapabilityPurity.
+const (
+	Effect CapabilityPurity = "effect"
+	Pure   CapabilityPurity = "pure"
+	Read   CapabilityPurity = "read"
+)
+
+// Valid indicates whether the value is a known member of the CapabilityPurity enum.
+func (e CapabilityPurity) Valid() bool {
+	switch e {
+	case Effect:
+		return true
+	case Pure:
+		return true
+	case Read:
 		return true
 	default:
 		return false
@@ -152,30 +216,18 @@ func (e DeadLetterState) Valid() bool {
 	}
 }
 
-// Defines values for InputType.
+// Defines values for FindingSeverity.
 const (
-	InputTypeBoolean InputType = "boolean"
-	InputTypeDate    InputType = "date"
-	InputTypeInteger InputType = "integer"
-	InputTypeNumber  InputType = "number"
-	InputTypeString  InputType = "string"
-	InputTypeUuid    InputType = "uuid"
+	FindingSeverityError   FindingSeverity = "error"
+	FindingSeverityWarning FindingSeverity = "warning"
 )
 
-// Valid indicates whether the value is a known member of the InputType enum.
-func (e InputType) Valid() bool {
+// Valid indicates whether the value is a known member of the FindingSeverity enum.
+func (e FindingSeverity) Valid() bool {
 	switch e {
-	case InputTypeBoolean:
+	case FindingSeverityError:
 		return true
-	case InputTypeDate:
-		return true
-	case InputTypeInteger:
-		return true
-	case InputTypeNumber:
-		return true
-	case InputTypeString:
-		return true
-	case InputTypeUuid:
+	case FindingSeverityWarning:
 		return true
 	default:
 		return false
@@ -197,6 +249,24 @@ func (e NewDeliverySeverity) Valid() bool {
 	case NewDeliverySeverityInfo:
 		return true
 	case NewDeliverySeverityWarning:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for RunOutcome.
+const (
+	RunOutcomeError   RunOutcome = "error"
+	RunOutcomeSuccess RunOutcome = "success"
+)
+
+// Valid indicates whether the value is a known member of the RunOutcome enum.
+func (e RunOutcome) Valid() bool {
+	switch e {
+	case RunOutcomeError:
+		return true
+	case RunOutcomeSuccess:
 		return true
 	default:
 		return false
@@ -226,22 +296,22 @@ func (e Severity) Valid() bool {
 
 // Defines values for TraceStepStatus.
 const (
-	Cached  TraceStepStatus = "cached"
-	Error   TraceStepStatus = "error"
-	Skipped TraceStepStatus = "skipped"
-	Success TraceStepStatus = "success"
+	TraceStepStatusCached  TraceStepStatus = "cached"
+	TraceStepStatusError   TraceStepStatus = "error"
+	TraceStepStatusSkipped TraceStepStatus = "skipped"
+	TraceStepStatusSuccess TraceStepStatus = "success"
 )
 
 // Valid indicates whether the value is a known member of the TraceStepStatus enum.
 func (e TraceStepStatus) Valid() bool {
 	switch e {
-	case Cached:
+	case TraceStepStatusCached:
 		return true
-	case Error:
+	case TraceStepStatusError:
 		return true
-	case Skipped:
+	case TraceStepStatusSkipped:
 		return true
-	case Success:
+	case TraceStepStatusSuccess:
 		return true
 	default:
 		return false
@@ -278,6 +348,65 @@ func (e TransactionType) Valid() bool {
 	}
 }
 
+// Agent defines model for Agent.
+type Agent struct {
+	// Available A remote agent is not until its capabilities have been listed.
+	Available bool `json:"available"`
+
+	// Breaker Opens after `failures` in a row, or at `failure_rate` among at least `min_calls` within
+	// `window_seconds`; of both, those that are set.
+	Breaker Breaker `json:"breaker"`
+
+	// Calls Since the process started.
+	Calls        AgentCalls   `json:"calls"`
+	Capabilities []Capability `json:"capabilities"`
+
+	// LastError Null when none of its calls has failed.
+	LastError *AgentError `json:"last_error"`
+	Name      string      `json:"name"`
+
+	// Policies What guards an agent's calls, besides its breaker; what is absent does not.
+	Policies AgentPolicies `json:"policies"`
+
+	// Remote Whether it is a service of its own.
+	Remote            bool    `json:"remote"`
+	UnavailableReason *string `json:"unavailable_reason,omitempty"`
+
+	// Url Of a remote agent, without query and credentials.
+	Url *string `json:"url,omitempty"`
+}
+
+// AgentCalls Since the process started.
+type AgentCalls struct {
+	Failed   int64 `json:"failed"`
+	InFlight int64 `json:"in_flight"`
+
+	// Refused By the breaker, the rate limit or the bulkhead.
+	Refused   int64 `json:"refused"`
+	Retried   int64 `json:"retried"`
+	Succeeded int64 `json:"succeeded"`
+}
+
+// AgentError defines model for AgentError.
+type AgentError struct {
+	At         time.Time `json:"at"`
+	Capability string    `json:"capability"`
+
+	// Code As a problem's.
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
+}
+
+// AgentPolicies What guards an agent's calls, besides its breaker; what is absent does not.
+type AgentPolicies struct {
+	Bulkhead  *Bulkhead    `json:"bulkhead,omitempty"`
+	RateLimit *RateLimit   `json:"rate_limit,omitempty"`
+	Retry     *RetryPolicy `json:"retry,omitempty"`
+
+	// TimeoutSeconds Of one attempt, unless the capability has its own.
+	TimeoutSeconds float64 `json:"timeout_seconds"`
+}
+
 // Attempt defines model for Attempt.
 type Attempt struct {
 	// Attempt From 1.
@@ -302,6 +431,71 @@ type Attempt struct {
 
 // AttemptOutcome `interrupted`: the process ended before the outcome was recorded.
 type AttemptOutcome string
+
+// Breaker Opens after `failures` in a row, or at `failure_rate` among at least `min_calls` within
+// `window_seconds`; of both, those that are set.
+type Breaker struct {
+	// DelaySeconds How long it stays open.
+	DelaySeconds float64  `json:"delay_seconds"`
+	FailureRate  *float64 `json:"failure_rate,omitempty"`
+	Failures     *int     `json:"failures,omitempty"`
+	MinCalls     *int     `json:"min_calls,omitempty"`
+
+	// RetryAfterSeconds When an open breaker lets a trial call through.
+	RetryAfterSeconds *float64 `json:"retry_after_seconds,omitempty"`
+
+	// Since When it took this state.
+	Since time.Time    `json:"since"`
+	State BreakerState `json:"state"`
+
+	// Successes Trial calls that must succeed to close it.
+	Successes     int      `json:"successes"`
+	WindowSeconds *float64 `json:"window_seconds,omitempty"`
+}
+
+// BreakerState defines model for Breaker.State.
+type BreakerState string
+
+// Bulkhead defines model for Bulkhead.
+type Bulkhead struct {
+	// Calls At the same time.
+	Calls int `json:"calls"`
+
+	// WaitSeconds How long a call may wait for its turn; 0 refuses it at once.
+	WaitSeconds float64 `json:"wait_seconds"`
+}
+
+// Capability defines model for Capability.
+type Capability struct {
+	// Args JSON Schema of the arguments; null takes anything.
+	Args *json.RawMessage `json:"args"`
+
+	// Cost `low`: milliseconds; `medium`: tens of them; `high`: seconds, or money.
+	Cost CapabilityCost `json:"cost"`
+
+	// Delegates Whether it answers by asking other capabilities.
+	Delegates   bool   `json:"delegates"`
+	Description string `json:"description"`
+	Name        string `json:"name"`
+
+	// Purity `pure`: the result depends on arguments and context alone and may serve later runs;
+	// `read`: it is the same within a run; `effect`: the call changes something.
+	Purity CapabilityPurity `json:"purity"`
+
+	// Repeatable Whether a call that failed may be made again.
+	Repeatable bool `json:"repeatable"`
+
+	// Result JSON Schema of the result; null says nothing about it.
+	Result         *json.RawMessage `json:"result"`
+	TimeoutSeconds float64          `json:"timeout_seconds"`
+}
+
+// CapabilityCost `low`: milliseconds; `medium`: tens of them; `high`: seconds, or money.
+type CapabilityCost string
+
+// CapabilityPurity `pure`: the result depends on arguments and context alone and may serve later runs;
+// `read`: it is the same within a run; `effect`: the call changes something.
+type CapabilityPurity string
 
 // Cause Why an attempt failed.
 type Cause string
@@ -447,7 +641,7 @@ type DeliveryReceipt struct {
 
 // ExecuteAnswer defines model for ExecuteAnswer.
 type ExecuteAnswer struct {
-	// Charts Chart specifications.
+	// Charts Vega-Lite specifications.
 	Charts []json.RawMessage `json:"charts"`
 
 	// Data The pattern's outputs by name.
@@ -456,7 +650,10 @@ type ExecuteAnswer struct {
 	// DataHash SHA-256 of the bytes of `data`, in hex.
 	DataHash  string `json:"data_hash"`
 	PatternId string `json:"pattern_id"`
-	Trace     Trace  `json:"trace"`
+
+	// RunId Names the run among the recorded ones.
+	RunId string `json:"run_id"`
+	Trace Trace  `json:"trace"`
 
 	// Warnings What to know about a result that is still good.
 	Warnings []string `json:"warnings"`
@@ -474,19 +671,40 @@ type ExecuteRequest struct {
 	RequireFresh *bool `json:"require_fresh,omitempty"`
 }
 
-// Input defines model for Input.
-type Input struct {
-	// Default Used when the input is absent.
-	Default     interface{} `json:"default,omitempty"`
-	Description *string     `json:"description,omitempty"`
-	Maximum     *float32    `json:"maximum,omitempty"`
-	Minimum     *float32    `json:"minimum,omitempty"`
-	Required    *bool       `json:"required,omitempty"`
-	Type        InputType   `json:"type"`
+// Failure defines model for Failure.
+type Failure struct {
+	// Code As a problem's.
+	Code   string `json:"code"`
+	Detail string `json:"detail"`
 }
 
-// InputType defines model for Input.Type.
-type InputType string
+// Finding Something that is wrong with a definition.
+type Finding struct {
+	// Column From 1, in characters.
+	Column *int `json:"column,omitempty"`
+
+	// Line From 1; absent when the finding has no place in the text.
+	Line    *int   `json:"line,omitempty"`
+	Message string `json:"message"`
+
+	// Pointer JSON pointer to the value at fault; empty for the whole definition.
+	Pointer string `json:"pointer"`
+
+	// Severity `error`: the pattern would not be served; `warning`: something is of no use.
+	Severity FindingSeverity `json:"severity"`
+
+	// Step The name of the result that the step at fault makes.
+	Step *string `json:"step,omitempty"`
+
+	// Suggestion What was probably meant.
+	Suggestion *string `json:"suggestion,omitempty"`
+}
+
+// FindingSeverity `error`: the pattern would not be served; `warning`: something is of no use.
+type FindingSeverity string
+
+// Input An input, an item of an array or a property of an object.
+type Input = pattern.Input
 
 // NewDelivery defines model for NewDelivery.
 type NewDelivery struct {
@@ -577,7 +795,7 @@ type Portfolio struct {
 
 // Problem defines model for Problem.
 type Problem struct {
-	// Code Stable name of the class of failure.
+	// Code Stable name of the class of failure; the head of this document lists them.
 	Code string `json:"code"`
 
 	// Detail What failed, for which id, and what to do.
@@ -596,12 +814,158 @@ type Problem struct {
 
 	// RequestId Leads to this request in the log.
 	RequestId string `json:"request_id"`
-	Status    int    `json:"status"`
-	Title     string `json:"title"`
-	Trace     *Trace `json:"trace,omitempty"`
+
+	// RetryAfterSeconds When to come back, as the header Retry-After says it.
+	RetryAfterSeconds *int   `json:"retry_after_seconds,omitempty"`
+	Status            int    `json:"status"`
+	Title             string `json:"title"`
+	Trace             *Trace `json:"trace,omitempty"`
 
 	// Type Names the class of problem.
 	Type string `json:"type"`
+}
+
+// RateLimit defines model for RateLimit.
+type RateLimit struct {
+	Calls      int     `json:"calls"`
+	PerSeconds float64 `json:"per_seconds"`
+
+	// WaitSeconds How long a call may wait for its turn; 0 refuses it at once.
+	WaitSeconds float64 `json:"wait_seconds"`
+}
+
+// Replay defines model for Replay.
+type Replay struct {
+	DataHash *string `json:"data_hash"`
+
+	// DefinitionChanged Whether the pattern's definition is another than the recorded run's.
+	DefinitionChanged bool `json:"definition_changed"`
+
+	// Identical Whether `data` is the same, byte for byte; of runs that failed, the code.
+	Identical bool `json:"identical"`
+
+	// Problem Why it failed this time; null when it did not.
+	Problem          *Failure `json:"problem"`
+	RecordedDataHash *string  `json:"recorded_data_hash"`
+
+	// Replayed What the run answered this time; null when it failed.
+	Replayed *ExecuteAnswer `json:"replayed"`
+
+	// RunId The recorded run.
+	RunId string `json:"run_id"`
+}
+
+// ReplayRequest defines model for ReplayRequest.
+type ReplayRequest = map[string]interface{}
+
+// RetryPolicy defines model for RetryPolicy.
+type RetryPolicy struct {
+	// Attempts In total.
+	Attempts int `json:"attempts"`
+
+	// DelaySeconds Before the second attempt; it grows from one to the next.
+	DelaySeconds    float64 `json:"delay_seconds"`
+	MaxDelaySeconds float64 `json:"max_delay_seconds"`
+}
+
+// Run defines model for Run.
+type Run struct {
+	// Asof A day, YYYY-MM-DD.
+	Asof Date `json:"asof"`
+
+	// DataHash SHA-256 of the bytes of `data`, in hex; null for a run that failed.
+	DataHash *string `json:"data_hash"`
+
+	// DefinitionHash Names the definition's content.
+	DefinitionHash  string  `json:"definition_hash"`
+	DurationSeconds float64 `json:"duration_seconds"`
+
+	// Error Why it failed; null when it did not.
+	Error         *Failure   `json:"error"`
+	Id            string     `json:"id"`
+	LedgerVersion *string    `json:"ledger_version"`
+	Outcome       RunOutcome `json:"outcome"`
+	PatternId     string     `json:"pattern_id"`
+
+	// PortfolioId Null when the run was about none.
+	PortfolioId   *string   `json:"portfolio_id"`
+	PricingPackId string    `json:"pricing_pack_id"`
+	RequestId     string    `json:"request_id"`
+	StartedAt     time.Time `json:"started_at"`
+
+	// TraceId W3C trace id; empty when tracing was off.
+	TraceId string  `json:"trace_id"`
+	UserId  *string `json:"user_id,omitempty"`
+}
+
+// RunContext Which data the run saw; a replay sees the same.
+type RunContext struct {
+	// Asof A day, YYYY-MM-DD.
+	Asof Date `json:"asof"`
+
+	// Portfolio Null when the run was about none.
+	Portfolio *RunPortfolio `json:"portfolio"`
+
+	// PricingPack A pricing pack, a cut through market data that never changes.
+	PricingPack  RunPack `json:"pricing_pack"`
+	RequireFresh bool    `json:"require_fresh"`
+}
+
+// RunDetail defines model for RunDetail.
+type RunDetail struct {
+	// Asof A day, YYYY-MM-DD.
+	Asof Date `json:"asof"`
+
+	// Context Which data the run saw; a replay sees the same.
+	Context RunContext `json:"context"`
+
+	// DataHash SHA-256 of the bytes of `data`, in hex; null for a run that failed.
+	DataHash *string `json:"data_hash"`
+
+	// DefinitionHash Names the definition's content.
+	DefinitionHash  string  `json:"definition_hash"`
+	DurationSeconds float64 `json:"duration_seconds"`
+
+	// Error Why it failed; null when it did not.
+	Error *Failure `json:"error"`
+	Id    string   `json:"id"`
+
+	// Inputs As checked, with defaults.
+	Inputs        json.RawMessage `json:"inputs"`
+	LedgerVersion *string         `json:"ledger_version"`
+	Outcome       RunOutcome      `json:"outcome"`
+	PatternId     string          `json:"pattern_id"`
+
+	// PortfolioId Null when the run was about none.
+	PortfolioId   *string   `json:"portfolio_id"`
+	PricingPackId string    `json:"pricing_pack_id"`
+	RequestId     string    `json:"request_id"`
+	StartedAt     time.Time `json:"started_at"`
+	Trace         Trace     `json:"trace"`
+
+	// TraceId W3C trace id; empty when tracing was off.
+	TraceId  string   `json:"trace_id"`
+	UserId   *string  `json:"user_id,omitempty"`
+	Warnings []string `json:"warnings"`
+}
+
+// RunOutcome defines model for RunOutcome.
+type RunOutcome string
+
+// RunPack A pricing pack, a cut through market data that never changes.
+type RunPack struct {
+	// Date A day, YYYY-MM-DD.
+	Date     Date   `json:"date"`
+	Hash     string `json:"hash"`
+	Id       string `json:"id"`
+	Revision int64  `json:"revision"`
+}
+
+// RunPortfolio A portfolio at one version of its ledger.
+type RunPortfolio struct {
+	BaseCurrency  string `json:"base_currency"`
+	Id            string `json:"id"`
+	LedgerVersion string `json:"ledger_version"`
 }
 
 // Severity defines model for Severity.
@@ -622,14 +986,7 @@ type Staleness struct {
 }
 
 // Step defines model for Step.
-type Step struct {
-	// Args Arguments; `{{ }}` templates take inputs, context and earlier results.
-	Args *map[string]interface{} `json:"args,omitempty"`
-
-	// As The name of this step's result.
-	As         string `json:"as"`
-	Capability string `json:"capability"`
-}
+type Step = pattern.Step
 
 // Trace defines model for Trace.
 type Trace struct {
@@ -664,10 +1021,16 @@ type TraceStep struct {
 	Error           *string `json:"error,omitempty"`
 	Index           int     `json:"index"`
 
+	// Items How many items a `for_each` had.
+	Items *int `json:"items,omitempty"`
+
 	// Reason Why it was skipped.
 	Reason    *string         `json:"reason,omitempty"`
 	StartedAt time.Time       `json:"started_at"`
 	Status    TraceStepStatus `json:"status"`
+
+	// Steps Those of the pattern that the step ran.
+	Steps *[]TraceStep `json:"steps,omitempty"`
 }
 
 // TraceStepStatus defines model for TraceStep.Status.
@@ -696,6 +1059,18 @@ type Transaction struct {
 // TransactionType defines model for TransactionType.
 type TransactionType string
 
+// Validation defines model for Validation.
+type Validation struct {
+	// More How many there are besides; absent when these are all.
+	More *int `json:"more,omitempty"`
+
+	// Problems The first 500.
+	Problems []Finding `json:"problems"`
+
+	// Valid Whether the pattern would be served; warnings don't keep it from being.
+	Valid bool `json:"valid"`
+}
+
 // WebhookTarget A signed POST after the Standard Webhooks specification.
 type WebhookTarget struct {
 	// Url Absolute http or https address without credentials.
@@ -713,6 +1088,18 @@ type PatternID = string
 
 // PortfolioID defines model for PortfolioID.
 type PortfolioID = openapi_types.UUID
+
+// RunID defines model for RunID.
+type RunID = openapi_types.UUID
+
+// ListAgentsParams defines parameters for ListAgents.
+type ListAgentsParams struct {
+	// Limit Items on a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The `next_cursor` of the page before.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
 
 // ListDeadLettersParams defines parameters for ListDeadLetters.
 type ListDeadLettersParams struct {
@@ -736,10 +1123,20 @@ type ListPatternsParams struct {
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
+// ValidatePatternJSONBody defines parameters for ValidatePattern.
+type ValidatePatternJSONBody = interface{}
+
 // GetPatternParams defines parameters for GetPattern.
 type GetPatternParams struct {
 	// IfNoneMatch An ETag of an earlier answer; 304 when the definition is still the same.
 	IfNoneMatch *string `json:"If-None-Match,omitempty"`
+}
+
+// ExecutePatternParams defines parameters for ExecutePattern.
+type ExecutePatternParams struct {
+	// Record Answer only once the run is recorded, or with the failure that kept it from being.
+	// Without it runs are recorded too, after the answer and unless there is no room.
+	Record *bool `form:"record,omitempty" json:"record,omitempty"`
 }
 
 // ListPortfoliosParams defines parameters for ListPortfolios.
@@ -760,8 +1157,28 @@ type ListTransactionsParams struct {
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
+// ListRunsParams defines parameters for ListRuns.
+type ListRunsParams struct {
+	// Limit Items on a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The `next_cursor` of the page before.
+	Cursor    *Cursor     `form:"cursor,omitempty" json:"cursor,omitempty"`
+	PatternId *string     `form:"pattern_id,omitempty" json:"pattern_id,omitempty"`
+	Outcome   *RunOutcome `form:"outcome,omitempty" json:"outcome,omitempty"`
+}
+
+// GetRunParams defines parameters for GetRun.
+type GetRunParams struct {
+	// IfNoneMatch An ETag of an earlier answer; 304 when it still holds. A run never changes.
+	IfNoneMatch *string `json:"If-None-Match,omitempty"`
+}
+
 // CreateDeliveryJSONRequestBody defines body for CreateDelivery for application/json ContentType.
 type CreateDeliveryJSONRequestBody = NewDelivery
+
+// ValidatePatternJSONRequestBody defines body for ValidatePattern for application/json ContentType.
+type ValidatePatternJSONRequestBody = ValidatePatternJSONBody
 
 // ExecutePatternJSONRequestBody defines body for ExecutePattern for application/json ContentType.
 type ExecutePatternJSONRequestBody = ExecuteRequest
@@ -771,6 +1188,9 @@ type CreatePortfolioJSONRequestBody = NewPortfolio
 
 // BookTransactionsJSONRequestBody defines body for BookTransactions for application/json ContentType.
 type BookTransactionsJSONRequestBody = NewTransactions
+
+// ReplayRunJSONRequestBody defines body for ReplayRun for application/json ContentType.
+type ReplayRunJSONRequestBody = ReplayRequest
 
 // AsNewTransaction returns the union data inside the NewTransactions as a NewTransaction
 func (t NewTransactions) AsNewTransaction() (NewTransaction, error) {
@@ -908,6 +1328,13 @@ func WithRequestEditorFn(fn RequestEditorFn) ClientOption {
 // The interface specification for the client above.
 type ClientInterface interface {
 
+	// ListAgents List agents
+	//
+	// In order of name, as they are at the moment and for this process.
+	//
+	// Corresponds with GET /v1/agents (the `ListAgents` operationId).
+	ListAgents(ctx context.Context, params *ListAgentsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// CreateDeliveryWithBody Deliver a message
 	//
 	// The event is durable before anything is sent. Every channel is then tried once; a channel
@@ -952,6 +1379,28 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/patterns (the `ListPatterns` operationId).
 	ListPatterns(ctx context.Context, params *ListPatternsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ValidatePatternWithBody Check a definition
+	//
+	// Takes a definition exactly as it stands in a file and says everything that is wrong with it,
+	// and where: JSON's syntax, unknown keys and capabilities, arguments, templates, conditions,
+	// steps that can't run. Nothing is kept.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/patterns/validate (the `ValidatePattern` operationId).
+	ValidatePatternWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ValidatePattern Check a definition
+	//
+	// Takes a definition exactly as it stands in a file and says everything that is wrong with it,
+	// and where: JSON's syntax, unknown keys and capabilities, arguments, templates, conditions,
+	// steps that can't run. Nothing is kept.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/patterns/validate (the `ValidatePattern` operationId).
+	ValidatePattern(ctx context.Context, body ValidatePatternJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetPattern One pattern
 	//
 	// Corresponds with GET /v1/patterns/{id} (the `GetPattern` operationId).
@@ -963,10 +1412,15 @@ type ClientInterface interface {
 	// newest fresh one. The same inputs over the same pack and ledger version give the same
 	// `data`, byte for byte.
 	//
+	// With `Accept: text/event-stream` the answer is a stream of server-sent events: what happens
+	// in the run, while it does, then its answer or its problem. What goes wrong before the run
+	// begins is answered as a problem with its own status, as without the header. A client that
+	// leaves cancels the run.
+	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /v1/patterns/{id}/execute (the `ExecutePattern` operationId).
-	ExecutePatternWithBody(ctx context.Context, id PatternID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	ExecutePatternWithBody(ctx context.Context, id PatternID, params *ExecutePatternParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ExecutePattern Run a pattern
 	//
@@ -974,10 +1428,15 @@ type ClientInterface interface {
 	// newest fresh one. The same inputs over the same pack and ledger version give the same
 	// `data`, byte for byte.
 	//
+	// With `Accept: text/event-stream` the answer is a stream of server-sent events: what happens
+	// in the run, while it does, then its answer or its problem. What goes wrong before the run
+	// begins is answered as a problem with its own status, as without the header. A client that
+	// leaves cancels the run.
+	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /v1/patterns/{id}/execute (the `ExecutePattern` operationId).
-	ExecutePattern(ctx context.Context, id PatternID, body ExecutePatternJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	ExecutePattern(ctx context.Context, id PatternID, params *ExecutePatternParams, body ExecutePatternJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListPortfolios List portfolios
 	//
@@ -1031,6 +1490,57 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/portfolios/{id}/transactions (the `BookTransactions` operationId).
 	BookTransactions(ctx context.Context, id PortfolioID, body BookTransactionsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListRuns List recorded runs
+	//
+	// Newest first.
+	//
+	// Corresponds with GET /v1/runs (the `ListRuns` operationId).
+	ListRuns(ctx context.Context, params *ListRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetRun One recorded run with its inputs and trace
+	//
+	// Corresponds with GET /v1/runs/{id} (the `GetRun` operationId).
+	GetRun(ctx context.Context, id RunID, params *GetRunParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplayRunWithBody Run again what was recorded
+	//
+	// Runs the pattern as it is now with the recorded inputs, over the recorded pricing pack and
+	// version of the ledger, without results of earlier runs, and says whether the outcome is the
+	// same. That the run fails is an answer too.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/runs/{id}/replay (the `ReplayRun` operationId).
+	ReplayRunWithBody(ctx context.Context, id RunID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplayRun Run again what was recorded
+	//
+	// Runs the pattern as it is now with the recorded inputs, over the recorded pricing pack and
+	// version of the ledger, without results of earlier runs, and says whether the outcome is the
+	// same. That the run fails is an answer too.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/runs/{id}/replay (the `ReplayRun` operationId).
+	ReplayRun(ctx context.Context, id RunID, body ReplayRunJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+}
+
+// ListAgents List agents
+//
+// In order of name, as they are at the moment and for this process.
+//
+// Corresponds with GET /v1/agents (the `ListAgents` operationId).
+func (c *Client) ListAgents(ctx context.Context, params *ListAgentsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListAgentsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
 }
 
 // CreateDeliveryWithBody Deliver a message
@@ -1137,6 +1647,48 @@ func (c *Client) ListPatterns(ctx context.Context, params *ListPatternsParams, r
 	return c.Client.Do(req)
 }
 
+// ValidatePatternWithBody Check a definition
+//
+// Takes a definition exactly as it stands in a file and says everything that is wrong with it,
+// and where: JSON's syntax, unknown keys and capabilities, arguments, templates, conditions,
+// steps that can't run. Nothing is kept.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/patterns/validate (the `ValidatePattern` operationId).
+func (c *Client) ValidatePatternWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewValidatePatternRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ValidatePattern Check a definition
+//
+// Takes a definition exactly as it stands in a file and says everything that is wrong with it,
+// and where: JSON's syntax, unknown keys and capabilities, arguments, templates, conditions,
+// steps that can't run. Nothing is kept.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/patterns/validate (the `ValidatePattern` operationId).
+func (c *Client) ValidatePattern(ctx context.Context, body ValidatePatternJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewValidatePatternRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // GetPattern One pattern
 //
 // Corresponds with GET /v1/patterns/{id} (the `GetPattern` operationId).
@@ -1158,11 +1710,16 @@ func (c *Client) GetPattern(ctx context.Context, id PatternID, params *GetPatter
 // newest fresh one. The same inputs over the same pack and ledger version give the same
 // `data`, byte for byte.
 //
+// With `Accept: text/event-stream` the answer is a stream of server-sent events: what happens
+// in the run, while it does, then its answer or its problem. What goes wrong before the run
+// begins is answered as a problem with its own status, as without the header. A client that
+// leaves cancels the run.
+//
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /v1/patterns/{id}/execute (the `ExecutePattern` operationId).
-func (c *Client) ExecutePatternWithBody(ctx context.Context, id PatternID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewExecutePatternRequestWithBody(c.Server, id, contentType, body)
+func (c *Client) ExecutePatternWithBody(ctx context.Context, id PatternID, params *ExecutePatternParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewExecutePatternRequestWithBody(c.Server, id, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1179,11 +1736,16 @@ func (c *Client) ExecutePatternWithBody(ctx context.Context, id PatternID, conte
 // newest fresh one. The same inputs over the same pack and ledger version give the same
 // `data`, byte for byte.
 //
+// With `Accept: text/event-stream` the answer is a stream of server-sent events: what happens
+// in the run, while it does, then its answer or its problem. What goes wrong before the run
+// begins is answered as a problem with its own status, as without the header. A client that
+// leaves cancels the run.
+//
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /v1/patterns/{id}/execute (the `ExecutePattern` operationId).
-func (c *Client) ExecutePattern(ctx context.Context, id PatternID, body ExecutePatternJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewExecutePatternRequest(c.Server, id, body)
+func (c *Client) ExecutePattern(ctx context.Context, id PatternID, params *ExecutePatternParams, body ExecutePatternJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewExecutePatternRequest(c.Server, id, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1315,6 +1877,146 @@ func (c *Client) BookTransactions(ctx context.Context, id PortfolioID, body Book
 		return nil, err
 	}
 	return c.Client.Do(req)
+}
+
+// ListRuns List recorded runs
+//
+// Newest first.
+//
+// Corresponds with GET /v1/runs (the `ListRuns` operationId).
+func (c *Client) ListRuns(ctx context.Context, params *ListRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListRunsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetRun One recorded run with its inputs and trace
+//
+// Corresponds with GET /v1/runs/{id} (the `GetRun` operationId).
+func (c *Client) GetRun(ctx context.Context, id RunID, params *GetRunParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetRunRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplayRunWithBody Run again what was recorded
+//
+// Runs the pattern as it is now with the recorded inputs, over the recorded pricing pack and
+// version of the ledger, without results of earlier runs, and says whether the outcome is the
+// same. That the run fails is an answer too.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/runs/{id}/replay (the `ReplayRun` operationId).
+func (c *Client) ReplayRunWithBody(ctx context.Context, id RunID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplayRunRequestWithBody(c.Server, id, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplayRun Run again what was recorded
+//
+// Runs the pattern as it is now with the recorded inputs, over the recorded pricing pack and
+// version of the ledger, without results of earlier runs, and says whether the outcome is the
+// same. That the run fails is an answer too.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/runs/{id}/replay (the `ReplayRun` operationId).
+func (c *Client) ReplayRun(ctx context.Context, id RunID, body ReplayRunJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplayRunRequest(c.Server, id, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// NewListAgentsRequest constructs an http.Request for the ListAgents method
+func NewListAgentsRequest(server string, params *ListAgentsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/agents")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
 }
 
 // NewCreateDeliveryRequest calls the generic CreateDelivery builder with application/json body
@@ -1605,6 +2307,46 @@ func NewListPatternsRequest(server string, params *ListPatternsParams) (*http.Re
 	return req, nil
 }
 
+// NewValidatePatternRequest calls the generic ValidatePattern builder with application/json body
+func NewValidatePatternRequest(server string, body ValidatePatternJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewValidatePatternRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewValidatePatternRequestWithBody constructs an http.Request for the ValidatePattern method, with any body, and a specified content type
+func NewValidatePatternRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/patterns/validate")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewGetPatternRequest constructs an http.Request for the GetPattern method
 func NewGetPatternRequest(server string, id PatternID, params *GetPatternParams) (*http.Request, error) {
 	var err error
@@ -1655,18 +2397,18 @@ func NewGetPatternRequest(server string, id PatternID, params *GetPatternParams)
 }
 
 // NewExecutePatternRequest calls the generic ExecutePattern builder with application/json body
-func NewExecutePatternRequest(server string, id PatternID, body ExecutePatternJSONRequestBody) (*http.Request, error) {
+func NewExecutePatternRequest(server string, id PatternID, params *ExecutePatternParams, body ExecutePatternJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewExecutePatternRequestWithBody(server, id, "application/json", bodyReader)
+	return NewExecutePatternRequestWithBody(server, id, params, "application/json", bodyReader)
 }
 
 // NewExecutePatternRequestWithBody constructs an http.Request for the ExecutePattern method, with any body, and a specified content type
-func NewExecutePatternRequestWithBody(server string, id PatternID, contentType string, body io.Reader) (*http.Request, error) {
+func NewExecutePatternRequestWithBody(server string, id PatternID, params *ExecutePatternParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -1689,6 +2431,33 @@ func NewExecutePatternRequestWithBody(server string, id PatternID, contentType s
 	queryURL, err := serverURL.Parse(operationPath)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Record != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "record", *params.Record, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
 	}
 
 	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
@@ -1961,6 +2730,192 @@ func NewBookTransactionsRequestWithBody(server string, id PortfolioID, contentTy
 	return req, nil
 }
 
+// NewListRunsRequest constructs an http.Request for the ListRuns method
+func NewListRunsRequest(server string, params *ListRunsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/runs")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.PatternId != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "pattern_id", *params.PatternId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Outcome != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "outcome", *params.Outcome, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetRunRequest constructs an http.Request for the GetRun method
+func NewGetRunRequest(server string, id RunID, params *GetRunParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/runs/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfNoneMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewReplayRunRequest calls the generic ReplayRun builder with application/json body
+func NewReplayRunRequest(server string, id RunID, body ReplayRunJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReplayRunRequestWithBody(server, id, "application/json", bodyReader)
+}
+
+// NewReplayRunRequestWithBody constructs an http.Request for the ReplayRun method, with any body, and a specified content type
+func NewReplayRunRequestWithBody(server string, id RunID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/runs/%s/replay", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 func (c *Client) applyEditors(ctx context.Context, req *http.Request, additionalEditors []RequestEditorFn) error {
 	for _, r := range c.RequestEditors {
 		if err := r(ctx, req); err != nil {
@@ -2004,6 +2959,15 @@ func WithBaseURL(baseURL string) ClientOption {
 
 // ClientWithResponsesInterface is the interface specification for the client with responses above.
 type ClientWithResponsesInterface interface {
+
+	// ListAgentsWithResponse List agents
+	//
+	// In order of name, as they are at the moment and for this process.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/agents (the `ListAgents` operationId).
+	ListAgentsWithResponse(ctx context.Context, params *ListAgentsParams, reqEditors ...RequestEditorFn) (*ListAgentsResponse, error)
 
 	// CreateDeliveryWithBodyWithResponse Deliver a message
 	//
@@ -2057,6 +3021,28 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/patterns (the `ListPatterns` operationId).
 	ListPatternsWithResponse(ctx context.Context, params *ListPatternsParams, reqEditors ...RequestEditorFn) (*ListPatternsResponse, error)
 
+	// ValidatePatternWithBodyWithResponse Check a definition
+	//
+	// Takes a definition exactly as it stands in a file and says everything that is wrong with it,
+	// and where: JSON's syntax, unknown keys and capabilities, arguments, templates, conditions,
+	// steps that can't run. Nothing is kept.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/patterns/validate (the `ValidatePattern` operationId).
+	ValidatePatternWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ValidatePatternResponse, error)
+
+	// ValidatePatternWithResponse Check a definition
+	//
+	// Takes a definition exactly as it stands in a file and says everything that is wrong with it,
+	// and where: JSON's syntax, unknown keys and capabilities, arguments, templates, conditions,
+	// steps that can't run. Nothing is kept.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/patterns/validate (the `ValidatePattern` operationId).
+	ValidatePatternWithResponse(ctx context.Context, body ValidatePatternJSONRequestBody, reqEditors ...RequestEditorFn) (*ValidatePatternResponse, error)
+
 	// GetPatternWithResponse One pattern
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -2070,10 +3056,15 @@ type ClientWithResponsesInterface interface {
 	// newest fresh one. The same inputs over the same pack and ledger version give the same
 	// `data`, byte for byte.
 	//
+	// With `Accept: text/event-stream` the answer is a stream of server-sent events: what happens
+	// in the run, while it does, then its answer or its problem. What goes wrong before the run
+	// begins is answered as a problem with its own status, as without the header. A client that
+	// leaves cancels the run.
+	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/patterns/{id}/execute (the `ExecutePattern` operationId).
-	ExecutePatternWithBodyWithResponse(ctx context.Context, id PatternID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ExecutePatternResponse, error)
+	ExecutePatternWithBodyWithResponse(ctx context.Context, id PatternID, params *ExecutePatternParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ExecutePatternResponse, error)
 
 	// ExecutePatternWithResponse Run a pattern
 	//
@@ -2081,10 +3072,15 @@ type ClientWithResponsesInterface interface {
 	// newest fresh one. The same inputs over the same pack and ledger version give the same
 	// `data`, byte for byte.
 	//
+	// With `Accept: text/event-stream` the answer is a stream of server-sent events: what happens
+	// in the run, while it does, then its answer or its problem. What goes wrong before the run
+	// begins is answered as a problem with its own status, as without the header. A client that
+	// leaves cancels the run.
+	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/patterns/{id}/execute (the `ExecutePattern` operationId).
-	ExecutePatternWithResponse(ctx context.Context, id PatternID, body ExecutePatternJSONRequestBody, reqEditors ...RequestEditorFn) (*ExecutePatternResponse, error)
+	ExecutePatternWithResponse(ctx context.Context, id PatternID, params *ExecutePatternParams, body ExecutePatternJSONRequestBody, reqEditors ...RequestEditorFn) (*ExecutePatternResponse, error)
 
 	// ListPortfoliosWithResponse List portfolios
 	//
@@ -2144,6 +3140,102 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/portfolios/{id}/transactions (the `BookTransactions` operationId).
 	BookTransactionsWithResponse(ctx context.Context, id PortfolioID, body BookTransactionsJSONRequestBody, reqEditors ...RequestEditorFn) (*BookTransactionsResponse, error)
+
+	// ListRunsWithResponse List recorded runs
+	//
+	// Newest first.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/runs (the `ListRuns` operationId).
+	ListRunsWithResponse(ctx context.Context, params *ListRunsParams, reqEditors ...RequestEditorFn) (*ListRunsResponse, error)
+
+	// GetRunWithResponse One recorded run with its inputs and trace
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/runs/{id} (the `GetRun` operationId).
+	GetRunWithResponse(ctx context.Context, id RunID, params *GetRunParams, reqEditors ...RequestEditorFn) (*GetRunResponse, error)
+
+	// ReplayRunWithBodyWithResponse Run again what was recorded
+	//
+	// Runs the pattern as it is now with the recorded inputs, over the recorded pricing pack and
+	// version of the ledger, without results of earlier runs, and says whether the outcome is the
+	// same. That the run fails is an answer too.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/runs/{id}/replay (the `ReplayRun` operationId).
+	ReplayRunWithBodyWithResponse(ctx context.Context, id RunID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReplayRunResponse, error)
+
+	// ReplayRunWithResponse Run again what was recorded
+	//
+	// Runs the pattern as it is now with the recorded inputs, over the recorded pricing pack and
+	// version of the ledger, without results of earlier runs, and says whether the outcome is the
+	// same. That the run fails is an answer too.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/runs/{id}/replay (the `ReplayRun` operationId).
+	ReplayRunWithResponse(ctx context.Context, id RunID, body ReplayRunJSONRequestBody, reqEditors ...RequestEditorFn) (*ReplayRunResponse, error)
+}
+
+type ListAgentsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Items []Agent `json:"items"`
+
+		// NextCursor Pass it as `cursor` for the next page; null on the last.
+		NextCursor *NextCursor `json:"next_cursor"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListAgentsResponse) GetJSON200() *struct {
+	Items []Agent `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListAgentsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListAgentsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListAgentsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListAgentsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListAgentsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
 }
 
 type CreateDeliveryResponse struct {
@@ -2400,6 +3492,54 @@ func (r ListPatternsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ListPatternsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ValidatePatternResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Validation
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ValidatePatternResponse) GetJSON200() *Validation {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ValidatePatternResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ValidatePatternResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ValidatePatternResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ValidatePatternResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ValidatePatternResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -2789,6 +3929,189 @@ func (r BookTransactionsResponse) ContentType() string {
 	return ""
 }
 
+type ListRunsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Items []Run `json:"items"`
+
+		// NextCursor Pass it as `cursor` for the next page; null on the last.
+		NextCursor *NextCursor `json:"next_cursor"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListRunsResponse) GetJSON200() *struct {
+	Items []Run `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListRunsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListRunsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListRunsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListRunsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListRunsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// GetRunResponse200Headers the declared response headers of an HTTP 200 response for GetRun
+type GetRunResponse200Headers struct {
+	ETag *string
+}
+
+// GetRunResponse304Headers the declared response headers of an HTTP 304 response for GetRun
+type GetRunResponse304Headers struct {
+	ETag *string
+}
+
+type GetRunResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RunDetail
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetRunResponse200Headers
+	// Headers304 the parsed response headers for an HTTP 304 response
+	Headers304 *GetRunResponse304Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetRunResponse) GetJSON200() *RunDetail {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetRunResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetRunResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetRunResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetRunResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetRunResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ReplayRunResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Replay
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ReplayRunResponse) GetJSON200() *Replay {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ReplayRunResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ReplayRunResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReplayRunResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReplayRunResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReplayRunResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// ListAgentsWithResponse List agents
+//
+// In order of name, as they are at the moment and for this process.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/agents (the `ListAgents` operationId).
+func (c *ClientWithResponses) ListAgentsWithResponse(ctx context.Context, params *ListAgentsParams, reqEditors ...RequestEditorFn) (*ListAgentsResponse, error) {
+	rsp, err := c.ListAgents(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListAgentsResponse(rsp)
+}
+
 // CreateDeliveryWithBodyWithResponse Deliver a message
 //
 // The event is durable before anything is sent. Every channel is then tried once; a channel
@@ -2877,6 +4200,40 @@ func (c *ClientWithResponses) ListPatternsWithResponse(ctx context.Context, para
 	return ParseListPatternsResponse(rsp)
 }
 
+// ValidatePatternWithBodyWithResponse Check a definition
+//
+// Takes a definition exactly as it stands in a file and says everything that is wrong with it,
+// and where: JSON's syntax, unknown keys and capabilities, arguments, templates, conditions,
+// steps that can't run. Nothing is kept.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/patterns/validate (the `ValidatePattern` operationId).
+func (c *ClientWithResponses) ValidatePatternWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ValidatePatternResponse, error) {
+	rsp, err := c.ValidatePatternWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseValidatePatternResponse(rsp)
+}
+
+// ValidatePatternWithResponse Check a definition
+//
+// Takes a definition exactly as it stands in a file and says everything that is wrong with it,
+// and where: JSON's syntax, unknown keys and capabilities, arguments, templates, conditions,
+// steps that can't run. Nothing is kept.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/patterns/validate (the `ValidatePattern` operationId).
+func (c *ClientWithResponses) ValidatePatternWithResponse(ctx context.Context, body ValidatePatternJSONRequestBody, reqEditors ...RequestEditorFn) (*ValidatePatternResponse, error) {
+	rsp, err := c.ValidatePattern(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseValidatePatternResponse(rsp)
+}
+
 // GetPatternWithResponse One pattern
 //
 // Returns a wrapper object for the known response body format(s).
@@ -2896,11 +4253,16 @@ func (c *ClientWithResponses) GetPatternWithResponse(ctx context.Context, id Pat
 // newest fresh one. The same inputs over the same pack and ledger version give the same
 // `data`, byte for byte.
 //
+// With `Accept: text/event-stream` the answer is a stream of server-sent events: what happens
+// in the run, while it does, then its answer or its problem. What goes wrong before the run
+// begins is answered as a problem with its own status, as without the header. A client that
+// leaves cancels the run.
+//
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/patterns/{id}/execute (the `ExecutePattern` operationId).
-func (c *ClientWithResponses) ExecutePatternWithBodyWithResponse(ctx context.Context, id PatternID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ExecutePatternResponse, error) {
-	rsp, err := c.ExecutePatternWithBody(ctx, id, contentType, body, reqEditors...)
+func (c *ClientWithResponses) ExecutePatternWithBodyWithResponse(ctx context.Context, id PatternID, params *ExecutePatternParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ExecutePatternResponse, error) {
+	rsp, err := c.ExecutePatternWithBody(ctx, id, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -2913,11 +4275,16 @@ func (c *ClientWithResponses) ExecutePatternWithBodyWithResponse(ctx context.Con
 // newest fresh one. The same inputs over the same pack and ledger version give the same
 // `data`, byte for byte.
 //
+// With `Accept: text/event-stream` the answer is a stream of server-sent events: what happens
+// in the run, while it does, then its answer or its problem. What goes wrong before the run
+// begins is answered as a problem with its own status, as without the header. A client that
+// leaves cancels the run.
+//
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/patterns/{id}/execute (the `ExecutePattern` operationId).
-func (c *ClientWithResponses) ExecutePatternWithResponse(ctx context.Context, id PatternID, body ExecutePatternJSONRequestBody, reqEditors ...RequestEditorFn) (*ExecutePatternResponse, error) {
-	rsp, err := c.ExecutePattern(ctx, id, body, reqEditors...)
+func (c *ClientWithResponses) ExecutePatternWithResponse(ctx context.Context, id PatternID, params *ExecutePatternParams, body ExecutePatternJSONRequestBody, reqEditors ...RequestEditorFn) (*ExecutePatternResponse, error) {
+	rsp, err := c.ExecutePattern(ctx, id, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -3023,6 +4390,106 @@ func (c *ClientWithResponses) BookTransactionsWithResponse(ctx context.Context, 
 		return nil, err
 	}
 	return ParseBookTransactionsResponse(rsp)
+}
+
+// ListRunsWithResponse List recorded runs
+//
+// Newest first.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/runs (the `ListRuns` operationId).
+func (c *ClientWithResponses) ListRunsWithResponse(ctx context.Context, params *ListRunsParams, reqEditors ...RequestEditorFn) (*ListRunsResponse, error) {
+	rsp, err := c.ListRuns(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListRunsResponse(rsp)
+}
+
+// GetRunWithResponse One recorded run with its inputs and trace
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/runs/{id} (the `GetRun` operationId).
+func (c *ClientWithResponses) GetRunWithResponse(ctx context.Context, id RunID, params *GetRunParams, reqEditors ...RequestEditorFn) (*GetRunResponse, error) {
+	rsp, err := c.GetRun(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetRunResponse(rsp)
+}
+
+// ReplayRunWithBodyWithResponse Run again what was recorded
+//
+// Runs the pattern as it is now with the recorded inputs, over the recorded pricing pack and
+// version of the ledger, without results of earlier runs, and says whether the outcome is the
+// same. That the run fails is an answer too.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/runs/{id}/replay (the `ReplayRun` operationId).
+func (c *ClientWithResponses) ReplayRunWithBodyWithResponse(ctx context.Context, id RunID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReplayRunResponse, error) {
+	rsp, err := c.ReplayRunWithBody(ctx, id, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReplayRunResponse(rsp)
+}
+
+// ReplayRunWithResponse Run again what was recorded
+//
+// Runs the pattern as it is now with the recorded inputs, over the recorded pricing pack and
+// version of the ledger, without results of earlier runs, and says whether the outcome is the
+// same. That the run fails is an answer too.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/runs/{id}/replay (the `ReplayRun` operationId).
+func (c *ClientWithResponses) ReplayRunWithResponse(ctx context.Context, id RunID, body ReplayRunJSONRequestBody, reqEditors ...RequestEditorFn) (*ReplayRunResponse, error) {
+	rsp, err := c.ReplayRun(ctx, id, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReplayRunResponse(rsp)
+}
+
+// ParseListAgentsResponse parses an HTTP response from a ListAgentsWithResponse call
+func ParseListAgentsResponse(rsp *http.Response) (*ListAgentsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListAgentsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Items []Agent `json:"items"`
+
+			// NextCursor Pass it as `cursor` for the next page; null on the last.
+			NextCursor *NextCursor `json:"next_cursor"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
 }
 
 // ParseCreateDeliveryResponse parses an HTTP response from a CreateDeliveryWithResponse call
@@ -3200,6 +4667,39 @@ func ParseListPatternsResponse(rsp *http.Response) (*ListPatternsResponse, error
 	return response, nil
 }
 
+// ParseValidatePatternResponse parses an HTTP response from a ValidatePatternWithResponse call
+func ParseValidatePatternResponse(rsp *http.Response) (*ValidatePatternResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ValidatePatternResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Validation
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseGetPatternResponse parses an HTTP response from a GetPatternWithResponse call
 func ParseGetPatternResponse(rsp *http.Response) (*GetPatternResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -3286,6 +4786,9 @@ func ParseExecutePatternResponse(rsp *http.Response) (*ExecutePatternResponse, e
 			return nil, err
 		}
 		response.ApplicationproblemJSONDefault = &dest
+
+	case rsp.StatusCode == 200:
+		// Content-type (text/event-stream) unsupported
 
 	}
 
@@ -3483,8 +4986,141 @@ func ParseBookTransactionsResponse(rsp *http.Response) (*BookTransactionsRespons
 	return response, nil
 }
 
+// ParseListRunsResponse parses an HTTP response from a ListRunsWithResponse call
+func ParseListRunsResponse(rsp *http.Response) (*ListRunsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListRunsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Items []Run `json:"items"`
+
+			// NextCursor Pass it as `cursor` for the next page; null on the last.
+			NextCursor *NextCursor `json:"next_cursor"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetRunResponse parses an HTTP response from a GetRunWithResponse call
+func ParseGetRunResponse(rsp *http.Response) (*GetRunResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetRunResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RunDetail
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case rsp.StatusCode == 304:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetRunResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 304:
+		var headers GetRunResponse304Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers304 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseReplayRunResponse parses an HTTP response from a ReplayRunWithResponse call
+func ParseReplayRunResponse(rsp *http.Response) (*ReplayRunResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReplayRunResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Replay
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
+	// ListAgents List agents
+	// (GET /v1/agents)
+	ListAgents(ctx echo.Context, params ListAgentsParams) error
 	// CreateDelivery Deliver a message
 	// (POST /v1/deliveries)
 	CreateDelivery(ctx echo.Context) error
@@ -3500,12 +5136,15 @@ type ServerInterface interface {
 	// ListPatterns List patterns
 	// (GET /v1/patterns)
 	ListPatterns(ctx echo.Context, params ListPatternsParams) error
+	// ValidatePattern Check a definition
+	// (POST /v1/patterns/validate)
+	ValidatePattern(ctx echo.Context) error
 	// GetPattern One pattern
 	// (GET /v1/patterns/{id})
 	GetPattern(ctx echo.Context, id PatternID, params GetPatternParams) error
 	// ExecutePattern Run a pattern
 	// (POST /v1/patterns/{id}/execute)
-	ExecutePattern(ctx echo.Context, id PatternID) error
+	ExecutePattern(ctx echo.Context, id PatternID, params ExecutePatternParams) error
 	// ListPortfolios List portfolios
 	// (GET /v1/portfolios)
 	ListPortfolios(ctx echo.Context, params ListPortfoliosParams) error
@@ -3521,11 +5160,45 @@ type ServerInterface interface {
 	// BookTransactions Book transactions
 	// (POST /v1/portfolios/{id}/transactions)
 	BookTransactions(ctx echo.Context, id PortfolioID) error
+	// ListRuns List recorded runs
+	// (GET /v1/runs)
+	ListRuns(ctx echo.Context, params ListRunsParams) error
+	// GetRun One recorded run with its inputs and trace
+	// (GET /v1/runs/{id})
+	GetRun(ctx echo.Context, id RunID, params GetRunParams) error
+	// ReplayRun Run again what was recorded
+	// (POST /v1/runs/{id}/replay)
+	ReplayRun(ctx echo.Context, id RunID) error
 }
 
 // ServerInterfaceWrapper converts echo contexts to parameters.
 type ServerInterfaceWrapper struct {
 	Handler ServerInterface
+}
+
+// ListAgents converts echo context to params.
+func (w *ServerInterfaceWrapper) ListAgents(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListAgentsParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListAgents(ctx, params)
+	return err
 }
 
 // CreateDelivery converts echo context to params.
@@ -3647,6 +5320,15 @@ func (w *ServerInterfaceWrapper) ListPatterns(ctx echo.Context) error {
 	return err
 }
 
+// ValidatePattern converts echo context to params.
+func (w *ServerInterfaceWrapper) ValidatePattern(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ValidatePattern(ctx)
+	return err
+}
+
 // GetPattern converts echo context to params.
 func (w *ServerInterfaceWrapper) GetPattern(ctx echo.Context) error {
 	var err error
@@ -3694,8 +5376,17 @@ func (w *ServerInterfaceWrapper) ExecutePattern(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ExecutePatternParams
+	// ------------- Optional query parameter "record" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "record", ctx.QueryParams(), &params.Record, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter record: %s", err))
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.ExecutePattern(ctx, id)
+	err = w.Handler.ExecutePattern(ctx, id, params)
 	return err
 }
 
@@ -3797,6 +5488,97 @@ func (w *ServerInterfaceWrapper) BookTransactions(ctx echo.Context) error {
 	return err
 }
 
+// ListRuns converts echo context to params.
+func (w *ServerInterfaceWrapper) ListRuns(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListRunsParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "pattern_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "pattern_id", ctx.QueryParams(), &params.PatternId, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter pattern_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "outcome" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "outcome", ctx.QueryParams(), &params.Outcome, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter outcome: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListRuns(ctx, params)
+	return err
+}
+
+// GetRun converts echo context to params.
+func (w *ServerInterfaceWrapper) GetRun(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id RunID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetRunParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-None-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
+		var IfNoneMatch string
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-None-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-None-Match: %s", err))
+		}
+
+		params.IfNoneMatch = &IfNoneMatch
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetRun(ctx, id, params)
+	return err
+}
+
+// ReplayRun converts echo context to params.
+func (w *ServerInterfaceWrapper) ReplayRun(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id RunID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReplayRun(ctx, id)
+	return err
+}
+
 // This is a simple interface which specifies echo.Route addition functions which
 // are present on both echo.Echo and echo.Group, since we want to allow using
 // either of them for path registration
@@ -3847,6 +5629,11 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/v1/patterns", wrapper.ListPatterns, options.OperationMiddlewares["listPatterns"]...)
 	router.GET(options.BaseURL+"/v1/patterns/:id", wrapper.GetPattern, options.OperationMiddlewares["getPattern"]...)
 	router.POST(options.BaseURL+"/v1/patterns/:id/execute", wrapper.ExecutePattern, options.OperationMiddlewares["executePattern"]...)
+	router.POST(options.BaseURL+"/v1/patterns/validate", wrapper.ValidatePattern, options.OperationMiddlewares["validatePattern"]...)
+	router.GET(options.BaseURL+"/v1/agents", wrapper.ListAgents, options.OperationMiddlewares["listAgents"]...)
+	router.GET(options.BaseURL+"/v1/runs", wrapper.ListRuns, options.OperationMiddlewares["listRuns"]...)
+	router.GET(options.BaseURL+"/v1/runs/:id", wrapper.GetRun, options.OperationMiddlewares["getRun"]...)
+	router.POST(options.BaseURL+"/v1/runs/:id/replay", wrapper.ReplayRun, options.OperationMiddlewares["replayRun"]...)
 	router.GET(options.BaseURL+"/v1/portfolios", wrapper.ListPortfolios, options.OperationMiddlewares["listPortfolios"]...)
 	router.POST(options.BaseURL+"/v1/portfolios", wrapper.CreatePortfolio, options.OperationMiddlewares["createPortfolio"]...)
 	router.GET(options.BaseURL+"/v1/portfolios/:id", wrapper.GetPortfolio, options.OperationMiddlewares["getPortfolio"]...)
@@ -3860,6 +5647,50 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 }
 
 type ProblemApplicationProblemPlusJSONResponse Problem
+
+type ListAgentsRequestObject struct {
+	Params ListAgentsParams
+}
+
+type ListAgentsResponseObject interface {
+	VisitListAgentsResponse(w http.ResponseWriter) error
+}
+
+type ListAgents200JSONResponse struct {
+	Items []Agent `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+}
+
+func (response ListAgents200JSONResponse) VisitListAgentsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListAgentsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListAgentsdefaultApplicationProblemPlusJSONResponse) VisitListAgentsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
 
 type CreateDeliveryRequestObject struct {
 	Body *CreateDeliveryJSONRequestBody
@@ -4066,6 +5897,45 @@ func (response ListPatternsdefaultApplicationProblemPlusJSONResponse) VisitListP
 	return err
 }
 
+type ValidatePatternRequestObject struct {
+	Body *ValidatePatternJSONRequestBody
+}
+
+type ValidatePatternResponseObject interface {
+	VisitValidatePatternResponse(w http.ResponseWriter) error
+}
+
+type ValidatePattern200JSONResponse Validation
+
+func (response ValidatePattern200JSONResponse) VisitValidatePatternResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ValidatePatterndefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ValidatePatterndefaultApplicationProblemPlusJSONResponse) VisitValidatePatternResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetPatternRequestObject struct {
 	Id     PatternID `json:"id"`
 	Params GetPatternParams
@@ -4133,8 +6003,9 @@ func (response GetPatterndefaultApplicationProblemPlusJSONResponse) VisitGetPatt
 }
 
 type ExecutePatternRequestObject struct {
-	Id   PatternID `json:"id"`
-	Body *ExecutePatternJSONRequestBody
+	Id     PatternID `json:"id"`
+	Params ExecutePatternParams
+	Body   *ExecutePatternJSONRequestBody
 }
 
 type ExecutePatternResponseObject interface {
@@ -4153,6 +6024,49 @@ func (response ExecutePattern200JSONResponse) VisitExecutePatternResponse(w http
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
+}
+
+type ExecutePattern200TexteventStreamResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response ExecutePattern200TexteventStreamResponse) VisitExecutePatternResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/event-stream")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
 }
 
 type ExecutePatterndefaultApplicationProblemPlusJSONResponse struct {
@@ -4392,8 +6306,161 @@ func (response BookTransactionsdefaultApplicationProblemPlusJSONResponse) VisitB
 	return err
 }
 
+type ListRunsRequestObject struct {
+	Params ListRunsParams
+}
+
+type ListRunsResponseObject interface {
+	VisitListRunsResponse(w http.ResponseWriter) error
+}
+
+type ListRuns200JSONResponse struct {
+	Items []Run `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+}
+
+func (response ListRuns200JSONResponse) VisitListRunsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRunsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListRunsdefaultApplicationProblemPlusJSONResponse) VisitListRunsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRunRequestObject struct {
+	Id     RunID `json:"id"`
+	Params GetRunParams
+}
+
+type GetRunResponseObject interface {
+	VisitGetRunResponse(w http.ResponseWriter) error
+}
+
+type GetRun200ResponseHeaders struct {
+	ETag *string
+}
+
+type GetRun200JSONResponse struct {
+	Body    RunDetail
+	Headers GetRun200ResponseHeaders
+}
+
+func (response GetRun200JSONResponse) VisitGetRunResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRun304ResponseHeaders struct {
+	ETag *string
+}
+
+type GetRun304Response struct {
+	Headers GetRun304ResponseHeaders
+}
+
+func (response GetRun304Response) VisitGetRunResponse(w http.ResponseWriter) error {
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	w.WriteHeader(304)
+	return nil
+}
+
+type GetRundefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetRundefaultApplicationProblemPlusJSONResponse) VisitGetRunResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplayRunRequestObject struct {
+	Id   RunID `json:"id"`
+	Body *ReplayRunJSONRequestBody
+}
+
+type ReplayRunResponseObject interface {
+	VisitReplayRunResponse(w http.ResponseWriter) error
+}
+
+type ReplayRun200JSONResponse Replay
+
+func (response ReplayRun200JSONResponse) VisitReplayRunResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplayRundefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReplayRundefaultApplicationProblemPlusJSONResponse) VisitReplayRunResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
+	// ListAgents List agents
+	// (GET /v1/agents)
+	ListAgents(ctx context.Context, request ListAgentsRequestObject) (ListAgentsResponseObject, error)
 	// CreateDelivery Deliver a message
 	// (POST /v1/deliveries)
 	CreateDelivery(ctx context.Context, request CreateDeliveryRequestObject) (CreateDeliveryResponseObject, error)
@@ -4409,6 +6476,9 @@ type StrictServerInterface interface {
 	// ListPatterns List patterns
 	// (GET /v1/patterns)
 	ListPatterns(ctx context.Context, request ListPatternsRequestObject) (ListPatternsResponseObject, error)
+	// ValidatePattern Check a definition
+	// (POST /v1/patterns/validate)
+	ValidatePattern(ctx context.Context, request ValidatePatternRequestObject) (ValidatePatternResponseObject, error)
 	// GetPattern One pattern
 	// (GET /v1/patterns/{id})
 	GetPattern(ctx context.Context, request GetPatternRequestObject) (GetPatternResponseObject, error)
@@ -4430,6 +6500,15 @@ type StrictServerInterface interface {
 	// BookTransactions Book transactions
 	// (POST /v1/portfolios/{id}/transactions)
 	BookTransactions(ctx context.Context, request BookTransactionsRequestObject) (BookTransactionsResponseObject, error)
+	// ListRuns List recorded runs
+	// (GET /v1/runs)
+	ListRuns(ctx context.Context, request ListRunsRequestObject) (ListRunsResponseObject, error)
+	// GetRun One recorded run with its inputs and trace
+	// (GET /v1/runs/{id})
+	GetRun(ctx context.Context, request GetRunRequestObject) (GetRunResponseObject, error)
+	// ReplayRun Run again what was recorded
+	// (POST /v1/runs/{id}/replay)
+	ReplayRun(ctx context.Context, request ReplayRunRequestObject) (ReplayRunResponseObject, error)
 }
 
 type StrictHandlerFunc func(ctx echo.Context, request any) (any, error)
@@ -4442,6 +6521,31 @@ func NewStrictHandler(ssi StrictServerInterface, middlewares []StrictMiddlewareF
 type strictHandler struct {
 	ssi         StrictServerInterface
 	middlewares []StrictMiddlewareFunc
+}
+
+// ListAgents operation middleware
+func (sh *strictHandler) ListAgents(ctx echo.Context, params ListAgentsParams) error {
+	var request ListAgentsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListAgents(ctx.Request().Context(), request.(ListAgentsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListAgents")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListAgentsResponseObject); ok {
+		return validResponse.VisitListAgentsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
 }
 
 // CreateDelivery operation middleware
@@ -4590,6 +6694,52 @@ func (sh *strictHandler) ListPatterns(ctx echo.Context, params ListPatternsParam
 	return nil
 }
 
+// ValidatePattern operation middleware
+func (sh *strictHandler) ValidatePattern(ctx echo.Context) error {
+	var request ValidatePatternRequestObject
+
+	var body ValidatePatternJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ValidatePattern(ctx.Request().Context(), request.(ValidatePatternRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ValidatePattern")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ValidatePatternResponseObject); ok {
+		return validResponse.VisitValidatePatternResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // GetPattern operation middleware
 func (sh *strictHandler) GetPattern(ctx echo.Context, id PatternID, params GetPatternParams) error {
 	var request GetPatternRequestObject
@@ -4617,10 +6767,11 @@ func (sh *strictHandler) GetPattern(ctx echo.Context, id PatternID, params GetPa
 }
 
 // ExecutePattern operation middleware
-func (sh *strictHandler) ExecutePattern(ctx echo.Context, id PatternID) error {
+func (sh *strictHandler) ExecutePattern(ctx echo.Context, id PatternID, params ExecutePatternParams) error {
 	var request ExecutePatternRequestObject
 
 	request.Id = id
+	request.Params = params
 
 	var body ExecutePatternJSONRequestBody
 	var err error
@@ -4828,6 +6979,108 @@ func (sh *strictHandler) BookTransactions(ctx echo.Context, id PortfolioID) erro
 		return err
 	} else if validResponse, ok := response.(BookTransactionsResponseObject); ok {
 		return validResponse.VisitBookTransactionsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListRuns operation middleware
+func (sh *strictHandler) ListRuns(ctx echo.Context, params ListRunsParams) error {
+	var request ListRunsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListRuns(ctx.Request().Context(), request.(ListRunsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListRuns")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListRunsResponseObject); ok {
+		return validResponse.VisitListRunsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetRun operation middleware
+func (sh *strictHandler) GetRun(ctx echo.Context, id RunID, params GetRunParams) error {
+	var request GetRunRequestObject
+
+	request.Id = id
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetRun(ctx.Request().Context(), request.(GetRunRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetRun")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetRunResponseObject); ok {
+		return validResponse.VisitGetRunResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReplayRun operation middleware
+func (sh *strictHandler) ReplayRun(ctx echo.Context, id RunID) error {
+	var request ReplayRunRequestObject
+
+	request.Id = id
+
+	var body ReplayRunJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			return err
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReplayRun(ctx.Request().Context(), request.(ReplayRunRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReplayRun")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ReplayRunResponseObject); ok {
+		return validResponse.VisitReplayRunResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
