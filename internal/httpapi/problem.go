@@ -58,11 +58,8 @@ var titles = map[fault.Code]string{
 	fault.PackNotFresh:     "The pricing pack is not ready",
 	fault.Timeout:          "Out of time",
 	fault.Internal:         "Internal error",
-	patternError:           "The pattern is wrong",
+	fault.PatternError:     "The pattern is wrong",
 }
-
-// patternError is the code of what a pattern's author has to mend.
-const patternError fault.Code = "pattern_error"
 
 // databaseRetryAfter is about as long as a restart of PostgreSQL takes.
 const databaseRetryAfter = 2 * time.Second
@@ -93,7 +90,7 @@ func (s *server) problem(err error, c echo.Context) (p api.Problem, retryAfter i
 		s.log.WarnContext(ctx, "database not available", "request_id", requestID(c), "err", err)
 		err, code = away, fault.Unavailable
 	}
-	if code == fault.Internal || code == patternError {
+	if code == fault.Internal || code == fault.PatternError {
 		s.log.ErrorContext(ctx, "request failed", "request_id", requestID(c), "err", err)
 	}
 	p = api.Problem{

@@ -7,52 +7,34 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/patterns"
+	"github.com/dawsos/dawsos/internal/runs"
 	"github.com/dawsos/dawsos/pkg/api"
 )
 
-// RunFilter chooses among recorded runs; "" chooses all.
-type RunFilter struct {
-	PatternID string
-	Outcome   string // "success" or "error"
-}
-
-// Replay is a recorded run and what it came to when it was run again.
-type Replay struct {
-	Recorded          patterns.Run
-	Answer            *patterns.Answer // nil when it failed this time
-	Err               error            // why it failed this time
-	Identical         bool             // the data, or for two failures their codes
-	DefinitionChanged bool
-}
-
 func (h *handlers) ListRuns(ctx context.Context, r api.ListRunsRequestObject) (api.ListRunsResponseObject, error) {
-	before, limit := uuid.Max, limitOf(r.Params.Limit)
-	if err := decodeCursor(r.Params.Cursor, &before); err != nil {
+	var behind runs.Cursor
+	if err := decodeCursor(r.Params.Cursor, &behind); err != nil {
 		return nil, err
 	}
-	filter := RunFilter{PatternID: value(r.Params.PatternId), Outcome: string(value(r.Params.Outcome))}
-	runs, err := h.Runs.Runs(ctx, h.TenantID, filter, before, limit+1) // one more tells of a next page
+	filter := runs.Filter{PatternID: value(r.Params.PatternId), Outcome: runs.Outcome(value(r.Params.Outcome))}
+	found, next, err := h.Runs.Runs(ctx, h.TenantID, filter, behind, limitOf(r.Params.Limit))
 	if err != nil {
 		return nil, err
 	}
-	var page api.ListRuns200JSONResponse
-	if len(runs) > limit {
-		runs = runs[:limit]
-		page.NextCursor = encodeCursor(runs[limit-1].ID)
+	page := api.ListRuns200JSONResponse{Items: make([]api.Run, len(found))}
+	if next != nil {
+		page.NextCursor = encodeCursor(next)
 	}
-	page.Items = make([]api.Run, len(runs))
-	for i, run := range runs {
+	for i, run := range found {
 		page.Items[i] = toRun(run)
 	}
 	return page, nil
 }
 
 func (h *handlers) GetRun(ctx context.Context, r api.GetRunRequestObject) (api.GetRunResponseObject, error) {
-	run, err := h.Runs.Run(ctx, h.TenantID, r.Id)
+	run, err := h.Runs.Run(ctx, h.TenantID, r.Id.String())
 	if err != nil {
 		return nil, err
 	}
@@ -71,7 +53,7 @@ func (h *handlers) GetRun(ctx context.Context, r api.GetRunRequestObject) (api.G
 }
 
 func (h *handlers) ReplayRun(ctx context.Context, r api.ReplayRunRequestObject) (api.ReplayRunResponseObject, error) {
-	replay, err := h.Runs.Replay(ctx, h.TenantID, requestIDFrom(ctx), r.Id)
+	replay, err := h.Replayer.Replay(ctx, h.TenantID, requestIDFrom(ctx), r.Id.String())
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +63,7 @@ func (h *handlers) ReplayRun(ctx context.Context, r api.ReplayRunRequestObject) 
 	}
 	if replay.Err != nil {
 		code := fault.CodeOf(replay.Err)
-		if code == fault.Internal || code == patternError {
+		if code == fault.Internal || code == fault.PatternError {
 			h.Log.ErrorContext(ctx, "replay failed", "request_id", requestIDFrom(ctx), "run_id", replay.Recorded.ID, "err", replay.Err)
 		}
 		answer.Problem = &api.Failure{Code: string(code), Detail: fault.Detail(replay.Err)}

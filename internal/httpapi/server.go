@@ -21,9 +21,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/dawsos/dawsos/internal/agents"
 	"github.com/dawsos/dawsos/internal/delivery"
 	"github.com/dawsos/dawsos/internal/patterns"
 	"github.com/dawsos/dawsos/internal/portfolio"
+	"github.com/dawsos/dawsos/internal/runs"
 	"github.com/dawsos/dawsos/pkg/api"
 	"github.com/dawsos/dawsos/pkg/pattern"
 )
@@ -47,18 +49,18 @@ type Validator interface {
 
 // Agents knows who answers the steps of patterns.
 type Agents interface {
-	States() []AgentState // in order of name
+	States() []agents.State // in order of name
 }
 
 // Runs keeps what was run.
 type Runs interface {
-	// Run returns a recorded run, or fault.NotFound.
-	Run(ctx context.Context, tenantID string, id uuid.UUID) (patterns.Run, error)
-	// Runs returns recorded runs, newest first, of ids below before. They need have no trace.
-	Runs(ctx context.Context, tenantID string, f RunFilter, before uuid.UUID, limit int) ([]patterns.Run, error)
-	// Replay runs again what was recorded. The error is about the replay itself; what the run came
-	// to, a failure included, is in the Replay.
-	Replay(ctx context.Context, tenantID, requestID string, id uuid.UUID) (Replay, error)
+	Run(ctx context.Context, tenantID, id string) (patterns.Run, error)
+	Runs(ctx context.Context, tenantID string, f runs.Filter, behind runs.Cursor, limit int) ([]patterns.Run, *runs.Cursor, error)
+}
+
+// Replayer runs again what was recorded.
+type Replayer interface {
+	Replay(ctx context.Context, tenantID, requestID, id string) (runs.Replay, error)
 }
 
 // Portfolios keeps ledgers.
@@ -89,6 +91,7 @@ type Options struct {
 	Validator  Validator
 	Agents     Agents
 	Runs       Runs
+	Replayer   Replayer
 	Portfolios Portfolios
 	Deliverer  Deliverer
 	Deliveries Deliveries
