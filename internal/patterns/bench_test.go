@@ -35,7 +35,8 @@ func chain(n int) string {
 	b.WriteString(`{"id":"overview","name":"P","inputs":{"portfolio_id":{"type":"uuid"}},"steps":[` +
 		`{"capability":"a.first","as":"s0","args":{"id":"{{inputs.portfolio_id}}"}}`)
 	for i := 1; i < n; i++ {
-		fmt.Fprintf(&b, `,{"capability":"a.first","as":"s%d","args":{"id":"{{s%d.id}}"}}`, i, i-1)
+		// n keeps the calls apart: equal ones would be made once.
+		fmt.Fprintf(&b, `,{"capability":"a.first","as":"s%d","args":{"id":"{{s%d.id}}","n":%d}}`, i, i-1, i)
 	}
 	fmt.Fprintf(&b, `],"outputs":["s%d"]}`, n-1)
 	return b.String()
@@ -67,8 +68,8 @@ func BenchmarkTenSteps(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
 			id := any(portfolioID)
-			for range 10 {
-				result, err := echoID(b.Context(), agent.Request{Args: map[string]any{"id": id}})
+			for i := range 10 {
+				result, err := echoID(b.Context(), agent.Request{Args: map[string]any{"id": id, "n": i}})
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -79,6 +80,33 @@ func BenchmarkTenSteps(b *testing.B) {
 			}
 		}
 	})
+}
+
+// BenchmarkTenIndependentSteps is the same without anything to wait for.
+func BenchmarkTenIndependentSteps(b *testing.B) {
+	var steps, outputs []string
+	for i := range 10 {
+		steps = append(steps, fmt.Sprintf(`{"capability":"a.first","as":"s%d","args":{"id":%d}}`, i, i))
+		outputs = append(outputs, fmt.Sprintf(`"s%d"`, i))
+	}
+	benchmarkPattern(b, `{"id":"overview","name":"P","inputs":{"portfolio_id":{"type":"uuid"}},"steps":[`+
+		strings.Join(steps, ",")+`],"outputs":[`+strings.Join(outputs, ",")+`]}`, echoID)
+}
+
+// BenchmarkCachedSteps is a chain of ten pure steps whose results are all in the cache.
+func BenchmarkCachedSteps(b *testing.B) {
+	r := &runner{
+		funcs:    map[string]capabilityFunc{"a.first": echoID},
+		declared: map[string]agent.Capability{"a.first": {Purity: agent.Pure}},
+	}
+	o, _ := setupWith(b, r, func(opts *Options) { opts.Now, opts.Tracer, opts.CacheBytes = nil, nil, 1<<20 }, chain(10))
+	req := request(map[string]any{"portfolio_id": portfolioID})
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := o.Execute(b.Context(), req); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
 
 // BenchmarkSteps shows that time grows with the number of steps and no faster.

@@ -427,6 +427,9 @@ func (c *compiler) ref(at *site, pointer string, p *path) expr {
 	}
 	at.needs[maker] = struct{}{}
 	ref.root = maker
+	for _, part := range ref.parts {
+		ref.below += part.String()
+	}
 	return c.shaped(ref, fail)
 }
 

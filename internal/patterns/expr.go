@@ -36,6 +36,7 @@ type (
 		path  *path  // as written, for messages
 		parts []part // behind the root
 		root  int    // the step whose result is meant, or one of the constants below
+		below string // parts as text
 	}
 )
 

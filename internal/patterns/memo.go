@@ -3,15 +3,11 @@ package patterns
 import (
 	"container/list"
 	"context"
-	"crypto/sha256"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
-
-// key names a call and everything that its answer may depend on.
-type key [sha256.Size]byte
 
 // flight is a call that is under way or has ended.
 type flight struct {

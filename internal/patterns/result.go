@@ -21,6 +21,8 @@ type result struct {
 	// answer was null.
 	absent bool
 
+	keys parts // for keys of calls that are given parts of it
+
 	decoded  func() (any, error) // the JSON's value for templates: numbers are json.Number
 	operands func() (any, error) // the same for conditions: numbers are int or float64
 }

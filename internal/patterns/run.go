@@ -221,19 +221,19 @@ func (r *run) begin(parent context.Context, i int) func() {
 			r.end(parent, span, i, start, res, s.inTime(ctx, parent, err))
 		})
 	}
-	args, err := r.args(s, &r.scope)
-	if err != nil {
-		r.end(parent, span, i, start, nothing, err)
-		return nil
-	}
 	if !s.cache {
+		args, err := r.args(s, &r.scope)
+		if err != nil {
+			r.end(parent, span, i, start, nothing, err)
+			return nil
+		}
 		return r.within(ctx, st, s.timeout, func(ctx context.Context) {
 			st.calls = []made{{}}
 			res, err := r.call(ctx, s, args)
 			r.end(parent, span, i, start, res, s.inTime(ctx, parent, err))
 		})
 	}
-	k, err := r.key(s, args)
+	k, err := r.key(s, &r.scope)
 	if err != nil {
 		r.end(parent, span, i, start, nothing, err)
 		return nil
@@ -244,7 +244,7 @@ func (r *run) begin(parent context.Context, i int) func() {
 		return nil
 	}
 	return r.within(ctx, st, s.timeout, func(ctx context.Context) {
-		res, call, err := r.once(ctx, s, k, args)
+		res, call, err := r.once(ctx, s, k, &r.scope)
 		st.calls = []made{call}
 		r.end(parent, span, i, start, res, s.inTime(ctx, parent, err))
 	})
@@ -382,26 +382,29 @@ func (r *run) passedOver(parent context.Context, s *step, at *scope, err error) 
 func (r *run) args(s *step, at *scope) (map[string]any, error) {
 	args, err := s.args.fields(at)
 	if err != nil {
-		// The pattern does not fit what its capabilities return: its author's mistake, not the
-		// caller's, and told in words of the pattern.
-		return nil, fault.New(fault.PatternError, "the arguments of step %s can't be filled in: %v", s.as, err)
+		return nil, s.unfilled(err)
 	}
 	return args, nil
 }
 
+// unfilled is the error of arguments that can't be filled in. The pattern does not fit what its
+// capabilities return: its author's mistake, not the caller's, and told in words of the pattern.
+func (s *step) unfilled(err error) error {
+	return fault.New(fault.PatternError, "the arguments of step %s can't be filled in: %v", s.as, err)
+}
+
 // key names a call within everything that it may depend on.
-func (r *run) key(s *step, args map[string]any) (key, error) {
-	raw, err := json.Marshal(args)
-	if err != nil {
-		return key{}, fault.Wrap(err, fault.Internal, "the arguments of step %s can't be written as JSON", s.as)
-	}
-	b := make([]byte, 0, len(r.keyPrefix)+len(s.capability)+2+len(raw))
+func (r *run) key(s *step, at *scope) (key, error) {
+	b := make([]byte, 0, 512)
 	b = append(append(append(b, r.keyPrefix...), s.capability...), 0)
 	if s.delegates {
 		// A pattern that comes back to itself must not wait for the call that it is part of.
 		b = append(b, byte(r.depth))
 	}
-	b = append(b, raw...)
+	b, err := appendExpr(b, s.args, at)
+	if err != nil {
+		return key{}, s.unfilled(err)
+	}
 	return sha256.Sum256(b), nil
 }
 
@@ -433,13 +436,20 @@ var closed = func() chan struct{} {
 }()
 
 // once makes a call unless the run, or the cache, has its outcome or is about to.
-func (r *run) once(ctx context.Context, s *step, k key, args map[string]any) (*result, made, error) {
+func (r *run) once(ctx context.Context, s *step, k key, at *scope) (*result, made, error) {
 	o := r.orchestrator
+	call := func() (*result, error) {
+		args, err := r.args(s, at)
+		if err != nil {
+			return nothing, err
+		}
+		return r.call(ctx, s, args)
+	}
 	fl, joined, err := r.request.memo.do(ctx, k, r, true, func() (*result, bool, error) {
 		if s.pure && o.cache != nil && !r.request.recompute {
-			return o.cache.get(ctx, k, func() (*result, error) { return r.call(ctx, s, args) })
+			return o.cache.get(ctx, k, call)
 		}
-		res, err := r.call(ctx, s, args)
+		res, err := call()
 		return res, true, err
 	})
 	if joined {
@@ -554,22 +564,22 @@ func (r *run) item(ctx context.Context, s *step, f *fan, i int, item any) error 
 }
 
 func (r *run) itemResult(ctx context.Context, s *step, at *scope) (*result, made, error) {
-	args, err := r.args(s, at)
-	if err != nil {
-		return nothing, made{}, err
-	}
 	if !s.cache {
+		args, err := r.args(s, at)
+		if err != nil {
+			return nothing, made{}, err
+		}
 		res, err := r.call(ctx, s, args)
 		return res, made{}, err
 	}
-	k, err := r.key(s, args)
+	k, err := r.key(s, at)
 	if err != nil {
 		return nothing, made{}, err
 	}
 	if fl := r.remembered(s, k); fl != nil {
 		return fl.result, made{fl, true}, nil
 	}
-	return r.once(ctx, s, k, args)
+	return r.once(ctx, s, k, at)
 }
 
 // fan is a for_each under way. Like the steps of a run, items come out as if they had been asked for one
