@@ -35,6 +35,9 @@ type plan struct {
 	outputs    []output
 	charts     []chart
 	nested     []nestedRun
+	// pure tells that the answer depends on the inputs and the data that the run sees, and on nothing
+	// else: every step is pure, may be remembered, and nothing asks who the caller is.
+	pure bool
 	// aboutPortfolio tells that the input named by portfolioInput says which portfolio the pattern
 	// is about.
 	aboutPortfolio bool
@@ -128,6 +131,7 @@ type compiler struct {
 	shapes   []shape        // of the results of the steps compiled so far
 	types    map[string]types.Type
 	readers  [][]int // by step, the steps that look at its result as the definition stands, later ones included
+	volatile bool    // something looks at what differs between requests about the same data
 	problems []Problem
 }
 
@@ -177,6 +181,7 @@ func (l *library) compile(file string, def *pattern.Definition) (*plan, []Proble
 		return nil, append(c.problems, Problem{Severity: Error, File: file, Pattern: def.ID, Msg: err.Error()})
 	}
 	p.hash = hash
+	p.pure = !c.volatile && !slices.ContainsFunc(p.steps, func(s step) bool { return !s.pure || !s.cache })
 	return p, c.problems
 }
 
@@ -260,6 +265,9 @@ func (c *compiler) condition(at *site, pointer, text string) *condition {
 		e := err.(*conditionError)
 		c.fail(at.step, pointer, e.suggestion, "condition %q, %s", text, e.msg)
 		return nil
+	}
+	if slices.Contains(cond.roots, pattern.RootCtx) {
+		c.volatile = true
 	}
 	for _, root := range cond.roots {
 		if maker, ok := c.results[root]; ok {
@@ -384,6 +392,9 @@ func (c *compiler) ref(at *site, pointer string, p *path) expr {
 			known := slices.Sorted(maps.Keys(ctxTypes))
 			return fail(pattern.Closest(p.parts[0].field, known), "ctx has no %q; it has %s", p.parts[0].field, strings.Join(known, ", "))
 		}
+		if len(p.parts) == 0 || ofTheRequest(p.parts[0].field) {
+			c.volatile = true
+		}
 		ref.root = rootCtx
 		return ref
 	case pattern.RootItem, pattern.RootIndex:
@@ -431,6 +442,11 @@ func (c *compiler) ref(at *site, pointer string, p *path) expr {
 		ref.below += part.String()
 	}
 	return c.shaped(ref, fail)
+}
+
+// ofTheRequest reports whether a part of ctx is about who asks, and not about the data.
+func ofTheRequest(name string) bool {
+	return name == "request_id" || name == "trace_id" || name == "user_id"
 }
 
 // shaped checks that what a reference looks for can be there.

@@ -165,6 +165,9 @@ func weight(r *result) int64 {
 		overhead = 1024
 		decoded  = 12 // bytes for each byte of JSON
 	)
+	if r.size > 0 {
+		return r.size
+	}
 	return overhead + int64(len(r.raw))*(1+decoded)
 }
 

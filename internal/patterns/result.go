@@ -21,6 +21,9 @@ type result struct {
 	// answer was null.
 	absent bool
 
+	answer *Answer // of a whole run; nil for every other result
+	size   int64   // what it weighs in the cache; 0: see weight
+
 	keys parts // for keys of calls that are given parts of it
 
 	decoded  func() (any, error) // the JSON's value for templates: numbers are json.Number
