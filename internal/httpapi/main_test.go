@@ -20,7 +20,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -42,6 +41,7 @@ import (
 	"github.com/dawsos/dawsos/internal/httpapi"
 	"github.com/dawsos/dawsos/internal/outbound"
 	"github.com/dawsos/dawsos/internal/patterns"
+	"github.com/dawsos/dawsos/internal/runs"
 	"github.com/dawsos/dawsos/internal/sample"
 	"github.com/dawsos/dawsos/internal/store"
 	"github.com/dawsos/dawsos/pkg/agent"
@@ -57,11 +57,14 @@ const (
 
 // site is the API over a database, wired as internal/app does.
 type site struct {
-	handler  http.Handler
-	pool     *pgxpool.Pool
-	registry *prometheus.Registry
-	log      *buffer
-	document *document
+	handler      http.Handler
+	pool         *pgxpool.Pool
+	db           *store.Store
+	troubled     *troubled
+	orchestrator *patterns.Orchestrator
+	registry     *prometheus.Registry
+	log          *buffer
+	document     *document
 }
 
 // buffer collects log lines of concurrent requests.
@@ -82,19 +85,54 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-// troubled is an agent whose capabilities go wrong in every way there is.
-type troubled struct{}
+// troubled is an agent whose capabilities go wrong in every way there is, and in none.
+type troubled struct {
+	met     chan struct{} // where two calls of test.meet wait for each other
+	waiting chan struct{} // receives once test.wait has been asked, when anyone listens
+	left    chan error    // receives why test.wait was ended
+}
 
-func (troubled) Name() string { return "troubled" }
+func newTroubled() *troubled {
+	return &troubled{met: make(chan struct{}), waiting: make(chan struct{}), left: make(chan error, 100)}
+}
 
-func (troubled) Capabilities() []agent.Capability {
+func (*troubled) Name() string { return "troubled" }
+
+func (a *troubled) Capabilities() []agent.Capability {
 	ok := func(context.Context, agent.Request) (agent.Result, error) {
 		return agent.Result{Value: map[string]any{"n": 1}}, nil
 	}
+	echo := func(_ context.Context, r agent.Request) (agent.Result, error) {
+		return agent.Result{Value: r.Args, Sources: []agent.Source{{Name: "test:echo", Asof: r.Context.Asof}}}, nil
+	}
 	return []agent.Capability{
 		{Name: "test.ok", Run: ok},
+		{Name: "test.echo", Run: echo},
+		{Name: "test.pure", Purity: agent.Pure, Run: echo},
+		{Name: "test.bounded", Run: ok, Args: json.RawMessage(
+			`{"type": "object", "properties": {"n": {"type": "number", "maximum": 10}, "list": {"type": "array", "items": {"type": "string", "maxLength": 3}}}}`)},
+		{Name: "test.ledger", Run: func(_ context.Context, r agent.Request) (agent.Result, error) {
+			return agent.Result{Value: map[string]any{"version": r.Context.Portfolio.LedgerVersion, "seq": r.Context.Portfolio.LedgerSeq}}, nil
+		}},
+		{Name: "test.meet", Run: func(ctx context.Context, r agent.Request) (agent.Result, error) {
+			select {
+			case a.met <- struct{}{}:
+			case <-a.met:
+			case <-ctx.Done():
+				return agent.Result{}, ctx.Err()
+			}
+			return agent.Result{Value: r.Args}, nil
+		}},
 		{Name: "test.wait", Run: func(ctx context.Context, _ agent.Request) (agent.Result, error) {
-			<-ctx.Done()
+			select {
+			case a.waiting <- struct{}{}:
+				<-ctx.Done()
+			case <-ctx.Done():
+			}
+			select {
+			case a.left <- context.Cause(ctx):
+			default: // nobody asks
+			}
 			return agent.Result{}, ctx.Err()
 		}},
 		{Name: "test.lack", Run: func(context.Context, agent.Request) (agent.Result, error) {
@@ -115,37 +153,69 @@ func (broken) Capabilities() []agent.Capability {
 	}}}
 }
 
-// definitions are the real pattern and one for each trouble; the first step always succeeds.
+// everything is a definition that uses all of the language, in the form in which the server writes it.
+const everything = `{
+	"$schema": "https://dawsos.dev/schemas/pattern.json",
+	"id": "test_everything", "name": "Test <everything>", "description": "All & more.", "category": "test", "version": "2.0.0",
+	"inputs": {
+		"n": {"type": "number", "default": 1.25, "minimum": -0.5, "maximum": 9007199254740993, "description": "A number."},
+		"kind": {"type": "enum", "values": ["a", "b"], "default": "a"},
+		"words": {"type": "array", "items": {"type": "string", "min_length": 1, "max_length": 20}, "min_items": 1, "max_items": 5, "default": ["x", "y", "z"]},
+		"shape": {"type": "object", "properties": {"a b": {"type": "integer", "required": true}}},
+		"id": {"type": "uuid"}, "day": {"type": "date"}, "on": {"type": "boolean"}
+	},
+	"steps": [
+		{"capability": "test.meet", "args": {"side": "left"}, "as": "left", "description": "Waits for the other.", "timeout": "1m0s"},
+		{"capability": "test.meet", "args": {"side": "right"}, "as": "right", "timeout": "1m0s"},
+		{"capability": "test.echo", "args": {"n": "{{inputs.n}}", "left": "{{left.side}}", "list": [1.50, null, {"a": "<b>"}]}, "as": "told"},
+		{"capability": "test.echo", "args": {"n": "{{inputs.n}}", "left": "{{told.left}}", "list": [1.50, null, {"a": "<b>"}]}, "as": "again"},
+		{"capability": "test.pure", "args": {"kind": "{{inputs.kind}}"}, "as": "pure"},
+		{"capability": "test.ok", "condition": "inputs.n > 50 && told.left == \"left\"", "as": "skipped"},
+		{"capability": "test.lack", "on_error": "continue", "as": "lacking"},
+		{"capability": "test.lack", "args": {"n": 1}, "on_error": {"fallback": {"n": "{{inputs.n}}", "none": null}}, "as": "replaced"},
+		{"capability": "test.echo", "args": {"word": "{{item}}", "at": "{{index}}"}, "for_each": "{{inputs.words}}", "parallel": 2, "cache": false, "as": "each"},
+		{"capability": "test.echo", "args": {"word": "{{item}}"}, "for_each": ["p", 2.50], "as": "listed"},
+		{"capability": "pattern.run", "args": {"pattern": "test_ok", "inputs": {"n": "{{inputs.n}}"}}, "as": "within"}
+	],
+	"outputs": {
+		"words": "{{each}}", "again": {"it": "{{again}}", "of": "{{pure.kind}}"}, "text": "n is {{inputs.n}}, not <{{skipped}}>",
+		"lacking": "{{lacking}}", "replaced": "{{replaced}}", "right": "{{right}}", "listed": "{{listed}}", "within": "{{within}}"
+	},
+	"output_schemas": {"words": {"type": "array", "minItems": 1}, "text": true},
+	"charts": [{"mark": "bar", "data": {"values": "{{each}}"}}, "{{told.chart}}"],
+	"display": {"words": {"title": "Words"}}
+}`
+
+// definitions are the real pattern, one that uses all of the language, and one for each trouble; there
+// the first step always succeeds.
 func definitions(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
+	write := func(id, definition string) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, id+".json"), []byte(definition), 0o600))
+	}
 	overview, err := os.ReadFile("../../configs/patterns/portfolio_overview.json")
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "portfolio_overview.json"), overview, 0o600))
+	write("portfolio_overview", string(overview))
+	write("test_everything", everything)
+	write("test_pointed", `{
+		"id": "test_pointed", "name": "Test pointed", "inputs": {"n": {"type": "number"}, "words": {"type": "array"}},
+		"steps": [{"capability": "test.bounded", "args": {"n": "{{inputs.n}}", "list": "{{inputs.words}}"}, "as": "bounded"}],
+		"outputs": ["bounded"]
+	}`)
+	write("test_ledger", `{
+		"id": "test_ledger", "name": "Test ledger", "inputs": {"portfolio_id": {"type": "uuid", "required": true}},
+		"steps": [{"capability": "test.ledger", "as": "ledger"}], "outputs": ["ledger"]
+	}`)
 	for _, what := range []string{"fail", "lack", "ok", "panic", "wait"} {
-		definition := fmt.Sprintf(`{
+		write("test_"+what, fmt.Sprintf(`{
 			"id": "test_%[1]s", "name": "Test %[1]s", "version": "1.0.0",
 			"inputs": {"n": {"type": "number"}, "day": {"type": "date"}, "on": {"type": "boolean"}, "word": {"type": "string"}},
 			"steps": [{"capability": "test.ok", "args": {}, "as": "first"}, {"capability": "test.%[1]s", "args": {"n": "{{first.n}}"}, "as": "second"}],
 			"outputs": ["second"]
-		}`, what)
-		require.NoError(t, os.WriteFile(filepath.Join(dir, "test_"+what+".json"), []byte(definition), 0o600))
+		}`, what))
 	}
 	return dir
-}
-
-// numbered gives runs the ids that the engine does not give them yet.
-//
-// TODO(lead): hand httpapi the orchestrator itself once its answers have run ids, and its Validate,
-// the agents' runtime and the recorded runs in place of the stand-ins of fakes_test.go.
-type numbered struct{ httpapi.Patterns }
-
-func (n numbered) Execute(ctx context.Context, r patterns.Request) (*patterns.Answer, error) {
-	answer, err := n.Patterns.Execute(ctx, r)
-	if err == nil && answer.RunID == "" {
-		answer.RunID = uuid.Must(uuid.NewV7()).String()
-	}
-	return answer, err
 }
 
 // newSampleSite loads the sample data, which takes seconds: tests that only read share one.
@@ -160,22 +230,32 @@ func newSampleSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 // newSite returns an API over an empty database.
 func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 	t.Helper()
-	s := &site{pool: dbtest.New(t), registry: prometheus.NewRegistry(), log: &buffer{}, document: readDocument(t)}
+	s := &site{
+		pool: dbtest.New(t), troubled: newTroubled(), registry: prometheus.NewRegistry(), log: &buffer{}, document: readDocument(t),
+	}
 	log := slog.New(slog.NewTextHandler(s.log, nil))
 	tracer := noop.NewTracerProvider().Tracer("")
 	db := store.New(s.pool, store.Options{})
+	s.db = db
 
 	metrics := agents.NewMetrics(s.registry)
-	all := []agent.Agent{analyst.New(db, db, analyst.Options{RiskFreeSeries: "FF_RF"}), troubled{}, broken{}}
+	nesting := patterns.NewNesting()
+	all := []agent.Agent{analyst.New(db, db, analyst.Options{RiskFreeSeries: "FF_RF"}), nesting, s.troubled, broken{}}
 	runtime, err := agents.New(agents.Config{Agents: map[string]agents.AgentConfig{
 		"troubled": {Breaker: agents.BreakerConfig{Failures: 1000}}, "broken": {Breaker: agents.BreakerConfig{Failures: 2}},
 	}}, all, agents.Options{Registerer: s.registry, Metrics: metrics, Logger: log, Tracer: tracer})
 	require.NoError(t, err)
-	catalog, problems, err := patterns.LoadDir(definitions(t), runtime.Capabilities())
+	recorder := runs.NewRecorder(db, runs.RecorderOptions{Registerer: s.registry, Log: log})
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		require.NoError(t, recorder.Stop(ctx))
+	})
+	s.orchestrator, err = patterns.New(definitions(t), runtime, store.NewContexts(db), patterns.Options{
+		Registerer: s.registry, Logger: log, Tracer: tracer, CacheBytes: 1 << 20, Recorder: recorder, Nesting: nesting,
+	})
 	require.NoError(t, err)
-	require.Empty(t, problems)
-	orchestrator, err := patterns.New(catalog, runtime, db, patterns.Options{Registerer: s.registry, Tracer: tracer})
-	require.NoError(t, err)
+	require.Len(t, s.orchestrator.Definitions(), 9, "all that is in the directory: %s", s.log)
 
 	inserter, err := river.NewClient(riverpgxv5.New(s.pool), &river.Config{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
@@ -194,8 +274,8 @@ func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 	})
 	probe := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 	o := httpapi.Options{
-		Patterns: numbered{orchestrator}, Catalog: catalog, Validator: parsing{}, Agents: states{}, Runs: newRecorded(),
-		Portfolios: db, Deliverer: service, Deliveries: deliveries,
+		Patterns: s.orchestrator, Catalog: s.orchestrator, Validator: s.orchestrator, Agents: runtime,
+		Runs: db, Replayer: runs.NewReplayer(db, s.orchestrator), Portfolios: db, Deliverer: service, Deliveries: deliveries,
 		Unavailable: store.Unavailable, TenantID: store.DefaultTenant, RequestTimeout: 10 * time.Second, MaxBodyBytes: maxBody,
 		Healthz: probe, Readyz: probe, Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
 		Registerer: s.registry, Log: log, Tracer: tracer, Now: time.Now,

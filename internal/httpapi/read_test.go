@@ -37,11 +37,12 @@ func TestReading(t *testing.T) {
 	t.Parallel()
 	s := newSampleSite(t)
 	known := append(s.labels(t), "endpoint=unmatched")
+	keepRuns(t, s)
+	t.Run("execute first", func(t *testing.T) { testExecute(t, s) }) //nolint:paralleltest // nothing is cached yet
 	t.Run("group", func(t *testing.T) {
 		for name, test := range map[string]func(*testing.T, *site){
 			"patterns":             testPatterns,
 			"pattern":              testPattern,
-			"execute":              testExecute,
 			"execute twice":        testExecuteTwice,
 			"execute over HTTP":    testExecuteOverHTTP,
 			"execute wrong inputs": testExecuteWrongInputs,
@@ -54,11 +55,17 @@ func TestReading(t *testing.T) {
 			"routes":               testRoutes,
 			"request ids":          testRequestIDs,
 			"execute as a stream":  testExecuteAsAStream,
+			"the same as a stream": testTheSameAsAStream,
+			"a client that leaves": testAClientLeavesARun,
+			"pointers to inputs":   testPointersToInputs,
+			"everything":           testEverything,
 			"validate":             testValidate,
 			"agents":               testAgents,
 			"runs":                 testRuns,
 			"run":                  testRun,
+			"recorded":             testRecorded,
 			"replay":               testReplay,
+			"replay and bookings":  testReplayAfterABooking,
 			"docs":                 testDocs,
 			"probes":               testProbes,
 		} {
@@ -95,7 +102,9 @@ func testPatterns(t *testing.T, s *site) {
 			next = "&cursor=" + *page.Next
 		}
 	}
-	require.Equal(t, []string{"portfolio_overview", "test_fail", "test_lack", "test_ok", "test_panic", "test_wait"}, all)
+	require.Equal(t, []string{
+		"portfolio_overview", "test_everything", "test_fail", "test_lack", "test_ledger", "test_ok", "test_panic", "test_pointed", "test_wait",
+	}, all)
 	require.Equal(t, all, paged)
 	last := base64.RawURLEncoding.EncodeToString([]byte(`"test_wait"`))
 	require.Empty(t, s.get(t, "/v1/patterns?cursor="+last).object()["items"], "an empty page is a list")
@@ -207,12 +216,17 @@ func testExecute(t *testing.T, s *site) {
 func testExecuteTwice(t *testing.T, s *site) {
 	t.Helper()
 	var first, second struct {
-		Data json.RawMessage
-		Hash string `json:"data_hash"`
+		Data  json.RawMessage
+		Hash  string `json:"data_hash"`
+		Trace api.Trace
 	}
 	s.post(t, overview, asSpecified()).into(&first)
 	s.post(t, overview, asSpecified()).into(&second)
 	require.Equal(t, string(first.Data), string(second.Data), "byte for byte")
+	require.Len(t, second.Trace.Steps, 4)
+	for _, step := range second.Trace.Steps {
+		require.Equal(t, api.TraceStepStatusCached, step.Status)
+	}
 	sum := sha256.Sum256(first.Data)
 	require.Equal(t, hex.EncodeToString(sum[:]), first.Hash, "of the bytes as the client receives them")
 

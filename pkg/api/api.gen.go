@@ -968,6 +968,19 @@ type RunPortfolio struct {
 	LedgerVersion string `json:"ledger_version"`
 }
 
+// RunStarted The first event of a stream.
+type RunStarted struct {
+	// Asof A day, YYYY-MM-DD.
+	Asof          Date   `json:"asof"`
+	PatternId     string `json:"pattern_id"`
+	PricingPackId string `json:"pricing_pack_id"`
+	RequestId     string `json:"request_id"`
+	RunId         string `json:"run_id"`
+
+	// TraceId W3C trace id; empty when tracing is off.
+	TraceId string `json:"trace_id"`
+}
+
 // Severity defines model for Severity.
 type Severity string
 
@@ -987,6 +1000,15 @@ type Staleness struct {
 
 // Step defines model for Step.
 type Step = pattern.Step
+
+// StepStarted The event of a step that starts.
+type StepStarted struct {
+	Agent      string     `json:"agent"`
+	As         string     `json:"as"`
+	Capability string     `json:"capability"`
+	Index      int        `json:"index"`
+	StartedAt  *time.Time `json:"started_at,omitempty"`
+}
 
 // Trace defines model for Trace.
 type Trace struct {
