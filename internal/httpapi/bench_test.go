@@ -14,11 +14,15 @@ import (
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dawsos/dawsos/internal/agents"
 	"github.com/dawsos/dawsos/internal/httpapi"
 	"github.com/dawsos/dawsos/internal/patterns"
+	"github.com/dawsos/dawsos/internal/runs"
 	"github.com/dawsos/dawsos/internal/sample"
+	"github.com/dawsos/dawsos/internal/store"
 )
 
 // benchmark makes the same request over and over, as many at a time as there are processors.
@@ -115,10 +119,10 @@ type nowhere struct{}
 
 func (nowhere) Write(b []byte) (int, error) { return len(b), nil }
 
-// Execute of a pattern whose answer is there already, against a bare Echo handler that reads the
-// body and returns the same bytes. Real connections on loopback, kept alive, client and server on
-// the same processors; compare the figures of one run.
-func BenchmarkCached(b *testing.B) {
+// BenchmarkHTTPLayer is execute over an engine whose answers are there already, against a bare Echo
+// handler that reads the body and returns the same bytes. Real connections on loopback, kept alive,
+// client and server on the same processors; compare the figures of one run.
+func BenchmarkHTTPLayer(b *testing.B) {
 	s := newFrontSite(b, func(o *httpapi.Options) {
 		o.Patterns = prepared{preparedAnswer()}
 		o.Log = slog.New(slog.NewJSONHandler(nowhere{}, nil)) // making the lines is part of the work
@@ -126,16 +130,57 @@ func BenchmarkCached(b *testing.B) {
 	const body = `{"inputs": {"portfolio_id": "5a9e2e0c-7a0b-5a57-9f0a-6a2d6f0f4c1e", "lookback_days": 252}, "asof": "2007-05-08"}`
 	answered := s.post(b, overview, body)
 	require.Equal(b, http.StatusOK, answered.status, "%s", answered.body)
+	b.Run("bare", func(b *testing.B) { benchmarkHTTP(b, bare(answered.body), body) })
+	b.Run("execute", func(b *testing.B) { benchmarkHTTP(b, s.handler, body) })
+}
 
-	bare := echo.New()
-	bare.POST("/v1/patterns/:id/execute", func(c echo.Context) error {
+// BenchmarkCached is execute of portfolio_overview, all of it cached, over everything that a process
+// has: the HTTP layer, the engine, the lookup of pack and ledger version in PostgreSQL for each request,
+// and the recording of each run there. PostgreSQL runs on the same processors too.
+func BenchmarkCached(b *testing.B) {
+	const body = `{"inputs": {"portfolio_id": "` + samplePortfolio + `"}}`
+	require.Equal(b, samplePortfolio, sample.PortfolioID())
+	handler := func(b *testing.B, record bool) http.Handler {
+		return newSampleSite(b, func(o *httpapi.Options) {
+			db := o.Runs.(*store.Store)
+			options := patterns.Options{Registerer: prometheus.NewRegistry(), CacheBytes: 64 << 20}
+			if record {
+				recorder := runs.NewRecorder(db, runs.RecorderOptions{Registerer: prometheus.NewRegistry(), Log: o.Log})
+				b.Cleanup(func() { require.NoError(b, recorder.Stop(context.Background())) })
+				options.Recorder = recorder
+			}
+			engine, err := patterns.New("../../configs/patterns", o.Agents.(*agents.Runtime), store.NewContexts(db), options)
+			require.NoError(b, err)
+			o.Patterns, o.Log = engine, slog.New(slog.NewJSONHandler(nowhere{}, nil))
+		}).handler
+	}
+	recorded, unrecorded := handler(b, true), handler(b, false)
+	answered := httptest.NewRecorder()
+	for range 2 { // the second is the cached one
+		answered = httptest.NewRecorder()
+		r := httptest.NewRequestWithContext(b.Context(), http.MethodPost, overview, strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		recorded.ServeHTTP(answered, r)
+		require.Equal(b, http.StatusOK, answered.Code, "%s", answered.Body)
+	}
+	require.Contains(b, answered.Body.String(), `"cached"`)
+	b.Run("bare", func(b *testing.B) { benchmarkHTTP(b, bare(answered.Body.Bytes()), body) })
+	b.Run("execute", func(b *testing.B) { benchmarkHTTP(b, recorded, body) })
+	b.Run("execute_unrecorded", func(b *testing.B) { benchmarkHTTP(b, unrecorded, body) })
+}
+
+const samplePortfolio = "9f81f60d-bc6f-5d8a-9b5d-0a37bd4b8e81"
+
+// bare returns an Echo handler that does nothing but answer.
+func bare(body []byte) http.Handler {
+	e := echo.New()
+	e.POST("/v1/patterns/:id/execute", func(c echo.Context) error {
 		if _, err := io.ReadAll(c.Request().Body); err != nil {
 			return err
 		}
-		return c.Blob(http.StatusOK, echo.MIMEApplicationJSON, answered.body)
+		return c.Blob(http.StatusOK, echo.MIMEApplicationJSON, body)
 	})
-	b.Run("bare", func(b *testing.B) { benchmarkHTTP(b, bare, body) })
-	b.Run("execute", func(b *testing.B) { benchmarkHTTP(b, s.handler, body) })
+	return e
 }
 
 // benchmarkHTTP posts to overview over real connections, kept alive.
