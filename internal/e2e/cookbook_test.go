@@ -74,11 +74,20 @@ func TestCookbook(t *testing.T) {
 	require.ElementsMatch(t, cookbookFiles(t), slices.Collect(maps.Keys(tried)), "every example is run")
 }
 
-// TestCookbookIsValid: nothing is wrong with the examples, not even something to be warned of.
+// TestCookbookIsValid: nothing is wrong with the examples and the README's pattern, not even something
+// to be warned of.
 func TestCookbookIsValid(t *testing.T) {
 	t.Parallel()
+	dir := cookbookPatterns(t)
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	require.NoError(t, err)
+	_, rest, found := strings.Cut(string(readme), "```json\n")
+	require.True(t, found)
+	definition, _, found := strings.Cut(rest, "```")
+	require.True(t, found)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "readme.json"), []byte(definition), 0o600))
 	p := start(t, "api", []string{
-		"PATTERNS_DIR=" + cookbookPatterns(t), "AGENTS_FILE=" + filepath.Join(root, "configs/agents.yaml"),
+		"PATTERNS_DIR=" + dir, "AGENTS_FILE=" + filepath.Join(root, "configs/agents.yaml"),
 		"HOME=" + os.Getenv("HOME"), "PATH=" + os.Getenv("PATH"),
 	}, "validate")
 	require.Equal(t, 0, p.exitCode(), p.log.String())
@@ -159,7 +168,7 @@ func requireGolden(t *testing.T, path string, body []byte) {
 		} `json:"trace"`
 	}
 	require.NoError(t, json.Unmarshal(body, &answer))
-	answer.shownAnswer.Steps = answer.Trace.Steps
+	answer.Steps = answer.Trace.Steps
 	raw, err := json.MarshalIndent(answer.shownAnswer, "", "  ")
 	require.NoError(t, err)
 	if *update {
