@@ -52,7 +52,7 @@ func Validate(ctx context.Context, paths []string, getenv func(string) string, o
 			fmt.Fprintln(out, p.Error())
 		}
 	}
-	fmt.Fprintf(out, "%d errors, %d warnings\n", count[patterns.Error], count[patterns.Warning])
+	fmt.Fprintf(out, "errors: %d, warnings: %d\n", count[patterns.Error], count[patterns.Warning])
 	if count[patterns.Error] > 0 {
 		return errors.New("not all patterns can be served")
 	}

@@ -91,7 +91,7 @@ func TestCookbookIsValid(t *testing.T) {
 		"HOME=" + os.Getenv("HOME"), "PATH=" + os.Getenv("PATH"),
 	}, "validate")
 	require.Equal(t, 0, p.exitCode(), p.log.String())
-	require.Equal(t, "0 errors, 0 warnings\n", p.log.String())
+	require.Equal(t, "errors: 0, warnings: 0\n", p.log.String())
 }
 
 // TestCookbookIsShown: the document shows the examples as they are. A block of JSON that names a file

@@ -21,6 +21,7 @@ type catalog struct {
 	plans    map[string]*plan  // those that can be run, by id
 	problems []Problem         // of all files, in order
 	files    map[string]source // by base name
+	declared [sha256.Size]byte // changes when what agents declare does
 }
 
 // source is what became of one file.
@@ -91,7 +92,7 @@ func loadDir(dir string, capabilities Capabilities) (*catalog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the patterns: %w", err)
 	}
-	c := &catalog{plans: make(map[string]*plan), files: make(map[string]source)}
+	c := &catalog{plans: make(map[string]*plan), files: make(map[string]source), declared: declarations(capabilities)}
 	l := newLibrary(capabilities)
 	origin := make(map[string]string) // file by pattern
 	for _, entry := range entries {   // sorted by name
@@ -165,12 +166,25 @@ func (c *catalog) bad() []string {
 	return names
 }
 
-// breaks returns the files of c that are bad and were not so in the same words before.
+// breaks returns the files of c that are bad because of a change of files: those that were not so before
+// in the same words, and, unless agents declare other things now, those that were good in the same words
+// and run a pattern that is not served any more.
 func (c *catalog) breaks(before *catalog) []string {
 	return slices.DeleteFunc(c.bad(), func(name string) bool {
 		was, there := before.files[name]
-		return there && was.content == c.files[name].content
+		same := there && was.content == c.files[name].content
+		return same && (was.bad || c.declared != before.declared)
 	})
+}
+
+// declarations names everything that agents declare.
+func declarations(capabilities Capabilities) [sha256.Size]byte {
+	h := sha256.New()
+	for _, name := range capabilities.Capabilities() {
+		agentName, decl, _ := capabilities.Capability(name)
+		fmt.Fprintf(h, "%q %q %q %q %q\n", agentName, name, decl.Purity, decl.Args, decl.Result)
+	}
+	return [sha256.Size]byte(h.Sum(nil))
 }
 
 // load parses and compiles one file. The plan is nil when one of the problems is an error.
@@ -226,6 +240,11 @@ func checkNested(name string, p *plan, plans map[string]*plan) []Problem {
 			continue
 		}
 		known := slices.Sorted(maps.Keys(target.definition.Inputs))
+		for _, input := range known {
+			if target.definition.Inputs[input].Required && n.known && !slices.Contains(n.inputs, input) {
+				fail(n, "", "", "the input %q of the pattern %q is missing", input, n.pattern)
+			}
+		}
 		for _, input := range n.inputs {
 			if !slices.Contains(known, input) {
 				fail(n, "/inputs"+pattern.Pointer(input), pattern.Closest(input, known), "the pattern %q has no input %q", n.pattern, input)

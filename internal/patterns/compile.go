@@ -77,7 +77,8 @@ type chart struct {
 type nestedRun struct {
 	step    int
 	pattern string
-	inputs  []string // that are given, nil when they are not known before the run
+	inputs  []string // that are given
+	known   bool     // before the run
 }
 
 // portfolioInput is the input that names the portfolio a run is about.

@@ -141,7 +141,7 @@ func (r *run) contextOf(ctx context.Context, p *program, inputs map[string]any) 
 
 // nestedOf returns the pattern that a step runs, when its arguments say which.
 func nestedOf(index int, args objectExpr) []nestedRun {
-	n := nestedRun{step: index}
+	n := nestedRun{step: index, known: true}
 	for _, field := range args {
 		switch field.key {
 		case "pattern":
@@ -163,6 +163,8 @@ func nestedOf(index int, args objectExpr) []nestedRun {
 					}
 					slices.Sort(n.inputs)
 				}
+			default:
+				n.known = false
 			}
 		}
 	}

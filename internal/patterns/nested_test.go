@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -98,6 +100,7 @@ func TestNestedPatternsAreCheckedWhenTheyAreLoaded(t *testing.T) {
 	c, err := loadDir(writeFiles(t, map[string]string{
 		"a.json": runs("a", "b", ""), "b.json": runs("b", "c", ""), "c.json": runs("c", "a", ""),
 		"d.json": runs("d", "innner", ""), "e.json": runs("e", "inner", `"m": 1`), "f.json": runs("f", "f", ""),
+		"j.json": runs("j", "needs", `"n": 1`), "k.json": runs("k", "needs", `"m": "{{ctx.asof}}"`), "l.json": `{"id": "needs", "name": "P", "inputs": {"m": {"type": "string", "required": true}, "n": {"type": "integer"}}, "steps": [{"capability": "a.warn", "as": "x"}], "outputs": ["x"]}`,
 		"g.json": runs("g", "inner", `"n": 1`), "h.json": runs("h", "d", ""), "i.json": innerPattern,
 	}), r)
 	require.NoError(t, err)
@@ -113,11 +116,11 @@ func TestNestedPatternsAreCheckedWhenTheyAreLoaded(t *testing.T) {
 		`e.json:1:122: step x: the pattern "inner" has no input "m"; did you mean "n"?`,
 		`f.json:1:97: step x: the pattern runs itself`,
 		`h.json:1:97: step x: there is no pattern "d" that can be run`,
+		`j.json:1:85: step x: the input "m" of the pattern "needs" is missing`,
 	} {
 		require.Contains(t, strings.Join(texts, "\n"), want)
 	}
-	require.Contains(t, c.plans, "g")
-	require.Len(t, c.plans, 2)
+	require.Equal(t, []string{"g", "inner", "k", "needs"}, slices.Sorted(maps.Keys(c.plans)))
 }
 
 func TestAStepThatRunsAPatternWithoutEffectsIsNoBarrier(t *testing.T) {

@@ -23,6 +23,12 @@ func (o *Orchestrator) Reload(ctx context.Context) error {
 	next, err := loadDir(o.dir, o.runner)
 	if err != nil {
 		o.metrics.reloads[reloadRefused].Inc()
+		if o.serving.Load() == nil {
+			return err
+		}
+		o.log.ErrorContext(ctx, "patterns not reloaded, the ones before stay", "err", err)
+		o.found = []Problem{{Severity: Error, Msg: err.Error()}}
+		o.stale.Store(true)
 		return err
 	}
 	o.metrics.invalid.Set(float64(len(next.bad())))
@@ -69,6 +75,9 @@ func (o *Orchestrator) Degraded() string {
 	}
 	if first == nil {
 		return ""
+	}
+	if first.File == "" { // it is about the directory
+		return "no change is applied until the patterns can be read: " + first.Msg
 	}
 	what := fmt.Sprintf("%d of the pattern files can't be served", len(bad))
 	if o.stale.Load() {

@@ -85,6 +85,26 @@ func TestReloadIsAllOrNothing(t *testing.T) {
 	require.NoError(t, os.RemoveAll(dir))
 	require.Error(t, o.Reload(t.Context()))
 	require.Equal(t, []string{"a", "b2", "c"}, ids(o), "without the directory the patterns stay")
+	require.Contains(t, o.Degraded(), "no change is applied until the patterns can be read: ")
+}
+
+// A pattern that others run can't be taken from under them.
+func TestReloadKeepsWhatOthersRun(t *testing.T) {
+	t.Parallel()
+	r, _ := nesting(map[string]capabilityFunc{"a.first": value(1)})
+	outer := `{"id": "outer", "name": "P", "steps": [{"capability": "pattern.run", "as": "x", "args": {"pattern": "inner"}}], "outputs": ["x"]}`
+	o, dir := reloadable(t, r, map[string]string{"inner.json": one("inner", "a.first"), "outer.json": outer})
+	require.NoError(t, os.Remove(filepath.Join(dir, "inner.json")))
+	require.ErrorContains(t, o.Reload(t.Context()), "outer.json can't be served")
+	require.Equal(t, []string{"inner", "outer"}, ids(o))
+
+	// When it is an agent that has gone, what can't be served is not.
+	write(t, dir, "inner.json", one("inner", "a.first"))
+	write(t, dir, "other.json", `{"id": "other", "name": "P", "steps": [{"capability": "pattern.run", "as": "x", "args": {"pattern": "outer"}, "description": "d"}], "outputs": ["x"]}`)
+	require.NoError(t, o.Reload(t.Context()))
+	delete(r.funcs, "a.first")
+	require.NoError(t, o.Reload(t.Context()))
+	require.Empty(t, ids(o))
 }
 
 func TestARunEndsWithThePatternsItBeganWith(t *testing.T) {

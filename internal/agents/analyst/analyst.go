@@ -102,10 +102,10 @@ func (a *Analyst) Capabilities() []agent.Capability {
 func subject(req agent.Request, id string) (agent.Portfolio, error) {
 	p := req.Context.Portfolio
 	if p == nil {
-		return agent.Portfolio{}, fault.InvalidField("/inputs/portfolio_id", "%s needs a portfolio, the run names none", req.Capability)
+		return agent.Portfolio{}, fault.InvalidField("/args/portfolio_id", "%s needs a portfolio, the run names none", req.Capability)
 	}
 	if !strings.EqualFold(id, p.ID) {
-		return agent.Portfolio{}, fault.InvalidField("/inputs/portfolio_id",
+		return agent.Portfolio{}, fault.InvalidField("/args/portfolio_id",
 			"%s was asked about portfolio %q within a run about %s", req.Capability, id, p.ID)
 	}
 	return *p, nil
@@ -140,10 +140,10 @@ func day(req agent.Request, name string, value *string) (time.Time, error) {
 	}
 	d, err := time.Parse(time.DateOnly, *value)
 	if err != nil {
-		return time.Time{}, fault.InvalidField("/inputs/"+name, "%q is not a date such as 2007-05-08", *value)
+		return time.Time{}, fault.InvalidField("/args/"+name, "%q is not a date such as 2007-05-08", *value)
 	}
 	if d.After(req.Context.Asof) {
-		return time.Time{}, fault.InvalidField("/inputs/"+name, "%s is after the as-of date %s", *value, req.Context.Asof.Format(time.DateOnly))
+		return time.Time{}, fault.InvalidField("/args/"+name, "%s is after the as-of date %s", *value, req.Context.Asof.Format(time.DateOnly))
 	}
 	return d, nil
 }
@@ -263,7 +263,7 @@ func lookback(days *int) (int, error) {
 		return defaultLookback, nil
 	}
 	if *days < 1 || *days > maxLookback {
-		return 0, fault.InvalidField("/inputs/lookback_days", "%d is outside 1 to %d", *days, maxLookback)
+		return 0, fault.InvalidField("/args/lookback_days", "%d is outside 1 to %d", *days, maxLookback)
 	}
 	return *days, nil
 }

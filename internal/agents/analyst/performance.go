@@ -75,7 +75,7 @@ func (a *Analyst) computeTWR(ctx context.Context, req agent.Request) (agent.Resu
 		return agent.Result{}, err
 	}
 	if r := args.RiskFreeAnnual; r != nil && math.Abs(*r) >= 1 {
-		return agent.Result{}, fault.InvalidField("/inputs/risk_free_annual", "%v is not a yearly rate as a fraction between -1 and 1", *r)
+		return agent.Result{}, fault.InvalidField("/args/risk_free_annual", "%v is not a yearly rate as a fraction between -1 and 1", *r)
 	}
 	var macro []string
 	if args.RiskFreeAnnual == nil && a.opts.RiskFreeSeries != "" {
