@@ -67,6 +67,7 @@ func TestReading(t *testing.T) {
 			"replay":               testReplay,
 			"replay and bookings":  testReplayAfterABooking,
 			"docs":                 testDocs,
+			"examples":             testExamples,
 			"probes":               testProbes,
 		} {
 			t.Run(name, func(t *testing.T) {
@@ -596,17 +597,10 @@ func testProbes(t *testing.T, s *site) {
 	require.NotContains(t, metrics, `endpoint="/metrics"`, "probes and scrapes are not counted")
 }
 
-// stuck is an orchestrator that works until its time is up, or breaks.
-type stuck func(context.Context) (*patterns.Answer, error)
-
-func (s stuck) Execute(ctx context.Context, _ patterns.Request) (*patterns.Answer, error) {
-	return s(ctx)
-}
-
 func TestADefectInAHandler(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, func(o *httpapi.Options) {
-		o.Patterns = stuck(func(context.Context) (*patterns.Answer, error) { panic("secret of the handler") })
+		o.Patterns = engine(func(context.Context, patterns.Request) (*patterns.Answer, error) { panic("secret of the handler") })
 	})
 	a := s.post(t, overview, asSpecified(), "X-Request-Id", "id-of-the-panic")
 	p := a.problem(500, fault.Internal)

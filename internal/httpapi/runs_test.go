@@ -584,6 +584,21 @@ func testValidate(t *testing.T, s *site) {
 	s.get(t, validate).problem(404, fault.NotFound) // there is no pattern of that name
 }
 
+// Each problem repeats the names around it: long ones must not make an answer of any size.
+func TestALongName(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, func(o *httpapi.Options) { o.MaxBodyBytes = pattern.MaxSize })
+	text := `{"id": "p", "name": "P", "steps": [{"capability": "test.ok", "as": "x", "args": {"` + strings.Repeat("k", 100_000) +
+		`": ["{{a}}"` + strings.Repeat(`, "{{a}}"`, 99) + `]}}], "outputs": ["x"]}`
+	a := s.post(t, "/v1/patterns/validate", text)
+	require.Less(t, len(a.body), 3<<20)
+	var v api.Validation
+	a.into(&v)
+	require.False(t, v.Valid)
+	require.NotEmpty(t, v.Problems)
+	require.Equal(t, 100, len(v.Problems)+*v.More)
+}
+
 // What bounds a file bounds the text of one, even where other bodies may be larger.
 func TestALargeDefinition(t *testing.T) {
 	t.Parallel()
