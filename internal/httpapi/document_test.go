@@ -112,7 +112,7 @@ func TestDefinitionsAreDocumented(t *testing.T) {
 			wanted := want.properties[key].(map[string]any)
 			for _, bound := range []string{"enum", "minItems", "maxItems", "maxProperties", "minLength", "maxLength", "minimum", "maximum", "uniqueItems"} {
 				if of, ok := property.(map[string]any)[bound]; ok {
-					require.EqualValues(t, fmt.Sprint(wanted[bound]), fmt.Sprint(of), "%s.%s.%s", name, key, bound)
+					require.Equal(t, fmt.Sprint(wanted[bound]), fmt.Sprint(of), "%s.%s.%s", name, key, bound)
 				}
 			}
 		}

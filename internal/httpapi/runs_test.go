@@ -397,13 +397,13 @@ func TestAgents(t *testing.T) {
 
 		// The breaker opens, rests, and tries.
 		require.Equal(t, api.AgentCalls{}, list()[1].Calls)
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		require.Equal(t, fault.Internal, call("quotes.latest"))
 		require.Equal(t, api.CLOSED, list()[1].Breaker.State)
 		require.Equal(t, fault.Internal, call("quotes.latest"))
 		require.Equal(t, fault.BreakerOpen, call("quotes.latest"))
 		failed := time.Now()
-		time.Sleep(1500 * time.Millisecond)
+		<-time.After(1500 * time.Millisecond)
 		remote := list()[1]
 		require.Equal(t, "https://quotes.test/agent", *remote.Url)
 		require.True(t, remote.Remote)
@@ -420,7 +420,7 @@ func TestAgents(t *testing.T) {
 			At: failed.UTC(), Capability: "quotes.latest", Code: "internal", Detail: "an internal error occurred; the request id leads to it in the log",
 		}, remote.LastError)
 
-		time.Sleep(3500 * time.Millisecond)
+		<-time.After(3500 * time.Millisecond)
 		require.Nil(t, list()[1].Breaker.RetryAfterSeconds, "the next call is a trial")
 		fail = false
 		tried := make(chan fault.Code)
