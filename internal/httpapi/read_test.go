@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/httpapi"
@@ -584,7 +585,18 @@ func testDocs(t *testing.T, s *site) {
 	a := s.get(t, "/openapi.json")
 	require.Equal(t, "application/json", a.header.Get("Content-Type"))
 	require.Equal(t, "3.1.0", a.object()["openapi"])
-	require.Len(t, a.object()["paths"], len(s.document.root["paths"].(map[string]any)))
+	var tree map[string]any
+	require.NoError(t, yaml.Unmarshal(api.Document, &tree))
+	want, err := json.Marshal(tree)
+	require.NoError(t, err)
+	require.JSONEq(t, string(want), string(a.body))
+	var order []int // of a schema's members
+	for _, name := range []string{`"RunPack"`, `"id"`, `"date"`, `"revision"`, `"hash"`} {
+		_, rest, ok := strings.Cut(string(a.body), `"RunPack":`)
+		require.True(t, ok)
+		order = append(order, strings.Index(`"RunPack":`+rest, name))
+	}
+	require.IsIncreasing(t, order, "members stand as they do in the document")
 }
 
 func testProbes(t *testing.T, s *site) {
