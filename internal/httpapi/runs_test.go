@@ -159,7 +159,6 @@ func testRecorded(t *testing.T, s *site) {
 	run := s.get(t, "/v1/runs/"+answered.RunId)
 	var told api.RunDetail
 	run.into(&told)
-	// Byte for byte, but for the fraction of a second that the database keeps none of.
 	require.JSONEq(t, string(member(t, a.body, "trace")), string(member(t, run.body, "trace")))
 	require.Equal(t, answered.Trace, told.Trace)
 	require.Equal(t, answered.Warnings, told.Warnings)
