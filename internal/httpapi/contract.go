@@ -62,11 +62,11 @@ const documentURL = "mem:///openapi.json" // names the document within the valid
 
 // newContract reads an OpenAPI document in YAML.
 func newContract(document []byte) (*contract, error) {
-	var tree map[string]any
+	var tree yaml.Node
 	if err := yaml.Unmarshal(document, &tree); err != nil {
 		return nil, fmt.Errorf("OpenAPI document: %w", err)
 	}
-	asJSON, err := json.Marshal(tree)
+	asJSON, err := appendJSON(nil, &tree)
 	if err != nil {
 		return nil, fmt.Errorf("OpenAPI document: %w", err)
 	}
@@ -129,6 +129,42 @@ func newContract(document []byte) (*contract, error) {
 		}
 	}
 	return c, nil
+}
+
+// appendJSON writes YAML as JSON with all members in their order, so that whoever reads the document
+// sees an id before its description.
+func appendJSON(b []byte, n *yaml.Node) ([]byte, error) {
+	var err error
+	switch n.Kind {
+	case yaml.DocumentNode:
+		return appendJSON(b, n.Content[0])
+	case yaml.MappingNode:
+		b = append(b, '{')
+		for i := 0; i < len(n.Content); i += 2 {
+			b = append(appendString(comma(b, i), n.Content[i].Value), ':')
+			if b, err = appendJSON(b, n.Content[i+1]); err != nil {
+				return nil, err
+			}
+		}
+		return append(b, '}'), nil
+	case yaml.SequenceNode:
+		b = append(b, '[')
+		for i, item := range n.Content {
+			if b, err = appendJSON(comma(b, i), item); err != nil {
+				return nil, err
+			}
+		}
+		return append(b, ']'), nil
+	case yaml.ScalarNode:
+		var v any
+		if err := n.Decode(&v); err != nil {
+			return nil, err
+		}
+		scalar, err := json.Marshal(v)
+		return append(b, scalar...), err
+	default:
+		return nil, fmt.Errorf("line %d: neither a value, a list nor an object", n.Line)
+	}
 }
 
 func newParameter(compiler *jsonschema.Compiler, root any, at string) (parameter, error) {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/httpapi"
@@ -67,6 +68,7 @@ func TestReading(t *testing.T) {
 			"replay":               testReplay,
 			"replay and bookings":  testReplayAfterABooking,
 			"docs":                 testDocs,
+			"examples":             testExamples,
 			"probes":               testProbes,
 		} {
 			t.Run(name, func(t *testing.T) {
@@ -583,7 +585,18 @@ func testDocs(t *testing.T, s *site) {
 	a := s.get(t, "/openapi.json")
 	require.Equal(t, "application/json", a.header.Get("Content-Type"))
 	require.Equal(t, "3.1.0", a.object()["openapi"])
-	require.Len(t, a.object()["paths"], len(s.document.root["paths"].(map[string]any)))
+	var tree map[string]any
+	require.NoError(t, yaml.Unmarshal(api.Document, &tree))
+	want, err := json.Marshal(tree)
+	require.NoError(t, err)
+	require.JSONEq(t, string(want), string(a.body))
+	var order []int // of a schema's members
+	for _, name := range []string{`"RunPack"`, `"id"`, `"date"`, `"revision"`, `"hash"`} {
+		_, rest, ok := strings.Cut(string(a.body), `"RunPack":`)
+		require.True(t, ok)
+		order = append(order, strings.Index(`"RunPack":`+rest, name))
+	}
+	require.IsIncreasing(t, order, "members stand as they do in the document")
 }
 
 func testProbes(t *testing.T, s *site) {
@@ -596,17 +609,10 @@ func testProbes(t *testing.T, s *site) {
 	require.NotContains(t, metrics, `endpoint="/metrics"`, "probes and scrapes are not counted")
 }
 
-// stuck is an orchestrator that works until its time is up, or breaks.
-type stuck func(context.Context) (*patterns.Answer, error)
-
-func (s stuck) Execute(ctx context.Context, _ patterns.Request) (*patterns.Answer, error) {
-	return s(ctx)
-}
-
 func TestADefectInAHandler(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, func(o *httpapi.Options) {
-		o.Patterns = stuck(func(context.Context) (*patterns.Answer, error) { panic("secret of the handler") })
+		o.Patterns = engine(func(context.Context, patterns.Request) (*patterns.Answer, error) { panic("secret of the handler") })
 	})
 	a := s.post(t, overview, asSpecified(), "X-Request-Id", "id-of-the-panic")
 	p := a.problem(500, fault.Internal)

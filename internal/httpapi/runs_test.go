@@ -159,7 +159,6 @@ func testRecorded(t *testing.T, s *site) {
 	run := s.get(t, "/v1/runs/"+answered.RunId)
 	var told api.RunDetail
 	run.into(&told)
-	// Byte for byte, but for the fraction of a second that the database keeps none of.
 	require.JSONEq(t, string(member(t, a.body, "trace")), string(member(t, run.body, "trace")))
 	require.Equal(t, answered.Trace, told.Trace)
 	require.Equal(t, answered.Warnings, told.Warnings)
@@ -397,13 +396,13 @@ func TestAgents(t *testing.T) {
 
 		// The breaker opens, rests, and tries.
 		require.Equal(t, api.AgentCalls{}, list()[1].Calls)
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		require.Equal(t, fault.Internal, call("quotes.latest"))
 		require.Equal(t, api.CLOSED, list()[1].Breaker.State)
 		require.Equal(t, fault.Internal, call("quotes.latest"))
 		require.Equal(t, fault.BreakerOpen, call("quotes.latest"))
 		failed := time.Now()
-		time.Sleep(1500 * time.Millisecond)
+		<-time.After(1500 * time.Millisecond)
 		remote := list()[1]
 		require.Equal(t, "https://quotes.test/agent", *remote.Url)
 		require.True(t, remote.Remote)
@@ -420,7 +419,7 @@ func TestAgents(t *testing.T) {
 			At: failed.UTC(), Capability: "quotes.latest", Code: "internal", Detail: "an internal error occurred; the request id leads to it in the log",
 		}, remote.LastError)
 
-		time.Sleep(3500 * time.Millisecond)
+		<-time.After(3500 * time.Millisecond)
 		require.Nil(t, list()[1].Breaker.RetryAfterSeconds, "the next call is a trial")
 		fail = false
 		tried := make(chan fault.Code)
@@ -582,6 +581,21 @@ func testValidate(t *testing.T, s *site) {
 	s.post(t, validate, definition, "Content-Type", "text/plain").problem(415, fault.UnsupportedMedia)
 	s.post(t, validate, strings.Repeat(" ", maxBody)+definition).problem(413, fault.TooLarge)
 	s.get(t, validate).problem(404, fault.NotFound) // there is no pattern of that name
+}
+
+// Each problem repeats the names around it: long ones must not make an answer of any size.
+func TestALongName(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, func(o *httpapi.Options) { o.MaxBodyBytes = pattern.MaxSize })
+	text := `{"id": "p", "name": "P", "steps": [{"capability": "test.ok", "as": "x", "args": {"` + strings.Repeat("k", 100_000) +
+		`": ["{{a}}"` + strings.Repeat(`, "{{a}}"`, 99) + `]}}], "outputs": ["x"]}`
+	a := s.post(t, "/v1/patterns/validate", text)
+	require.Less(t, len(a.body), 3<<20)
+	var v api.Validation
+	a.into(&v)
+	require.False(t, v.Valid)
+	require.NotEmpty(t, v.Problems)
+	require.Equal(t, 100, len(v.Problems)+*v.More)
 }
 
 // What bounds a file bounds the text of one, even where other bodies may be larger.

@@ -20,8 +20,10 @@ import (
 const (
 	// defaultHeartbeat is well below what proxies allow a silent connection.
 	defaultHeartbeat = 15 * time.Second
-	// eventTimeout is how long a client may take to make room for what it is sent.
+	// eventTimeout is how long a client may take to make room for what it is sent, besides the time
+	// that a slow line needs for it: answers may be large.
 	eventTimeout = 10 * time.Second
+	slowLine     = 64 << 10 // bytes a second
 )
 
 // stream runs a pattern and tells the client what happens while it does. Until the run begins it
@@ -212,7 +214,8 @@ func (w *events) send(last bool) error {
 		header.Set(echo.HeaderCacheControl, "no-store")
 		header.Set("X-Accel-Buffering", "no") // nginx would collect events
 	}
-	if err := w.deadline(time.Now().Add(eventTimeout)); err != nil {
+	needed := time.Duration(len(w.pending)/slowLine) * time.Second
+	if err := w.deadline(time.Now().Add(eventTimeout + needed)); err != nil {
 		return err
 	}
 	if _, err := w.response.Write(w.pending); err != nil {

@@ -2,6 +2,7 @@ package httpapi_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -360,6 +361,41 @@ func TestAClientThatIsStuck(t *testing.T) {
 		start := time.Now()
 		require.ErrorIs(t, <-ended, context.Canceled)
 		require.Equal(t, 10*time.Second, time.Since(start))
+	})
+}
+
+// A large answer has the time that a slow line needs for it.
+func TestALargeAnswerOverASlowLine(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		large := preparedAnswer()
+		large.Data = json.RawMessage(`{"text":"` + strings.Repeat("x", 2<<20) + `"}`)
+		conn := ask(t, short, func(_ context.Context, r patterns.Request) (*patterns.Answer, error) {
+			tell(r.OnEvent)
+			return large, nil
+		})
+		start := time.Now()
+		var body []byte
+		for piece := make([]byte, 100_000); ; {
+			n, err := conn.Read(piece)
+			body = append(body, piece[:n]...)
+			if err != nil {
+				require.ErrorIs(t, err, io.EOF)
+				break
+			}
+			if n > 1000 {
+				<-time.After(time.Second)
+			}
+		}
+		require.Greater(t, time.Since(start), 15*time.Second)
+		got, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(body)), nil)
+		require.NoError(t, err)
+		rest, err := io.ReadAll(got.Body)
+		require.NoError(t, err)
+		require.NoError(t, got.Body.Close())
+		events := (&answer{t: t, body: rest}).events()
+		require.Equal(t, "answer", events[len(events)-1].name)
+		require.Contains(t, events[len(events)-1].data, string(large.Data))
 	})
 }
 

@@ -361,7 +361,8 @@ type Agent struct {
 	Calls        AgentCalls   `json:"calls"`
 	Capabilities []Capability `json:"capabilities"`
 
-	// LastError Null when none of its calls has failed.
+	// LastError Of the last call that failed for reasons of the agent's own; null when none has. Callers'
+	// mistakes and refused calls are no such failures.
 	LastError *AgentError `json:"last_error"`
 	Name      string      `json:"name"`
 
@@ -392,9 +393,9 @@ type AgentError struct {
 	At         time.Time `json:"at"`
 	Capability string    `json:"capability"`
 
-	// Code As a problem's.
-	Code   string `json:"code"`
-	Detail string `json:"detail"`
+	// Code Stable name of a class of failure; the head of this document says what they mean.
+	Code   ProblemCode `json:"code"`
+	Detail string      `json:"detail"`
 }
 
 // AgentPolicies What guards an agent's calls, besides its breaker; what is absent does not.
@@ -673,12 +674,14 @@ type ExecuteRequest struct {
 
 // Failure defines model for Failure.
 type Failure struct {
-	// Code As a problem's.
-	Code   string `json:"code"`
-	Detail string `json:"detail"`
+	// Code Stable name of a class of failure; the head of this document says what they mean.
+	Code   ProblemCode `json:"code"`
+	Detail string      `json:"detail"`
 }
 
 // Finding Something that is wrong with a definition.
+//
+// Examples: {"column":20,"line":7,"message":"no agent has the capability \"ledger.postions\"","pointer":"/steps/0/capability","severity":"error","step":"positions","suggestion":"ledger.positions"}
 type Finding struct {
 	// Column From 1, in characters.
 	Column *int `json:"column,omitempty"`
@@ -703,7 +706,8 @@ type Finding struct {
 // FindingSeverity `error`: the pattern would not be served; `warning`: something is of no use.
 type FindingSeverity string
 
-// Input An input, an item of an array or a property of an object.
+// Input An input, an item of an array or a property of an object. Which bounds it may have depends on
+// its type.
 type Input = pattern.Input
 
 // NewDelivery defines model for NewDelivery.
@@ -773,7 +777,10 @@ type NewTransactions1 = []NewTransaction
 // NextCursor Pass it as `cursor` for the next page; null on the last.
 type NextCursor = string
 
-// Pattern defines model for Pattern.
+// Pattern A definition, as a file holds it. Where it is written otherwise than it was, such as a timeout
+// of `1500ms` or a default that is spelt out, it means the same.
+//
+// Examples: {"id":"my_positions","inputs":{"portfolio_id":{"description":"The portfolio.","required":true,"type":"uuid"}},"name":"My positions","outputs":["positions"],"steps":[{"args":{"portfolio_id":"{{inputs.portfolio_id}}"},"as":"positions","capability":"ledger.positions"}]}
 type Pattern = pattern.Definition
 
 // Portfolio defines model for Portfolio.
@@ -793,10 +800,10 @@ type Portfolio struct {
 	Transactions int64 `json:"transactions"`
 }
 
-// Problem defines model for Problem.
+// Problem Examples: {"code":"invalid","detail":"/inputs/lookback_days: must be at least 1","errors":[{"detail":"must be at least 1","pointer":"/inputs/lookback_days"}],"instance":"/v1/patterns/portfolio_overview/execute","request_id":"8f14e45fceea167a5a36dedd4bea2543","status":422,"title":"The request is wrong","type":"urn:dawsos:problem:invalid"}
 type Problem struct {
-	// Code Stable name of the class of failure; the head of this document lists them.
-	Code string `json:"code"`
+	// Code Stable name of a class of failure; the head of this document says what they mean.
+	Code ProblemCode `json:"code"`
 
 	// Detail What failed, for which id, and what to do.
 	Detail string `json:"detail"`
@@ -824,6 +831,9 @@ type Problem struct {
 	// Type Names the class of problem.
 	Type string `json:"type"`
 }
+
+// ProblemCode Stable name of a class of failure; the head of this document says what they mean.
+type ProblemCode = string
 
 // RateLimit defines model for RateLimit.
 type RateLimit struct {
@@ -998,7 +1008,7 @@ type Staleness struct {
 	OldestSource string `json:"oldest_source"`
 }
 
-// Step defines model for Step.
+// Step Asks one capability and keeps its result under a name.
 type Step = pattern.Step
 
 // StepStarted The event of a step that starts.
@@ -1086,7 +1096,7 @@ type Validation struct {
 	// More How many there are besides; absent when these are all.
 	More *int `json:"more,omitempty"`
 
-	// Problems The first 500.
+	// Problems The first 500, fewer when they are long.
 	Problems []Finding `json:"problems"`
 
 	// Valid Whether the pattern would be served; warnings don't keep it from being.
