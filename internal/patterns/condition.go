@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 
 	exprlang "github.com/expr-lang/expr"
 	"github.com/expr-lang/expr/ast"
@@ -140,12 +141,19 @@ func compileCondition(text string, env conditionEnv) (*condition, error) {
 	return c, nil
 }
 
-// fromExpr puts an error of the library into one line.
+// fromExpr puts an error of the library into one line. Its messages repeat parts of the condition as
+// they stand, or were escaped, there.
 func fromExpr(err error) error {
+	msg := err.Error()
 	if e, ok := errors.AsType[*file.Error](err); ok {
-		return &conditionError{msg: fmt.Sprintf("character %d: %s", e.Column+1, e.Message)}
+		msg = fmt.Sprintf("character %d: %s", e.Column+1, e.Message)
 	}
-	return &conditionError{msg: strings.ReplaceAll(err.Error(), "\n", " ")}
+	return &conditionError{msg: strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, msg)}
 }
 
 // survey walks a condition's syntax tree before it is compiled: it finds the names that are used, and
