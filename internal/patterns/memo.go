@@ -15,7 +15,6 @@ type key [sha256.Size]byte
 
 // flight is a call that is under way or has ended.
 type flight struct {
-	by     *run          // whose step makes it; nil for a call that is in the cache, or made for it
 	done   chan struct{} // closed at its end; what follows is set by then
 	result *result
 	err    error
@@ -65,12 +64,12 @@ func (f *flights) put(k key, fl *flight) {
 
 // do makes a call, or waits for the one that is under way. With keep the outcome stays; without, it is
 // forgotten once those who wait have it. The error is the flight's, or ctx's when that ends the wait.
-func (f *flights) do(ctx context.Context, k key, by *run, keep bool, call func() (r *result, called bool, err error)) (fl *flight, joined bool, err error) {
+func (f *flights) do(ctx context.Context, k key, keep bool, call func() (r *result, called bool, err error)) (fl *flight, joined bool, err error) {
 	for {
 		f.mu.Lock()
 		fl, joined = f.m[k]
 		if !joined {
-			fl = &flight{by: by, done: make(chan struct{})}
+			fl = &flight{done: make(chan struct{})}
 			if f.m == nil {
 				f.m = make(map[key]*flight)
 			}
@@ -190,7 +189,7 @@ func (c *cache) get(ctx context.Context, k key, call func() (*result, error)) (r
 	if r := c.peek(k); r != nil {
 		return r, false, nil
 	}
-	fl, joined, err := c.flights.do(ctx, k, nil, false, func() (*result, bool, error) {
+	fl, joined, err := c.flights.do(ctx, k, false, func() (*result, bool, error) {
 		// Another request's call may have ended since we looked.
 		if r := c.peek(k); r != nil {
 			return r, false, nil

@@ -16,7 +16,7 @@ type result struct {
 	raw      json.RawMessage // compact JSON
 	sources  []agent.Source
 	warnings []string
-	nested   []StepTrace // of a pattern that was run
+	within   []*run // of patterns, which the call has run; ended
 	// absent tells a step that yielded nothing, since it was skipped or failed, from one whose
 	// answer was null.
 	absent bool
@@ -57,6 +57,13 @@ func rawResult(raw json.RawMessage) *result {
 		return operand(v), err
 	})
 	return r
+}
+
+// with returns the result as that of a step within which patterns were run.
+func (r *result) with(within []*run) *result {
+	also := *r
+	also.within = within
+	return &also
 }
 
 func (r *result) value() (any, error) { return r.decoded() }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,6 +43,7 @@ type run struct {
 	scope        scope
 	emit         func(Event) // nil: nobody listens
 	steps        []stepState
+	last         int // the last step that the trace tells of, once the run has ended
 }
 
 // stepState is one step of a run. It belongs to the goroutine that runs the step until that has ended.
@@ -50,7 +52,8 @@ type stepState struct {
 	sources  []agent.Source
 	warnings []string
 	calls    []made // in the items' order
-	fatal    error  // why the run fails
+	within   []*run // of patterns, by the step; ended
+	fatal    error // why the run fails
 	cancel   context.CancelFunc
 }
 
@@ -84,16 +87,17 @@ func keyPrefix(c agent.Context) []byte {
 // execute runs the steps and puts the answer together, or returns a *RunError.
 func (r *run) execute(ctx context.Context, start time.Time) (*Answer, error) {
 	fail := func(last int, err error) (*Answer, error) {
-		return nil, &RunError{Trace: r.trace(last, start), Err: err}
+		r.last = last
+		return nil, &RunError{Trace: r.trace(start), Err: err}
 	}
 	if failed := r.work(ctx); failed < len(r.steps) {
 		return fail(failed, fmt.Errorf("pattern %s, step %d (%s): %w",
 			r.program.definition.ID, failed, r.program.steps[failed].as, r.steps[failed].fatal))
 	}
-	last := len(r.steps) - 1
+	r.last = len(r.steps) - 1
 	data, err := r.data()
 	if err != nil {
-		return fail(last, fmt.Errorf("pattern %s: %w", r.program.definition.ID, err))
+		return fail(r.last, fmt.Errorf("pattern %s: %w", r.program.definition.ID, err))
 	}
 	warnings := []string{}
 	for i := range r.steps {
@@ -106,7 +110,7 @@ func (r *run) execute(ctx context.Context, start time.Time) (*Answer, error) {
 		Data:      data,
 		Charts:    charts,
 		Warnings:  append(warnings, missing...),
-		Trace:     r.trace(last, start),
+		Trace:     r.trace(start),
 		DataHash:  hex.EncodeToString(sum[:]),
 	}, nil
 }
@@ -123,7 +127,7 @@ func (r *run) work(ctx context.Context) int {
 	ended := make([]bool, n)
 	ready := make([]int, 0, n)
 	for i := range p.steps {
-		waiting[i] = len(p.steps[i].needs)
+		waiting[i] = len(p.waits[i])
 		if waiting[i] == 0 && (!p.barriers[i] || i == 0) {
 			ready = append(ready, i)
 		}
@@ -216,53 +220,90 @@ func (r *run) begin(parent context.Context, i int) func() {
 		ctx, span = o.tracer.Start(ctx, r.program.spans[i].name, r.program.spans[i].attributes)
 	}
 	if s.forEach != nil {
-		return r.within(ctx, st, s.timeout, func(ctx context.Context) {
+		return r.within(ctx, s, st, func(ctx context.Context) {
 			res, err := r.fanOut(ctx, s, st)
 			r.end(parent, span, i, start, res, s.inTime(ctx, parent, err))
-		})
+		}, func(err error) { r.end(parent, span, i, start, nothing, err) })
 	}
 	args, err := r.args(s, &r.scope)
 	if err != nil {
 		r.end(parent, span, i, start, nothing, err)
 		return nil
 	}
-	if !s.cache {
-		return r.within(ctx, st, s.timeout, func(ctx context.Context) {
-			st.calls = []made{{}}
-			res, err := r.call(ctx, s, args)
-			r.end(parent, span, i, start, res, s.inTime(ctx, parent, err))
-		})
+	var k key
+	if s.cache {
+		if k, err = r.key(s, args); err != nil {
+			r.end(parent, span, i, start, nothing, err)
+			return nil
+		}
+		if fl := r.remembered(s, k); fl != nil {
+			st.calls = []made{{fl, true}}
+			r.end(parent, span, i, start, fl.result, nil)
+			return nil
+		}
 	}
-	k, err := r.key(s, args)
-	if err != nil {
-		r.end(parent, span, i, start, nothing, err)
-		return nil
-	}
-	if fl := r.remembered(s, k); fl != nil {
-		st.calls = []made{{fl, true}}
-		r.end(parent, span, i, start, fl.result, nil)
-		return nil
-	}
-	return r.within(ctx, st, s.timeout, func(ctx context.Context) {
-		res, call, err := r.once(ctx, s, k, args)
+	return r.within(ctx, s, st, func(ctx context.Context) {
+		res, call, err := r.ask(ctx, s, k, args)
 		st.calls = []made{call}
 		r.end(parent, span, i, start, res, s.inTime(ctx, parent, err))
-	})
+	}, func(err error) { r.end(parent, span, i, start, nothing, err) })
 }
 
 // within prepares work under a context of a step's own, which ends with its timeout or when a step
-// before it fails.
-func (*run) within(parent context.Context, st *stepState, timeout time.Duration, work func(ctx context.Context)) func() {
-	var ctx context.Context
-	if timeout > 0 {
-		ctx, st.cancel = context.WithTimeout(parent, timeout)
-	} else {
-		ctx, st.cancel = context.WithCancel(parent)
-	}
+// before it fails. A step that makes one call gets its slot first: the time that it may take must not
+// depend on how many others wait for one. refused is told why work could not begin, or broke down.
+func (r *run) within(parent context.Context, s *step, st *stepState, work func(ctx context.Context), refused func(error)) func() {
+	ctx, cancel := context.WithCancel(parent)
+	st.cancel = cancel
 	return func() {
-		defer st.cancel()
+		defer cancel()
+		defer r.orchestrator.survive(ctx, func(err error) {
+			// Whatever has been put down, the run can't go on with it; and nobody is told, since whoever
+			// listens may be what has broken.
+			st.trace.Status, st.trace.Error, st.fatal = StatusError, fault.Detail(err), err
+		})
+		if s.forEach == nil {
+			free, err := r.slot(ctx, s)
+			if err != nil {
+				refused(err)
+				return
+			}
+			defer free()
+		}
+		if s.timeout > 0 {
+			var stop context.CancelFunc
+			ctx, stop = context.WithTimeout(ctx, s.timeout)
+			defer stop()
+		}
 		work(ctx)
 	}
+}
+
+// slot waits until the run may have another call under way, and returns how to give the slot back.
+//
+// Who makes a call that others wait for has a slot already, so that those who hold one while they wait
+// never keep it from being made.
+func (r *run) slot(ctx context.Context, s *step) (free func(), err error) {
+	if s.delegates { // it waits for other calls, which need the slots
+		return func() {}, ctx.Err()
+	}
+	select {
+	case r.request.slots <- struct{}{}:
+		return func() { <-r.request.slots }, nil
+	case <-ctx.Done():
+		return func() {}, ctx.Err()
+	}
+}
+
+// survive is deferred: it makes an error of a panic, which in one of a run's goroutines would end the
+// process. Agents' panics are the runtime's; these are of results that can't be written, and ours.
+func (o *Orchestrator) survive(ctx context.Context, failed func(error)) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	o.log.ErrorContext(ctx, "panic in a pattern's run", "panic", p, "stack", string(debug.Stack()))
+	failed(fault.New(fault.Internal, "an internal error occurred; the request id leads to it in the log"))
 }
 
 // inTime names the step's own timeout as the reason of a failure that it has caused.
@@ -315,7 +356,10 @@ func (r *run) end(parent context.Context, span trace.Span, i int, start time.Tim
 	d := o.now().Sub(start)
 	st.trace.DurationSeconds = d.Seconds()
 	if res != nil {
-		st.trace.Steps = res.nested
+		st.within = res.within
+		if r.emit != nil {
+			st.trace.Steps = (&tally{}).within(st.within)
+		}
 	}
 	if err != nil {
 		st.trace.Status, st.trace.Error = StatusError, fault.Detail(err)
@@ -435,7 +479,7 @@ var closed = func() chan struct{} {
 // once makes a call unless the run, or the cache, has its outcome or is about to.
 func (r *run) once(ctx context.Context, s *step, k key, args map[string]any) (*result, made, error) {
 	o := r.orchestrator
-	fl, joined, err := r.request.memo.do(ctx, k, r, true, func() (*result, bool, error) {
+	fl, joined, err := r.request.memo.do(ctx, k, true, func() (*result, bool, error) {
 		if s.pure && o.cache != nil && !r.request.recompute {
 			return o.cache.get(ctx, k, func() (*result, error) { return r.call(ctx, s, args) })
 		}
@@ -454,39 +498,40 @@ func (r *run) once(ctx context.Context, s *step, k key, args map[string]any) (*r
 	return res, made{fl, joined}, err
 }
 
-// call asks the capability, once one of the run's slots is free.
-func (r *run) call(ctx context.Context, s *step, args map[string]any) (*result, error) {
-	var within *nestedCall
-	if s.delegates { // it waits for other calls, which need the slots
-		if s.capability == RunCapability {
-			within = &nestedCall{run: r}
-			ctx = context.WithValue(ctx, nestedKey{}, within)
-		}
-	} else {
-		select {
-		case r.request.slots <- struct{}{}:
-			defer func() { <-r.request.slots }()
-		case <-ctx.Done():
-			return nothing, ctx.Err()
-		}
+// ask makes a step's call, or shares in one.
+func (r *run) ask(ctx context.Context, s *step, k key, args map[string]any) (*result, made, error) {
+	if !s.cache {
+		res, err := r.call(ctx, s, args)
+		return res, made{}, err
 	}
+	return r.once(ctx, s, k, args)
+}
+
+// call asks the capability. Whoever calls has one of the run's slots.
+func (r *run) call(ctx context.Context, s *step, args map[string]any) (res *result, err error) {
+	// The call may be made for others as well: they must learn of its end.
+	defer r.orchestrator.survive(ctx, func(broken error) { res, err = nothing, broken })
 	if err := ctx.Err(); err != nil {
 		return nothing, err
 	}
+	var within *nestedCall
+	if s.capability == RunCapability {
+		within = &nestedCall{run: r}
+		ctx = context.WithValue(ctx, nestedKey{}, within)
+	}
 	answered, err := r.orchestrator.runner.Run(ctx, agent.Request{Capability: s.capability, Args: args, Context: r.context})
 	if err != nil {
-		res := nothing
-		if within != nil && within.steps != nil {
-			res = &result{nested: within.steps}
+		if within != nil && within.ended != nil {
+			return &result{within: within.ended}, err
 		}
-		return res, err
+		return nothing, err
 	}
-	res, err := newResult(answered)
+	res, err = newResult(answered)
 	if err != nil {
 		return nothing, fault.Wrap(err, fault.Internal, "the result of %s can't be written as JSON", s.capability)
 	}
 	if within != nil {
-		res.nested = within.steps
+		res.within = within.ended
 	}
 	return res, nil
 }
@@ -513,8 +558,11 @@ func (r *run) fanOut(ctx context.Context, s *step, st *stepState) (*result, erro
 		failed: len(items), cancels: make(map[int]context.CancelFunc),
 	}
 	most := min(len(items), r.orchestrator.parallelism)
-	if s.parallel > 0 {
+	switch {
+	case s.parallel > 0:
 		most = min(most, s.parallel)
+	case r.program.barriers[st.trace.Index]:
+		most = min(most, 1) // the effect of an item must not happen when one before it fails
 	}
 	var workers sync.WaitGroup
 	for range most {
@@ -530,26 +578,32 @@ func (r *run) fanOut(ctx context.Context, s *step, st *stepState) (*result, erro
 		})
 	}
 	workers.Wait()
+	st.calls = f.calls[:min(f.failed+1, len(items))]
 	if f.failed < len(items) {
 		return nothing, f.err
 	}
-	st.calls = f.calls
 	return f.join(), nil
 }
 
 // item asks for one item.
-func (r *run) item(ctx context.Context, s *step, f *fan, i int, item any) error {
+func (r *run) item(ctx context.Context, s *step, f *fan, i int, item any) (err error) {
+	defer r.orchestrator.survive(ctx, func(broken error) { err = broken })
 	at := r.scope
 	at.item, at.index = item, json.Number(strconv.Itoa(i))
 	res, call, err := r.itemResult(ctx, s, &at)
+	f.calls[i] = call
 	if err != nil {
 		failure := err
+		within := res.within
 		if res, err = r.passedOver(ctx, s, &at, err); err != nil {
 			return err
 		}
+		if within != nil {
+			res = res.with(within)
+		}
 		f.warnings[i] = fmt.Sprintf("item %d of step %s failed and was passed over: %s", i, s.as, fault.Detail(failure))
 	}
-	f.results[i], f.calls[i] = res, call
+	f.results[i] = res
 	return nil
 }
 
@@ -558,18 +612,21 @@ func (r *run) itemResult(ctx context.Context, s *step, at *scope) (*result, made
 	if err != nil {
 		return nothing, made{}, err
 	}
-	if !s.cache {
-		res, err := r.call(ctx, s, args)
-		return res, made{}, err
+	var k key
+	if s.cache {
+		if k, err = r.key(s, args); err != nil {
+			return nothing, made{}, err
+		}
+		if fl := r.remembered(s, k); fl != nil {
+			return fl.result, made{fl, true}, nil
+		}
 	}
-	k, err := r.key(s, args)
+	free, err := r.slot(ctx, s)
 	if err != nil {
 		return nothing, made{}, err
 	}
-	if fl := r.remembered(s, k); fl != nil {
-		return fl.result, made{fl, true}, nil
-	}
-	return r.once(ctx, s, k, args)
+	defer free()
+	return r.ask(ctx, s, k, args)
 }
 
 // fan is a for_each under way. Like the steps of a run, items come out as if they had been asked for one
@@ -624,7 +681,7 @@ func (f *fan) join() *result {
 	raw := append(make([]byte, 0, size), '[')
 	var sources []agent.Source
 	var warnings []string
-	var nested []StepTrace
+	var within []*run
 	for i, r := range f.results {
 		if i > 0 {
 			raw = append(raw, ',')
@@ -635,10 +692,10 @@ func (f *fan) join() *result {
 		if f.warnings[i] != "" {
 			warnings = append(warnings, f.warnings[i])
 		}
-		nested = append(nested, r.nested...)
+		within = append(within, r.within...)
 	}
 	res := rawResult(append(raw, ']'))
-	res.sources, res.warnings, res.nested = sources, warnings, nested
+	res.sources, res.warnings, res.within = sources, warnings, within
 	return res
 }
 
@@ -743,26 +800,59 @@ func appendCharts(charts []json.RawMessage, v any) ([]json.RawMessage, error) {
 	return charts, fmt.Errorf("a specification is an object, not %s", describe(v))
 }
 
-// trace returns the trace of the steps up to the last one given.
-func (r *run) trace(last int, start time.Time) Trace {
-	b := newTraceBuilder(r.program.definition.ID, last+1, r.context)
-	asked := make(map[*flight]bool)
-	for i := range r.steps[:last+1] {
-		st := &r.steps[i]
-		// Of steps that have made the same call at the same time the first, by its place, is the one
-		// that has made it.
-		if len(st.calls) > 0 && st.trace.Status != StatusError {
-			st.trace.Status = StatusCached
-			for _, call := range st.calls {
-				if call.flight == nil || call.flight.called && call.flight.by == r && !asked[call.flight] {
-					st.trace.Status = StatusSuccess
-				}
-				asked[call.flight] = true
-			}
-		}
-		b.step(st.trace, st.sources)
+// trace returns the trace of the steps up to the last one that counts.
+func (r *run) trace(start time.Time) Trace {
+	b := newTraceBuilder(r.program.definition.ID, r.last+1, r.context)
+	for i, st := range (&tally{}).steps(r) {
+		b.step(st, r.steps[i].sources)
 	}
 	return b.finish(r.orchestrator.now().Sub(start))
+}
+
+// tally says which steps have made their calls and which have found them made, of a run and the runs
+// within it. Of those that make the same call at the same time the first, by its place, is the one that
+// has made it, whichever it was.
+type tally struct {
+	asked map[*flight]bool
+	told  map[*run][]StepTrace
+}
+
+func (t *tally) steps(r *run) []StepTrace {
+	if steps, ok := t.told[r]; ok { // two steps share it
+		return steps
+	}
+	if t.asked == nil {
+		t.asked, t.told = make(map[*flight]bool), make(map[*run][]StepTrace)
+	}
+	steps := make([]StepTrace, r.last+1)
+	for i := range steps {
+		st := &r.steps[i]
+		steps[i] = st.trace
+		asked := len(st.calls) == 0 // a for_each over nothing
+		for _, call := range st.calls {
+			asked = asked || call.flight == nil || call.flight.called && !t.asked[call.flight]
+			t.asked[call.flight] = true
+		}
+		switch {
+		case st.trace.Status != StatusSuccess && st.trace.Status != StatusCached:
+		case asked:
+			steps[i].Status = StatusSuccess
+		default:
+			steps[i].Status = StatusCached
+		}
+		steps[i].Steps = t.within(st.within)
+	}
+	t.told[r] = steps
+	return steps
+}
+
+// within returns the steps of the patterns that a step has run.
+func (t *tally) within(runs []*run) []StepTrace {
+	var steps []StepTrace
+	for _, inner := range runs {
+		steps = append(steps, t.steps(inner)...)
+	}
+	return steps
 }
 
 // sources returns what the steps of a run that has ended have read.
