@@ -176,9 +176,9 @@ type generation struct {
 // program is a plan with what this process adds to it.
 type program struct {
 	*plan
-	metrics    patternMetrics
-	spanName   string
-	spans      []stepSpan
+	metrics  patternMetrics
+	spanName string
+	spans    []stepSpan
 	// waits are, by step, those that it begins after: those whose results it looks at, and for one that
 	// reads what may change the last step before it that changes something.
 	waits      [][]int

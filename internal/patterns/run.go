@@ -53,7 +53,7 @@ type stepState struct {
 	warnings []string
 	calls    []made // in the items' order
 	within   []*run // of patterns, by the step; ended
-	fatal    error // why the run fails
+	fatal    error  // why the run fails
 	cancel   context.CancelFunc
 }
 
@@ -403,24 +403,32 @@ func (r *run) end(parent context.Context, span trace.Span, i int, start time.Tim
 
 // passedOver returns what stands in for the result of a step, or an item, that has failed, or the error
 // for which the run fails. The end of the run's own time, or of its caller's patience, can't be passed
-// over.
+// over, and neither can a fallback that fails itself.
+//
+// With for_each the fallback is that of an item, which says nothing about a list that can't be made.
 func (r *run) passedOver(parent context.Context, s *step, at *scope, err error) (*result, error) {
+	_, twice := errors.AsType[*fallbackError](err)
 	switch {
-	case parent.Err() != nil || s.mode == "" || s.mode == pattern.Fail:
+	case parent.Err() != nil || twice || s.mode == "" || s.mode == pattern.Fail:
 		return nil, err
-	case s.mode == pattern.Continue:
+	case s.mode == pattern.Continue, s.forEach != nil && at == &r.scope:
 		return nothing, nil
 	}
 	v, failed := s.fallback.eval(at)
 	if failed != nil {
-		return nil, fault.Wrap(err, fault.PatternError, "the fallback of step %s can't be filled in: %v", s.as, failed)
+		return nil, &fallbackError{fault.Wrap(err, fault.PatternError, "the fallback of step %s can't be filled in: %v", s.as, failed)}
 	}
 	res, failed := newResult(agent.Result{Value: v})
 	if failed != nil {
-		return nil, fault.Wrap(err, fault.PatternError, "the fallback of step %s can't be written as JSON: %v", s.as, failed)
+		return nil, &fallbackError{fault.Wrap(err, fault.PatternError, "the fallback of step %s can't be written as JSON: %v", s.as, failed)}
 	}
 	return res, nil
 }
+
+// fallbackError is the failure of what was to stand in for a failure.
+type fallbackError struct{ error }
+
+func (e *fallbackError) Unwrap() error { return e.error }
 
 // args fills in a step's arguments.
 func (r *run) args(s *step, at *scope) (map[string]any, error) {

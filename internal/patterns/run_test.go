@@ -345,10 +345,11 @@ func TestEffectsOfItemsStopAtTheFirstThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &runner{
 			funcs: map[string]capabilityFunc{"a.effect": func(ctx context.Context, req agent.Request) (agent.Result, error) {
-				if req.Args["n"] == json.Number("2") {
-					return agent.Result{}, fault.New(fault.InsufficientData, "no")
+				result, err := after(time.Second, 1)(ctx, req)
+				if err == nil && req.Args["n"] == json.Number("2") {
+					err = fault.New(fault.InsufficientData, "no")
 				}
-				return after(time.Second, 1)(ctx, req)
+				return result, err
 			}},
 			declared: map[string]agent.Capability{"a.effect": {Purity: agent.Effectful}},
 		}
