@@ -55,7 +55,10 @@ type step struct {
 	pure       bool
 	effect     bool // runs only after all earlier steps have ended
 	delegates  bool
-	needs      []int // steps whose results it looks at, in order
+	// declaration names what the agent says that the capability is, whose results another one's must
+	// not be taken for.
+	declaration [16]byte
+	needs       []int // steps whose results it looks at, in order
 }
 
 type output struct {
@@ -92,6 +95,7 @@ type library struct {
 type declared struct {
 	agent        string
 	decl         agent.Capability
+	hash         [16]byte       // of the agent and the declaration
 	args, result *schema.Schema // nil when it declares none
 }
 
@@ -107,7 +111,7 @@ func (l *library) lookup(name string) *declared {
 	agentName, decl, ok := l.capabilities.Capability(name)
 	var d *declared
 	if ok {
-		d = &declared{agent: agentName, decl: decl}
+		d = &declared{agent: agentName, decl: decl, hash: declarationHash(agentName, decl)}
 		// The runtime has refused schemas that can't be compiled; without one nothing is checked.
 		if len(decl.Args) > 0 {
 			d.args, _ = schema.Compile(decl.Args)
@@ -118,6 +122,15 @@ func (l *library) lookup(name string) *declared {
 	}
 	l.known[name] = d
 	return d
+}
+
+// declarationHash names a declaration's content.
+func declarationHash(agentName string, c agent.Capability) [16]byte {
+	h := sha256.New()
+	for _, part := range []string{agentName, c.Name, c.Description, string(c.Args), string(c.Result), string(c.Purity)} {
+		fmt.Fprintf(h, "%d %s", len(part), part)
+	}
+	return [16]byte(h.Sum(nil)[:16])
 }
 
 // compiler turns one definition into a plan and collects what is wrong with it.
@@ -255,7 +268,7 @@ func (c *compiler) step(index int, s pattern.Step, p *plan) step {
 		out.fallback = c.expr(at, pointer+"/on_error/fallback", s.OnError.Fallback)
 	}
 	if d != nil {
-		out.agent = d.agent
+		out.agent, out.declaration = d.agent, d.hash
 		out.pure, out.effect = d.decl.Purity == agent.Pure, d.decl.Purity == agent.Effectful
 		out.delegates = d.decl.Delegates
 		if d.args != nil {

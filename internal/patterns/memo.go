@@ -10,7 +10,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// key names a call and everything that its answer may depend on.
+// key names a call and everything that its answer may depend on. A pure capability says that besides its
+// arguments this is tenant, as-of date, pricing pack and portfolio with its ledger's version; and it is
+// another function once its agent declares it in other words, as a remote one may at any time.
 type key [sha256.Size]byte
 
 // flight is a call that is under way or has ended.
@@ -161,14 +163,59 @@ func newCache(most int64, reg prometheus.Registerer) *cache {
 	return c
 }
 
-// weight estimates the memory that a result holds: its JSON and, once a template has looked into it,
-// the decoded value and the conditions' operands. BenchmarkResultMemory measures the factor.
+// weight estimates the memory that a result holds: its JSON and, once a template and a condition have
+// looked into it, the decoded value and the conditions' operands. Those weigh by what they are made of:
+// an empty object of two letters is a map in each. TestResultMemory and BenchmarkResultMemory hold it
+// against what is really taken.
 func weight(r *result) int64 {
 	const (
-		overhead = 1024
-		decoded  = 12 // bytes for each byte of JSON
+		fixed  = 1024
+		object = 2 * 48  // an empty map, in both
+		room   = 2 * 280 // for up to eight fields
+		array  = 2 * 24  // its header
+		value  = 60      // an element or field: its place and its box in both
+		field  = 110     // each beyond an object's eighth: the map's growth, in both
 	)
-	return overhead + int64(len(r.raw))*(1+decoded)
+	size := int64(fixed + value + len(r.raw))
+	var objects, fields int64
+	quoted := false
+	for i := 0; i < len(r.raw); i++ {
+		switch c := r.raw[i]; {
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+			size++ // the text, which both share
+			if c == '\\' {
+				i++
+			}
+		case c == '{':
+			size += object
+			if i+1 < len(r.raw) && r.raw[i+1] != '}' {
+				objects++
+				size += room
+			}
+		case c == '[':
+			size += array
+			if i+1 < len(r.raw) && r.raw[i+1] != ']' {
+				size += value // the first element has no comma
+			}
+		case c == ',':
+			size += value
+		case c == ':':
+			fields++
+			size += 16 + value // its name and, what a comma adds once more, its value
+		default:
+			size++
+		}
+	}
+	size += max(fields-8*objects, 0) * field
+	for _, source := range r.sources {
+		size += int64(64 + len(source.Name))
+	}
+	for _, warning := range r.warnings {
+		size += int64(16 + len(warning))
+	}
+	return size
 }
 
 // peek returns a result, and counts when there is one.

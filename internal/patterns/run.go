@@ -74,12 +74,16 @@ func newRun(o *Orchestrator, g *generation, p *program, c agent.Context, inputs 
 // keyPrefix names all data that a run sees.
 func keyPrefix(c agent.Context) []byte {
 	b := make([]byte, 0, 192)
-	for _, part := range []string{c.TenantID, c.Asof.Format(time.DateOnly), c.PricingPack.ID} {
+	for _, part := range []string{c.TenantID, c.Asof.Format(time.DateOnly), c.PricingPack.ID, c.PricingPack.Date.Format(time.DateOnly), c.PricingPack.Hash} {
 		b = append(append(b, part...), 0)
 	}
+	b = strconv.AppendInt(b, c.PricingPack.Revision, 10)
+	b = append(b, 0)
 	if c.Portfolio != nil {
-		b = append(append(b, c.Portfolio.ID...), 0)
-		b = append(b, c.Portfolio.LedgerVersion...)
+		for _, part := range []string{c.Portfolio.ID, c.Portfolio.BaseCurrency, c.Portfolio.LedgerVersion} {
+			b = append(append(b, part...), 0)
+		}
+		b = strconv.AppendInt(b, c.Portfolio.LedgerSeq, 10)
 	}
 	return append(b, 0)
 }
@@ -447,8 +451,8 @@ func (r *run) key(s *step, args map[string]any) (key, error) {
 	if err != nil {
 		return key{}, fault.Wrap(err, fault.Internal, "the arguments of step %s can't be written as JSON", s.as)
 	}
-	b := make([]byte, 0, len(r.keyPrefix)+len(s.capability)+2+len(raw))
-	b = append(append(append(b, r.keyPrefix...), s.capability...), 0)
+	b := make([]byte, 0, len(r.keyPrefix)+len(s.capability)+2+len(s.declaration)+len(raw))
+	b = append(append(append(append(b, r.keyPrefix...), s.capability...), 0), s.declaration[:]...)
 	if s.delegates {
 		// A pattern that comes back to itself must not wait for the call that it is part of.
 		b = append(b, byte(r.depth))

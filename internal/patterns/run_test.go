@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -664,7 +665,9 @@ func TestAcrossRunsPureResultsAreKept(t *testing.T) {
 
 		for what, change := range map[string]func(*agent.Context){
 			"pack": func(c *agent.Context) { c.PricingPack.ID = "pack-2" }, "asof": func(c *agent.Context) { c.Asof = c.Asof.AddDate(0, 0, 1) },
-			"ledger": func(c *agent.Context) { c.Portfolio.LedgerVersion = "ledger-2" },
+			"ledger": func(c *agent.Context) { c.Portfolio.LedgerVersion = "ledger-2" }, "currency": func(c *agent.Context) { c.Portfolio.BaseCurrency = "USD" },
+			"last transaction": func(c *agent.Context) { c.Portfolio.LedgerSeq = 7 }, "revision": func(c *agent.Context) { c.PricingPack.Revision = 7 },
+			"pack's date": func(c *agent.Context) { c.PricingPack.Date = asof.AddDate(0, 0, -1) }, "pack's content": func(c *agent.Context) { c.PricingPack.Hash = "h" },
 		} {
 			b.contexts.change = change
 			run(func(*Request) {}, StatusSuccess)
@@ -675,6 +678,44 @@ func TestAcrossRunsPureResultsAreKept(t *testing.T) {
 		}
 		require.InDelta(t, 1, testutil.ToFloat64(o.cache.metrics.hits), 100)
 	})
+}
+
+// What stands in agent.Context is in the key, or is named here as what a pure capability never reads.
+func TestTheKeyNamesTheWholeContext(t *testing.T) {
+	t.Parallel()
+	fields := func(v any) []string {
+		var names []string
+		for f := range reflect.TypeOf(v).Fields() {
+			names = append(names, f.Name)
+		}
+		return names
+	}
+	require.Equal(t, []string{"TenantID", "RequestID", "TraceID", "UserID", "Asof", "PricingPack", "Portfolio"}, fields(agent.Context{}), "of these RequestID, TraceID and UserID are not in the key")
+	require.Equal(t, []string{"ID", "Date", "Revision", "Hash"}, fields(agent.Pack{}))
+	require.Equal(t, []string{"ID", "BaseCurrency", "LedgerVersion", "LedgerSeq"}, fields(agent.Portfolio{}))
+}
+
+// Who replaces a remote agent expects its answers, and not those of the one before.
+func TestAnotherDeclarationIsAnotherCapability(t *testing.T) {
+	t.Parallel()
+	r := &runner{
+		funcs:    map[string]capabilityFunc{"a.pure": value(1)},
+		declared: map[string]agent.Capability{"a.pure": {Purity: agent.Pure, Description: "One."}},
+	}
+	o, _ := setupWith(t, r, func(opts *Options) { opts.CacheBytes = 1 << 20 }, purePattern)
+	for _, change := range []func(*agent.Capability){
+		func(*agent.Capability) {},
+		func(c *agent.Capability) { c.Description = "Two." },
+		func(c *agent.Capability) { c.Args = json.RawMessage(`{"type": "object"}`) },
+		func(c *agent.Capability) { c.Result = json.RawMessage(`true`) },
+	} {
+		decl := r.declared["a.pure"]
+		change(&decl)
+		r.declared["a.pure"] = decl
+		require.NoError(t, o.Reload(t.Context()))
+		require.Equal(t, StatusSuccess, execute(t, o, nil).Trace.Steps[0].Status)
+		require.Equal(t, StatusCached, execute(t, o, nil).Trace.Steps[0].Status)
+	}
 }
 
 func TestConcurrentRunsShareACall(t *testing.T) {
