@@ -164,6 +164,7 @@ type Orchestrator struct {
 	reload  sync.Mutex    // one reload at a time
 	found   []Problem     // by the last reload; under reload
 	stale   atomic.Bool   // the last reload was refused
+	unread  atomic.Bool   // the directory could not be read
 	signs   atomic.Uint64 // of the directory when it was last loaded, see signature
 }
 
