@@ -1,10 +1,9 @@
 package patterns
 
 import (
+	"crypto/sha256"
 	"slices"
 	"time"
-
-	"crypto/sha256"
 
 	"github.com/dawsos/dawsos/pkg/agent"
 )
@@ -18,6 +17,9 @@ func (r *run) answerKey() key {
 	b := make([]byte, 0, 512)
 	b = append(b, "answer\x00"...)
 	b = append(append(append(b, r.keyPrefix...), r.program.hash...), 0)
+	for i := range r.program.steps {
+		b = append(b, r.program.steps[i].declaration[:]...)
+	}
 	return sha256.Sum256(appendValue(b, r.scope.inputs))
 }
 

@@ -21,7 +21,7 @@ type catalog struct {
 	plans    map[string]*plan  // those that can be run, by id
 	problems []Problem         // of all files, in order
 	files    map[string]source // by base name
-	declared [sha256.Size]byte // changes when what agents declare does
+	origin   map[string]string // file by pattern
 }
 
 // source is what became of one file.
@@ -92,10 +92,9 @@ func loadDir(dir string, capabilities Capabilities) (*catalog, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the patterns: %w", err)
 	}
-	c := &catalog{plans: make(map[string]*plan), files: make(map[string]source), declared: declarations(capabilities)}
+	c := &catalog{plans: make(map[string]*plan), files: make(map[string]source), origin: make(map[string]string)}
 	l := newLibrary(capabilities)
-	origin := make(map[string]string) // file by pattern
-	for _, entry := range entries {   // sorted by name
+	for _, entry := range entries { // sorted by name
 		name := entry.Name()
 		if entry.IsDir() || filepath.Ext(name) != ".json" {
 			continue
@@ -112,7 +111,7 @@ func loadDir(dir string, capabilities Capabilities) (*catalog, error) {
 			continue
 		}
 		id := p.definition.ID
-		if first, taken := origin[id]; taken {
+		if first, taken := c.origin[id]; taken {
 			at := p.definition.Position("/id")
 			c.reject(Problem{
 				Severity: Error, File: name, Line: at.Line, Column: at.Column, Pointer: "/id", Pattern: id,
@@ -120,14 +119,14 @@ func loadDir(dir string, capabilities Capabilities) (*catalog, error) {
 			})
 			continue
 		}
-		origin[id] = name
+		c.origin[id] = name
 		c.plans[id] = p
 	}
 	// A pattern that runs one which is not served is not served either, and so on.
 	for {
 		var out []string
 		for _, id := range slices.Sorted(maps.Keys(c.plans)) {
-			problems := checkNested(origin[id], c.plans[id], c.plans)
+			problems := checkNested(c.origin[id], c.plans[id], c.plans)
 			for _, p := range problems {
 				c.reject(p)
 			}
@@ -166,25 +165,22 @@ func (c *catalog) bad() []string {
 	return names
 }
 
-// breaks returns the files of c that are bad because of a change of files: those that were not so before
-// in the same words, and, unless agents declare other things now, those that were good in the same words
-// and run a pattern that is not served any more.
+// breaks returns the files of c that are bad because of a change since before, sorted: they were not so in
+// the same words, or they run a pattern whose file has changed, or gone.
 func (c *catalog) breaks(before *catalog) []string {
+	changed := func(name string) bool { return c.files[name].content != before.files[name].content }
+	lost := make(map[string]bool) // files whose patterns run one that has gone by a change
+	for id, p := range before.plans {
+		for _, n := range p.nested {
+			if c.plans[n.pattern] == nil && changed(before.origin[n.pattern]) {
+				lost[before.origin[id]] = true
+			}
+		}
+	}
 	return slices.DeleteFunc(c.bad(), func(name string) bool {
 		was, there := before.files[name]
-		same := there && was.content == c.files[name].content
-		return same && (was.bad || c.declared != before.declared)
+		return there && !changed(name) && (was.bad || !lost[name])
 	})
-}
-
-// declarations names everything that agents declare.
-func declarations(capabilities Capabilities) [sha256.Size]byte {
-	h := sha256.New()
-	for _, name := range capabilities.Capabilities() {
-		agentName, decl, _ := capabilities.Capability(name)
-		fmt.Fprintf(h, "%q %q %q %q %q\n", agentName, name, decl.Purity, decl.Args, decl.Result)
-	}
-	return [sha256.Size]byte(h.Sum(nil))
 }
 
 // load parses and compiles one file. The plan is nil when one of the problems is an error.

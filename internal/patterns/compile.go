@@ -58,7 +58,10 @@ type step struct {
 	pure       bool
 	effect     bool // runs only after all earlier steps have ended
 	delegates  bool
-	needs      []int // steps whose results it looks at, in order
+	// declaration names what the agent says that the capability is, whose results another one's must
+	// not be taken for.
+	declaration [16]byte
+	needs       []int // steps whose results it looks at, in order
 }
 
 type output struct {
@@ -96,6 +99,7 @@ type library struct {
 type declared struct {
 	agent        string
 	decl         agent.Capability
+	hash         [16]byte       // of the agent and the declaration
 	args, result *schema.Schema // nil when it declares none
 }
 
@@ -111,7 +115,7 @@ func (l *library) lookup(name string) *declared {
 	agentName, decl, ok := l.capabilities.Capability(name)
 	var d *declared
 	if ok {
-		d = &declared{agent: agentName, decl: decl}
+		d = &declared{agent: agentName, decl: decl, hash: declarationHash(agentName, decl)}
 		// The runtime has refused schemas that can't be compiled; without one nothing is checked.
 		if len(decl.Args) > 0 {
 			d.args, _ = schema.Compile(decl.Args)
@@ -124,6 +128,15 @@ func (l *library) lookup(name string) *declared {
 	return d
 }
 
+// declarationHash names a declaration's content.
+func declarationHash(agentName string, c agent.Capability) [16]byte {
+	h := sha256.New()
+	for _, part := range []string{agentName, c.Name, c.Description, string(c.Args), string(c.Result), string(c.Purity)} {
+		fmt.Fprintf(h, "%d %s", len(part), part)
+	}
+	return [16]byte(h.Sum(nil)[:16])
+}
+
 // compiler turns one definition into a plan and collects what is wrong with it.
 type compiler struct {
 	*library
@@ -134,7 +147,17 @@ type compiler struct {
 	readers  [][]int // by step, the steps that look at its result as the definition stands, later ones included
 	volatile bool    // something looks at what differs between requests about the same data
 	problems []Problem
+	unlisted int    // problems beyond maxProblems
+	hints    int    // suggestions looked for
+	graph    *graph // of the references as they are written; nil until it is needed
 }
+
+// What a definition can make of us: each problem costs memory and a suggestion time, and whoever may
+// validate can write as many of both as fit into a file.
+const (
+	maxProblems = 1000
+	maxHints    = 64
+)
 
 // site is where a value stands: what it may refer to, and what it did.
 type site struct {
@@ -170,6 +193,9 @@ func (l *library) compile(file string, def *pattern.Definition) (*plan, []Proble
 	if !hasErrors(c.problems) { // else a slip in a name would be told twice
 		c.unused(used)
 	}
+	if c.unlisted > 0 {
+		c.problems = append(c.problems, Problem{Severity: Error, Line: 1, Column: 1, Msg: fmt.Sprintf("%d more problems are not listed", c.unlisted)})
+	}
 	for i := range c.problems {
 		c.problems[i].File, c.problems[i].Pattern = file, def.ID
 	}
@@ -197,6 +223,10 @@ func hashOf(def *pattern.Definition) (string, error) {
 }
 
 func (c *compiler) report(severity Severity, stepIndex int, pointer, suggestion, format string, args ...any) {
+	if len(c.problems) >= maxProblems && severity == Error {
+		c.unlisted++
+		return
+	}
 	at := c.def.Position(pointer)
 	p := Problem{
 		Severity: severity, Line: at.Line, Column: at.Column, Pointer: pointer,
@@ -212,6 +242,14 @@ func (c *compiler) fail(stepIndex int, pointer, suggestion, format string, args 
 	c.report(Error, stepIndex, pointer, suggestion, format, args...)
 }
 
+// hint returns the known name that a wrong one was probably meant to be, for the first of the problems.
+func (c *compiler) hint(name string, known func() []string) string {
+	if c.hints++; c.hints > maxHints {
+		return ""
+	}
+	return pattern.Closest(name, known())
+}
+
 func (c *compiler) step(index int, s pattern.Step, p *plan) step {
 	pointer := pattern.Pointer("steps", strconv.Itoa(index))
 	at := newSite(index)
@@ -221,7 +259,7 @@ func (c *compiler) step(index int, s pattern.Step, p *plan) step {
 	}
 	d := c.lookup(s.Capability)
 	if d == nil {
-		c.fail(index, pointer+"/capability", pattern.Closest(s.Capability, c.names), "no agent has the capability %q", s.Capability)
+		c.fail(index, pointer+"/capability", c.hint(s.Capability, func() []string { return c.names }), "no agent has the capability %q", s.Capability)
 	}
 	if s.Condition != "" {
 		out.condition = c.condition(at, pointer+"/condition", s.Condition)
@@ -236,7 +274,7 @@ func (c *compiler) step(index int, s pattern.Step, p *plan) step {
 		out.fallback = c.expr(at, pointer+"/on_error/fallback", s.OnError.Fallback)
 	}
 	if d != nil {
-		out.agent = d.agent
+		out.agent, out.declaration = d.agent, d.hash
 		out.pure, out.effect = d.decl.Purity == agent.Pure, d.decl.Purity == agent.Effectful
 		out.delegates = d.decl.Delegates
 		if d.args != nil {
@@ -249,7 +287,7 @@ func (c *compiler) step(index int, s pattern.Step, p *plan) step {
 	out.needs = at.sorted()
 
 	result := shape{}
-	if d != nil {
+	if d != nil && (out.fallback == nil || fits(out.fallback, d.result)) {
 		result.schema = d.result
 	}
 	result.list = s.ForEach != nil
@@ -258,10 +296,9 @@ func (c *compiler) step(index int, s pattern.Step, p *plan) step {
 	return out
 }
 
-// condition compiles a step's condition. Later results are looked for too, so that a cycle is told
-// from a name that is not there.
+// condition compiles a step's condition, which sees the results of earlier steps.
 func (c *compiler) condition(at *site, pointer, text string) *condition {
-	cond, err := compileCondition(text, conditionEnv{inputs: c.def.Inputs, results: c.types})
+	cond, err := compileCondition(text, conditionEnv{inputs: c.def.Inputs, results: c.types, hint: c.hint})
 	if err != nil {
 		e := err.(*conditionError)
 		c.fail(at.step, pointer, e.suggestion, "condition %q, %s", text, e.msg)
@@ -383,7 +420,7 @@ func (c *compiler) ref(at *site, pointer string, p *path) expr {
 		if len(p.parts) > 0 {
 			name := p.parts[0].field
 			if _, ok := c.def.Inputs[name]; !ok {
-				return fail(pattern.Closest(name, slices.Sorted(maps.Keys(c.def.Inputs))), "the pattern declares no input %q", name)
+				return fail(c.hint(name, func() []string { return slices.Sorted(maps.Keys(c.def.Inputs)) }), "the pattern declares no input %q", name)
 			}
 		}
 		ref.root = rootInputs
@@ -391,7 +428,7 @@ func (c *compiler) ref(at *site, pointer string, p *path) expr {
 	case pattern.RootCtx:
 		if len(p.parts) > 0 && ctxTypes[p.parts[0].field] == nil {
 			known := slices.Sorted(maps.Keys(ctxTypes))
-			return fail(pattern.Closest(p.parts[0].field, known), "ctx has no %q; it has %s", p.parts[0].field, strings.Join(known, ", "))
+			return fail(c.hint(p.parts[0].field, func() []string { return known }), "ctx has no %q; it has %s", p.parts[0].field, strings.Join(known, ", "))
 		}
 		if len(p.parts) == 0 || ofTheRequest(p.parts[0].field) {
 			c.volatile = true
@@ -418,21 +455,24 @@ func (c *compiler) ref(at *site, pointer string, p *path) expr {
 	}
 	maker, exists := c.results[name]
 	if !exists {
-		known := []string{pattern.RootInputs, pattern.RootCtx}
-		if at.item {
-			known = append(known, pattern.RootItem, pattern.RootIndex)
+		known := func() []string {
+			known := []string{pattern.RootInputs, pattern.RootCtx}
+			if at.item {
+				known = append(known, pattern.RootItem, pattern.RootIndex)
+			}
+			for _, s := range c.def.Steps[:min(at.step, len(c.def.Steps))] {
+				known = append(known, s.As)
+			}
+			return known
 		}
-		for _, s := range c.def.Steps[:min(at.step, len(c.def.Steps))] {
-			known = append(known, s.As)
-		}
-		return fail(pattern.Closest(name, known), "no step has the result %q", name)
+		return fail(c.hint(name, known), "no step has the result %q", name)
 	}
 	c.readers[maker] = append(c.readers[maker], at.step)
 	switch {
 	case maker == at.step:
 		return fail("", "%q is this step's own result", name)
 	case maker > at.step:
-		if !c.laterIsCycle(at.step, maker) {
+		if !c.references().together(at.step, maker) {
 			return fail("", "%q is the result of the later step %d; move that one before this", name, maker)
 		}
 		return constExpr{nil} // told by cycles, as a whole
@@ -516,6 +556,9 @@ func (c *compiler) noAddresses(step int, pointer string, v any) {
 	case map[string]any:
 		for _, key := range slices.Sorted(maps.Keys(v)) {
 			below := pointer + pattern.Pointer(key)
+			if key == "datasets" || key == "values" { // the data themselves, whatever they look like
+				continue
+			}
 			if data, ok := v[key].(map[string]any); ok && key == "data" && data["url"] != nil {
 				c.fail(step, below+"/url", "values", "a chart holds its data; put them under values")
 				continue
@@ -525,22 +568,65 @@ func (c *compiler) noAddresses(step int, pointer string, v any) {
 	}
 }
 
-// laterIsCycle reports whether the later step, directly or through others, looks at the result of the
-// earlier one.
-func (c *compiler) laterIsCycle(earlier, later int) bool {
-	seen := make(map[int]bool)
-	var reaches func(i int) bool
-	reaches = func(i int) bool {
-		if i == earlier {
-			return true
-		}
-		if seen[i] {
-			return false
-		}
-		seen[i] = true
-		return slices.ContainsFunc(c.mentions(i), reaches)
+// fits reports whether what stands in for a result is known to be like one.
+func fits(fallback expr, s *schema.Schema) bool {
+	constant, ok := fallback.(constExpr)
+	return ok && (constant.value == nil || s != nil && len(schema.Violations(s, "", constant.value)) == 0)
+}
+
+// graph is which steps look at which, as the definition stands, forwards as well as backwards.
+type graph struct {
+	mentions  [][]int
+	component []int // by step; those that have the same wait for each other
+}
+
+// together reports whether two steps wait for each other, directly or through others.
+func (g *graph) together(a, b int) bool { return g.component[a] == g.component[b] }
+
+// references returns the definition's graph.
+func (c *compiler) references() *graph {
+	if c.graph != nil {
+		return c.graph
 	}
-	return reaches(later)
+	n := len(c.def.Steps)
+	g := &graph{mentions: make([][]int, n), component: make([]int, n)}
+	for i := range n {
+		g.mentions[i] = c.mentions(i)
+	}
+	// Tarjan's: every step and every reference is looked at once.
+	order, low := make([]int, n), make([]int, n) // 0: not seen yet
+	seen, open := 0, []int(nil)
+	var visit func(i int)
+	visit = func(i int) {
+		seen++
+		order[i], low[i] = seen, seen
+		open = append(open, i)
+		g.component[i] = -1 // it is open
+		for _, next := range g.mentions[i] {
+			switch {
+			case order[next] == 0:
+				visit(next)
+				low[i] = min(low[i], low[next])
+			case g.component[next] == -1:
+				low[i] = min(low[i], order[next])
+			}
+		}
+		if low[i] < order[i] {
+			return
+		}
+		at := slices.Index(open, i)
+		for _, member := range open[at:] {
+			g.component[member] = i
+		}
+		open = open[:at]
+	}
+	for i := range n {
+		if order[i] == 0 {
+			visit(i)
+		}
+	}
+	c.graph = g
+	return g
 }
 
 // mentions returns the steps whose results a step looks at, as its text stands.
@@ -583,40 +669,56 @@ func (c *compiler) mentions(index int) []int {
 	return slices.Sorted(maps.Keys(found))
 }
 
-// cycles reports steps that wait for each other, each cycle once, at its first step.
+// cycles reports steps that wait for each other: of those that are tied to each other, the shortest way
+// from the first back to it.
 func (c *compiler) cycles() {
-	const unseen, under, done = 0, 1, 2
-	state := make([]int, len(c.def.Steps))
-	var stack []int
-	var visit func(i int)
-	visit = func(i int) {
-		state[i] = under
-		stack = append(stack, i)
-		for _, next := range c.mentions(i) {
-			switch {
-			case next == i: // told where it stands
-			case state[next] == unseen:
-				visit(next)
-			case state[next] == under:
-				loop := stack[slices.Index(stack, next):]
-				first := slices.Min(loop)
-				names := make([]string, 0, len(loop)+1)
-				at := slices.Index(loop, first)
-				for k := range loop {
-					names = append(names, c.def.Steps[loop[(at+k)%len(loop)]].As)
+	if !slices.ContainsFunc(c.readers, func(by []int) bool { return len(by) > 0 }) {
+		return // nobody looks at anything
+	}
+	g := c.references()
+	told := make(map[int]bool)
+	for first := range c.def.Steps { // in this order the first of each component comes first
+		if told[g.component[first]] {
+			continue
+		}
+		told[g.component[first]] = true
+		way := g.wayBack(first)
+		if way == nil {
+			continue
+		}
+		names := make([]string, len(way))
+		for i, step := range way {
+			names[i] = c.def.Steps[step].As
+		}
+		c.fail(first, pattern.Pointer("steps", strconv.Itoa(first)), "", "steps wait for each other: %s", strings.Join(names, " needs "))
+	}
+}
+
+// wayBack returns a shortest way from a step through others back to it, nil when there is none.
+func (g *graph) wayBack(first int) []int {
+	from := map[int]int{} // how a step was reached
+	for queue := []int{first}; len(queue) > 0; queue = queue[1:] {
+		at := queue[0]
+		for _, next := range g.mentions[at] {
+			if next == at || !g.together(next, first) { // its own result is told where it stands
+				continue
+			}
+			if next == first {
+				way := []int{first}
+				for ; at != first; at = from[at] {
+					way = append(way, at)
 				}
-				names = append(names, c.def.Steps[first].As)
-				c.fail(first, pattern.Pointer("steps", strconv.Itoa(first)), "", "steps wait for each other: %s", strings.Join(names, " needs "))
+				way = append(way, first)
+				slices.Reverse(way)
+				return way
+			}
+			if _, seen := from[next]; !seen {
+				from[next] = at
+				queue = append(queue, next)
 			}
 		}
-		stack = stack[:len(stack)-1]
-		state[i] = done
 	}
-	for i := range c.def.Steps {
-		if state[i] == unseen {
-			visit(i)
-		}
-	}
+	return nil
 }
 
 // unused warns of results that nothing looks at. Steps with effects are there for those.

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp/syntax"
 	"slices"
 	"strings"
+	"unicode"
 
 	exprlang "github.com/expr-lang/expr"
 	"github.com/expr-lang/expr/ast"
@@ -23,6 +25,13 @@ import (
 // sees nothing but its element and scalars, it keeps the work linear in the size of what a condition
 // looks at: at most so many walks over it.
 const maxConditionNodes = 200
+
+// maxRegexpSize bounds the instructions of a regular expression, each of which may be looked at for
+// every character of a text. Repetitions make many out of a few letters.
+const maxRegexpSize = 1000
+
+// maxShortText is how long an input may be, at most, to count as cheap for every element of a list.
+const maxShortText = 200
 
 // conditionBuiltins are the functions of conditions. None of them knows a clock, makes large values
 // of small ones, or reaches out of the expression.
@@ -53,6 +62,8 @@ func (e *conditionError) Error() string { return e.msg }
 type conditionEnv struct {
 	inputs  map[string]pattern.Input
 	results map[string]types.Type // by name; those that are there when the condition is evaluated
+	// hint finds the known name that a wrong one was probably meant to be.
+	hint func(name string, known func() []string) string
 }
 
 // ctxTypes are those of agent.Context.Values. A text that may be null has no type, since comparing
@@ -107,6 +118,12 @@ func inputType(in pattern.Input) types.Type {
 // scalarInput reports whether an input holds one value, so that comparing it costs next to nothing.
 func scalarInput(in pattern.Input) bool { return in.Type != pattern.Array && in.Type != pattern.Object }
 
+// longText reports whether an input may hold a text that takes its time to read. Comparing it with
+// another costs no more than that one's length.
+func longText(in pattern.Input) bool {
+	return in.Type == pattern.String && (in.MaxLength == nil || *in.MaxLength > maxShortText)
+}
+
 // compileCondition parses a condition, checks what it uses and compiles it. The error is a
 // *conditionError.
 func compileCondition(text string, env conditionEnv) (*condition, error) {
@@ -140,12 +157,19 @@ func compileCondition(text string, env conditionEnv) (*condition, error) {
 	return c, nil
 }
 
-// fromExpr puts an error of the library into one line.
+// fromExpr puts an error of the library into one line. Its messages repeat parts of the condition as
+// they stand, or were escaped, there.
 func fromExpr(err error) error {
+	msg := err.Error()
 	if e, ok := errors.AsType[*file.Error](err); ok {
-		return &conditionError{msg: fmt.Sprintf("character %d: %s", e.Column+1, e.Message)}
+		msg = fmt.Sprintf("character %d: %s", e.Column+1, e.Message)
 	}
-	return &conditionError{msg: strings.ReplaceAll(err.Error(), "\n", " ")}
+	return &conditionError{msg: strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, msg)}
 }
 
 // survey walks a condition's syntax tree before it is compiled: it finds the names that are used, and
@@ -154,6 +178,7 @@ type survey struct {
 	env   conditionEnv
 	roots map[string]struct{}
 	nodes int
+	reads bool // what is looked at is read from end to end, and not only compared
 }
 
 func (s *survey) fail(n ast.Node, format string, args ...any) error {
@@ -197,10 +222,7 @@ func (s *survey) look(n ast.Node, member ast.Node, within bool) error {
 	case *ast.UnaryNode:
 		return all(n.Node)
 	case *ast.BinaryNode:
-		if n.Operator == ".." {
-			return s.fail(n, "ranges are not known here")
-		}
-		return all(n.Left, n.Right)
+		return s.binary(n, within)
 	case *ast.ConditionalNode:
 		return all(n.Cond, n.Exp1, n.Exp2)
 	case *ast.ArrayNode:
@@ -213,15 +235,63 @@ func (s *survey) look(n ast.Node, member ast.Node, within bool) error {
 	return s.fail(n, "this is not known in conditions")
 }
 
+// binary checks an operator and its operands.
+func (s *survey) binary(n *ast.BinaryNode, within bool) error {
+	if n.Operator == ".." {
+		return s.fail(n, "ranges are not known here")
+	}
+	before := s.reads
+	defer func() { s.reads = before }()
+	switch n.Operator {
+	case "==", "!=", "<", "<=", ">", ">=", "in", "startsWith", "endsWith":
+		s.reads = false
+	case "contains", "matches", "+":
+		s.reads = true
+	}
+	if err := s.look(n.Left, nil, within); err != nil {
+		return err
+	}
+	switch n.Operator {
+	case "contains":
+		s.reads = false // what is looked for is no longer read than what it is looked for in
+	case "matches":
+		text, ok := n.Right.(*ast.StringNode)
+		if !ok {
+			return s.fail(n.Right, "a regular expression is written out, as a string; data don't make one")
+		}
+		if size := regexpSize(text.Value); size > maxRegexpSize {
+			return s.fail(n.Right, "the regular expression is too big: it comes to %d instructions, %d are allowed", size, maxRegexpSize)
+		}
+	}
+	return s.look(n.Right, nil, within)
+}
+
+// regexpSize returns how many instructions a regular expression comes to, 0 for one that is wrong: the
+// compiler says so in better words.
+func regexpSize(text string) int {
+	tree, err := syntax.Parse(text, syntax.Perl)
+	if err != nil {
+		return 0
+	}
+	program, err := syntax.Compile(tree.Simplify())
+	if err != nil {
+		return 0
+	}
+	return len(program.Inst)
+}
+
 func (s *survey) builtin(n *ast.BuiltinNode, within bool) error {
 	if !slices.Contains(conditionBuiltins, n.Name) {
 		return &conditionError{
 			msg: fmt.Sprintf("character %d: there is no function %q; there are %s",
 				n.Location().From+1, n.Name, strings.Join(conditionBuiltins, ", ")),
-			suggestion: pattern.Closest(n.Name, conditionBuiltins),
+			suggestion: s.env.hint(n.Name, func() []string { return conditionBuiltins }),
 		}
 	}
+	before := s.reads
+	defer func() { s.reads = before }()
 	for _, argument := range n.Arguments {
+		s.reads = true
 		predicate, ok := argument.(*ast.PredicateNode)
 		if !ok {
 			if err := s.look(argument, nil, within); err != nil {
@@ -232,6 +302,7 @@ func (s *survey) builtin(n *ast.BuiltinNode, within bool) error {
 		if within {
 			return s.fail(n, "a predicate can't hold another one")
 		}
+		s.reads = false
 		if err := s.look(predicate.Node, nil, true); err != nil {
 			return err
 		}
@@ -251,14 +322,17 @@ func (s *survey) name(n *ast.IdentifierNode, member ast.Node, within bool) error
 		if within && (!named || !scalarInput(s.env.inputs[field.Value])) {
 			return s.fail(n, "a predicate sees its element, ctx and inputs that are no array or object, one at a time")
 		}
+		if within && s.reads && longText(s.env.inputs[field.Value]) {
+			return s.fail(n, "a predicate only compares the input %q, since it may be long; give it a max_length of at most %d to do more", field.Value, maxShortText)
+		}
 		if named {
 			if _, ok := s.env.inputs[field.Value]; !ok {
-				return s.unknown(n, fmt.Sprintf("the pattern declares no input %q", field.Value), field.Value, slices.Sorted(maps.Keys(s.env.inputs)))
+				return s.unknown(n, fmt.Sprintf("the pattern declares no input %q", field.Value), field.Value, func() []string { return slices.Sorted(maps.Keys(s.env.inputs)) })
 			}
 		}
 	case pattern.RootCtx:
 		if named && ctxTypes[field.Value] == nil {
-			return s.unknown(n, fmt.Sprintf("ctx has no %q", field.Value), field.Value, slices.Sorted(maps.Keys(ctxTypes)))
+			return s.unknown(n, fmt.Sprintf("ctx has no %q", field.Value), field.Value, func() []string { return slices.Sorted(maps.Keys(ctxTypes)) })
 		}
 	default:
 		if root == pattern.RootState {
@@ -271,18 +345,19 @@ func (s *survey) name(n *ast.IdentifierNode, member ast.Node, within bool) error
 			return s.fail(n, "a predicate sees its element, ctx and inputs that are no array or object, not the result %q", root)
 		}
 		if _, ok := s.env.results[root]; !ok {
-			known := append([]string{pattern.RootInputs, pattern.RootCtx, pattern.RootState}, slices.Sorted(maps.Keys(s.env.results))...)
-			return s.unknown(n, fmt.Sprintf("there is no earlier result %q", root), root, known)
+			return s.unknown(n, fmt.Sprintf("there is no earlier result %q", root), root, func() []string {
+				return append([]string{pattern.RootInputs, pattern.RootCtx, pattern.RootState}, slices.Sorted(maps.Keys(s.env.results))...)
+			})
 		}
 	}
 	s.roots[root] = struct{}{}
 	return nil
 }
 
-func (s *survey) unknown(n ast.Node, msg, name string, known []string) error {
+func (s *survey) unknown(n ast.Node, msg, name string, known func() []string) error {
 	return &conditionError{
 		msg:        fmt.Sprintf("character %d: %s", n.Location().From+1, msg),
-		suggestion: pattern.Closest(name, known),
+		suggestion: s.env.hint(name, known),
 	}
 }
 

@@ -37,6 +37,7 @@ func FuzzCondition(f *testing.F) {
 			"s": {Type: pattern.String}, "list": {Type: pattern.Array},
 		},
 		results: typesOfAny("first", "second"),
+		hint:    func(string, func() []string) string { return "" },
 	}
 	at := &scope{
 		inputs: map[string]any{"n": json.Number("3"), "f": json.Number("0.5"), "on": true, "s": nil, "list": []any{json.Number("1"), "x"}},

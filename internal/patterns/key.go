@@ -9,8 +9,9 @@ import (
 	"sync"
 )
 
-// key names a call and everything that its answer may depend on: the data that the run sees, the
-// capability, and the arguments.
+// key names a call and everything that its answer may depend on. A pure capability says that besides its
+// arguments this is tenant, as-of date, pricing pack and portfolio with its ledger's version; and it is
+// another function once its agent declares it in other words, as a remote one may at any time.
 type key [sha256.Size]byte
 
 // Arguments go into keys in a form in which equal values are equal and others are not: scalars with
@@ -130,8 +131,8 @@ func (r *result) appendPart(b []byte, e *refExpr, s *scope) ([]byte, error) {
 		r.keys.m = make(map[string][]byte)
 	}
 	// A result in the cache may meet any number of patterns; their templates are not for ever.
-	const most = 100
-	if len(r.keys.m) < most && len(written) <= 256 {
+	const most, longest = 16, 64
+	if len(r.keys.m) < most && len(written) <= longest {
 		r.keys.m[e.below] = written
 	}
 	return append(b, written...), nil

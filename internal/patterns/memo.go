@@ -11,7 +11,6 @@ import (
 
 // flight is a call that is under way or has ended.
 type flight struct {
-	by     *run          // whose step makes it; nil for a call that is in the cache, or made for it
 	done   chan struct{} // closed at its end; what follows is set by then
 	result *result
 	err    error
@@ -61,12 +60,12 @@ func (f *flights) put(k key, fl *flight) {
 
 // do makes a call, or waits for the one that is under way. With keep the outcome stays; without, it is
 // forgotten once those who wait have it. The error is the flight's, or ctx's when that ends the wait.
-func (f *flights) do(ctx context.Context, k key, by *run, keep bool, call func() (r *result, called bool, err error)) (fl *flight, joined bool, err error) {
+func (f *flights) do(ctx context.Context, k key, keep bool, call func() (r *result, called bool, err error)) (fl *flight, joined bool, err error) {
 	for {
 		f.mu.Lock()
 		fl, joined = f.m[k]
 		if !joined {
-			fl = &flight{by: by, done: make(chan struct{})}
+			fl = &flight{done: make(chan struct{})}
 			if f.m == nil {
 				f.m = make(map[key]*flight)
 			}
@@ -158,17 +157,62 @@ func newCache(most int64, reg prometheus.Registerer) *cache {
 	return c
 }
 
-// weight estimates the memory that a result holds: its JSON and, once a template has looked into it,
-// the decoded value and the conditions' operands. BenchmarkResultMemory measures the factor.
+// weight estimates the memory that a result holds: its JSON and, once a template and a condition have
+// looked into it, the decoded value and the conditions' operands. Those weigh by what they are made of:
+// an empty object of two letters is a map in each. TestResultMemory and BenchmarkResultMemory hold it
+// against what is really taken.
 func weight(r *result) int64 {
 	const (
-		overhead = 1024
-		decoded  = 12 // bytes for each byte of JSON
+		fixed  = 1024
+		object = 2 * 48  // an empty map, in both
+		room   = 2 * 280 // for up to eight fields
+		array  = 2 * 24  // its header
+		value  = 60      // an element or field: its place and its box in both
+		field  = 110     // each beyond an object's eighth: the map's growth, in both
 	)
 	if r.size > 0 {
 		return r.size
 	}
-	return overhead + int64(len(r.raw))*(1+decoded)
+	size := int64(fixed + value + len(r.raw))
+	var objects, fields int64
+	quoted := false
+	for i := 0; i < len(r.raw); i++ {
+		switch c := r.raw[i]; {
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+			size++ // the text, which both share
+			if c == '\\' {
+				i++
+			}
+		case c == '{':
+			size += object
+			if i+1 < len(r.raw) && r.raw[i+1] != '}' {
+				objects++
+				size += room
+			}
+		case c == '[':
+			size += array
+			if i+1 < len(r.raw) && r.raw[i+1] != ']' {
+				size += value // the first element has no comma
+			}
+		case c == ',':
+			size += value
+		case c == ':':
+			fields++
+			size += 16 + value // its name and, what a comma adds once more, its value
+		default:
+			size++
+		}
+	}
+	size += max(fields-8*objects, 0) * field
+	for _, source := range r.sources {
+		size += int64(64 + len(source.Name))
+	}
+	for _, warning := range r.warnings {
+		size += int64(16 + len(warning))
+	}
+	return size
 }
 
 // peek returns a result, and counts when there is one.
@@ -189,7 +233,7 @@ func (c *cache) get(ctx context.Context, k key, call func() (*result, error)) (r
 	if r := c.peek(k); r != nil {
 		return r, false, nil
 	}
-	fl, joined, err := c.flights.do(ctx, k, nil, false, func() (*result, bool, error) {
+	fl, joined, err := c.flights.do(ctx, k, false, func() (*result, bool, error) {
 		// Another request's call may have ended since we looked.
 		if r := c.peek(k); r != nil {
 			return r, false, nil

@@ -60,7 +60,7 @@ func (n *Nesting) Capabilities() []agent.Capability {
 // nestedCall is how a run that is under way reaches the patterns within it.
 type nestedCall struct {
 	run   *run
-	steps []StepTrace // of the pattern within, once it has ended
+	ended []*run // the run of the pattern within, once it has ended
 }
 
 type nestedKey struct{}
@@ -103,18 +103,15 @@ func (r *run) nested(ctx context.Context, call *nestedCall, id string, given map
 	within.request, within.depth = r.request, r.depth+1
 	start := r.orchestrator.now()
 	answer, err := within.execute(ctx, start)
+	call.ended = []*run{within}
 	if err != nil {
 		p.metrics.failed.Inc()
-		if trace, ok := TraceOf(err); ok {
-			call.steps = trace.Steps
-		}
 		if run, ok := errors.AsType[*RunError](err); ok {
 			err = run.Err // the outer run's error carries the trace
 		}
 		return agent.Result{}, err
 	}
 	p.metrics.succeeded.Inc()
-	call.steps = answer.Trace.Steps
 	return agent.Result{Value: answer.Data, Sources: within.sources(), Warnings: answer.Warnings}, nil
 }
 

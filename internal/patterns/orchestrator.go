@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -163,6 +164,7 @@ type Orchestrator struct {
 	reload  sync.Mutex    // one reload at a time
 	found   []Problem     // by the last reload; under reload
 	stale   atomic.Bool   // the last reload was refused
+	unread  atomic.Bool   // the directory could not be read
 	signs   atomic.Uint64 // of the directory when it was last loaded, see signature
 }
 
@@ -175,10 +177,13 @@ type generation struct {
 // program is a plan with what this process adds to it.
 type program struct {
 	*plan
-	metrics    patternMetrics
-	spanName   string
-	spans      []stepSpan
-	dependents [][]int // by step, the steps that look at its result
+	metrics  patternMetrics
+	spanName string
+	spans    []stepSpan
+	// waits are, by step, those that it begins after: those whose results it looks at, and for one that
+	// reads what may change the last step before it that changes something.
+	waits      [][]int
+	dependents [][]int // by step, the steps that wait for it
 	// barriers tells, by step, whether it runs only after all earlier ones have ended: an effect must
 	// not happen in a run that a step before it has failed.
 	barriers []bool
@@ -228,15 +233,25 @@ func New(dir string, runner Runner, contexts ContextSource, opts Options) (*Orch
 // prepare adds to a catalog what this process needs to run it.
 func (o *Orchestrator) prepare(c *catalog) *generation {
 	g := &generation{catalog: c, programs: make(map[string]*program, len(c.plans))}
+	n := natures{catalog: c, known: make(map[string]nature)}
 	for id, p := range c.plans {
 		prog := &program{
-			plan: p, metrics: o.metrics.of(p), spanName: "pattern " + id,
+			plan: p, metrics: o.metrics.of(p), spanName: "pattern " + id, waits: make([][]int, len(p.steps)),
 			dependents: make([][]int, len(p.steps)), barriers: make([]bool, len(p.steps)),
 		}
+		effect := -1 // the last step so far that changes something
 		for i, s := range p.steps {
-			prog.barriers[i] = c.effect(p, i, 1)
-			for _, need := range s.needs {
-				prog.dependents[need] = append(prog.dependents[need], i)
+			is := n.ofStep(p, i)
+			prog.barriers[i] = is.changes
+			prog.waits[i] = s.needs
+			if effect >= 0 && is.reads && !slices.Contains(s.needs, effect) {
+				prog.waits[i] = append(slices.Clone(s.needs), effect)
+			}
+			if is.changes {
+				effect = i
+			}
+			for _, earlier := range prog.waits[i] {
+				prog.dependents[earlier] = append(prog.dependents[earlier], i)
 			}
 			prog.spans = append(prog.spans, stepSpan{
 				name: "step " + strconv.Itoa(i) + " " + s.capability,
@@ -253,24 +268,43 @@ func (o *Orchestrator) prepare(c *catalog) *generation {
 	return g
 }
 
-// effect reports whether a step changes something. One that runs a pattern does when that pattern may.
-func (c *catalog) effect(p *plan, index, depth int) bool {
-	if p.steps[index].capability != RunCapability {
-		return p.steps[index].effect
+// nature is what a step, or a pattern, has to do with what may change.
+type nature struct {
+	changes bool // something, by an effect
+	reads   bool // what may change from one moment to the next
+}
+
+// natures finds those of the patterns in a catalog, each once.
+type natures struct {
+	*catalog
+	known map[string]nature
+}
+
+// ofStep returns the nature of a step. One that runs a pattern has that of the pattern.
+func (n natures) ofStep(p *plan, index int) nature {
+	s := &p.steps[index]
+	if s.capability != RunCapability {
+		return nature{changes: s.effect, reads: !s.pure}
 	}
-	for _, n := range p.nested {
-		if n.step != index {
-			continue
+	for _, nested := range p.nested {
+		if nested.step == index {
+			return n.ofPattern(nested.pattern)
 		}
-		target := c.plans[n.pattern]
-		for i := range target.steps {
-			if depth >= MaxDepth || c.effect(target, i, depth+1) {
-				return true
-			}
-		}
-		return false
 	}
-	return true // which pattern is not known before the run
+	return nature{changes: true, reads: true} // which pattern is not known before the run
+}
+
+func (n natures) ofPattern(id string) nature {
+	if found, ok := n.known[id]; ok {
+		return found
+	}
+	var all nature
+	for i := range n.plans[id].steps { // that patterns don't come back to themselves has been checked
+		is := n.ofStep(n.plans[id], i)
+		all.changes, all.reads = all.changes || is.changes, all.reads || is.reads
+	}
+	n.known[id] = all
+	return all
 }
 
 // Definitions returns all definitions that are served, by id, sorted. They must not be changed.

@@ -13,9 +13,11 @@ import (
 	"github.com/dawsos/dawsos/internal/fault"
 )
 
-// Reload reads the directory anew, all or nothing: when a file that has changed can't be served,
-// everything stays as it was, and the error says why. Files that could not be served before, and have
-// not changed, don't stand in the way. Runs under way end with the patterns that they began with.
+// Reload reads the directory anew, all or nothing: when a file that has changed can't be served, or one
+// that has not can't be any more because a pattern that it runs was changed or taken away, everything
+// stays as it was, and the error says why. Files that could not be served before, and have not changed,
+// don't stand in the way, and neither do those whose capabilities have gone: they are left out. Runs
+// under way end with the patterns that they began with.
 func (o *Orchestrator) Reload(ctx context.Context) error {
 	o.reload.Lock()
 	defer o.reload.Unlock()
@@ -23,25 +25,26 @@ func (o *Orchestrator) Reload(ctx context.Context) error {
 	next, err := loadDir(o.dir, o.runner)
 	if err != nil {
 		o.metrics.reloads[reloadRefused].Inc()
-		if o.serving.Load() == nil {
-			return err
+		if o.serving.Load() != nil {
+			o.unread.Store(true)
+			o.log.ErrorContext(ctx, "patterns not reloaded, the ones before stay", "err", err)
 		}
-		o.log.ErrorContext(ctx, "patterns not reloaded, the ones before stay", "err", err)
-		o.found = []Problem{{Severity: Error, Msg: err.Error()}}
-		o.stale.Store(true)
 		return err
 	}
+	o.unread.Store(false)
 	o.metrics.invalid.Set(float64(len(next.bad())))
-	o.found = next.problems
 	for _, p := range next.problems {
-		o.log.WarnContext(ctx, "pattern file", "severity", string(p.Severity), "problem", p.Error())
+		if !slices.Contains(o.found, p) { // it has been said when it was new
+			o.log.WarnContext(ctx, "pattern file", "severity", string(p.Severity), "problem", p.Error())
+		}
 	}
+	o.found = next.problems
 	if now := o.serving.Load(); now != nil {
 		if broken := next.breaks(now.catalog); len(broken) > 0 {
 			o.metrics.reloads[reloadRefused].Inc()
 			o.stale.Store(true)
 			o.log.ErrorContext(ctx, "patterns not reloaded, the ones before stay", "broken", broken, "patterns", len(now.plans))
-			return fault.New(fault.Invalid, "the patterns stay as they were: %s", strings.Join(broken, ", ")+" can't be served")
+			return fault.New(fault.Invalid, "the patterns stay as they were: %s can't be served", strings.Join(broken, ", "))
 		}
 	}
 	o.serving.Store(o.prepare(next))
@@ -63,6 +66,9 @@ func (o *Orchestrator) Problems() []Problem {
 // Degraded says in a sentence why not every file of the directory is served as it stands there; "" when
 // all are.
 func (o *Orchestrator) Degraded() string {
+	if o.unread.Load() {
+		return "the directory of patterns can't be read; those that were there before are served"
+	}
 	var first *Problem
 	bad := make(map[string]bool)
 	for _, p := range o.Problems() {
@@ -75,9 +81,6 @@ func (o *Orchestrator) Degraded() string {
 	}
 	if first == nil {
 		return ""
-	}
-	if first.File == "" { // it is about the directory
-		return "no change is applied until the patterns can be read: " + first.Msg
 	}
 	what := fmt.Sprintf("%d of the pattern files can't be served", len(bad))
 	if o.stale.Load() {
@@ -122,11 +125,17 @@ func signature(dir string) uint64 {
 		if filepath.Ext(e.Name()) != ".json" {
 			continue
 		}
-		info, err := os.Stat(filepath.Join(dir, e.Name())) // follows links
+		// Where links lead is part of it: what they are turned to may have the same size, and times
+		// that say nothing, as files of images have.
+		path, err := filepath.EvalSymlinks(filepath.Join(dir, e.Name()))
 		if err != nil {
 			continue
 		}
-		fmt.Fprintf(h, "%s %d %d\n", e.Name(), info.Size(), info.ModTime().UnixNano())
+		info, err := os.Stat(path)
+		if err != nil {
+			continue
+		}
+		fmt.Fprintf(h, "%s %q %d %d\n", e.Name(), path, info.Size(), info.ModTime().UnixNano())
 	}
 	return h.Sum64()
 }

@@ -1,9 +1,13 @@
 package patterns
 
 import (
+	"bytes"
 	"context"
+	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -85,26 +89,116 @@ func TestReloadIsAllOrNothing(t *testing.T) {
 	require.NoError(t, os.RemoveAll(dir))
 	require.Error(t, o.Reload(t.Context()))
 	require.Equal(t, []string{"a", "b2", "c"}, ids(o), "without the directory the patterns stay")
-	require.Contains(t, o.Degraded(), "no change is applied until the patterns can be read: ")
+	require.Equal(t, "the directory of patterns can't be read; those that were there before are served", o.Degraded())
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	write(t, dir, "a.json", one("a", "a.first"))
+	require.NoError(t, o.Reload(t.Context()))
+	require.Empty(t, o.Degraded())
 }
 
-// A pattern that others run can't be taken from under them.
-func TestReloadKeepsWhatOthersRun(t *testing.T) {
+// Who renames a pattern that others run must not lose those without a word.
+func TestAReloadThatBreaksOtherPatternsIsRefused(t *testing.T) {
+	t.Parallel()
+	r, _ := nesting(map[string]capabilityFunc{"a.first": value(1), "a.second": value(2)})
+	runs := func(id, target string) string {
+		return `{"id": "` + id + `", "name": "P", "steps": [{"capability": "pattern.run", "as": "x", "args": {"pattern": "` + target + `"}}], "outputs": ["x"]}`
+	}
+	o, dir := reloadable(t, r, map[string]string{"a.json": one("a", "a.first"), "b.json": runs("b", "a"), "c.json": runs("c", "b"), "d.json": one("d", "a.first")})
+	all := []string{"a", "b", "c", "d"}
+	require.Equal(t, all, ids(o))
+
+	write(t, dir, "a.json", one("renamed", "a.first"))
+	require.ErrorContains(t, o.Reload(t.Context()), "the patterns stay as they were: b.json can't be served")
+	require.Equal(t, all, ids(o))
+	require.NoError(t, os.Remove(filepath.Join(dir, "a.json")))
+	require.ErrorContains(t, o.Reload(t.Context()), "b.json can't be served")
+	require.Contains(t, o.Degraded(), "2 of the pattern files can't be served, and no change is applied until they can: b.json:")
+
+	// A pattern may move to another file, and its users may change with it.
+	write(t, dir, "moved.json", one("a", "a.first"))
+	require.NoError(t, o.Reload(t.Context()))
+	require.Equal(t, all, ids(o))
+	write(t, dir, "moved.json", one("renamed", "a.second"))
+	write(t, dir, "b.json", runs("b", "renamed"))
+	require.NoError(t, o.Reload(t.Context()))
+	require.Equal(t, []string{"b", "c", "d", "renamed"}, ids(o))
+
+	// Nobody has changed a file when an agent goes away.
+	delete(r.funcs, "a.second")
+	require.NoError(t, o.Reload(t.Context()))
+	require.Equal(t, []string{"d"}, ids(o))
+}
+
+// A problem that stays is said once, and again when it is another one.
+func TestReloadSaysOnceWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	dir := writeFiles(t, map[string]string{"a.json": one("a", "a.first"), "bad.json": `{"id": `})
+	o, err := New(dir, &runner{funcs: map[string]capabilityFunc{"a.first": value(1)}}, &contexts{},
+		Options{Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	require.NoError(t, err)
+	said := func() int {
+		defer log.Reset()
+		return strings.Count(log.String(), "bad.json:")
+	}
+	require.Equal(t, 1, said())
+	write(t, dir, "b.json", one("b", "a.first"))
+	require.NoError(t, o.Reload(t.Context()))
+	require.Zero(t, said())
+	write(t, dir, "bad.json", `{"id": 1`)
+	require.Error(t, o.Reload(t.Context()))
+	require.Positive(t, said())
+	require.Error(t, o.Reload(t.Context()))
+	require.Zero(t, said())
+	require.NoError(t, os.RemoveAll(dir))
+	log.Reset()
+	require.Error(t, o.Reload(t.Context()))
+	require.Contains(t, log.String(), "patterns not reloaded, the ones before stay")
+}
+
+// Mounted configuration is changed by turning a link; the files behind may look alike.
+func TestSignatureSeesLinksThatAreTurned(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, version := range []string{"..v1", "..v2"} {
+		require.NoError(t, os.Mkdir(filepath.Join(dir, version), 0o700))
+		write(t, filepath.Join(dir, version), "a.json", one("a", "a.first"))
+		require.NoError(t, os.Chtimes(filepath.Join(dir, version, "a.json"), time.Unix(0, 0), time.Unix(0, 0)))
+	}
+	require.NoError(t, os.Symlink("..v1", filepath.Join(dir, "..data")))
+	require.NoError(t, os.Symlink("..data/a.json", filepath.Join(dir, "a.json")))
+	before := signature(dir)
+	require.Equal(t, before, signature(dir))
+	require.NoError(t, os.Symlink("..v2", filepath.Join(dir, "..new")))
+	require.NoError(t, os.Rename(filepath.Join(dir, "..new"), filepath.Join(dir, "..data")))
+	require.NotEqual(t, before, signature(dir))
+}
+
+// Runs go on while patterns come and go; each sees one state of the directory. The race detector is
+// what this is for.
+func TestReloadBesideRuns(t *testing.T) {
 	t.Parallel()
 	r, _ := nesting(map[string]capabilityFunc{"a.first": value(1)})
-	outer := `{"id": "outer", "name": "P", "steps": [{"capability": "pattern.run", "as": "x", "args": {"pattern": "inner"}}], "outputs": ["x"]}`
-	o, dir := reloadable(t, r, map[string]string{"inner.json": one("inner", "a.first"), "outer.json": outer})
-	require.NoError(t, os.Remove(filepath.Join(dir, "inner.json")))
-	require.ErrorContains(t, o.Reload(t.Context()), "outer.json can't be served")
-	require.Equal(t, []string{"inner", "outer"}, ids(o))
-
-	// When it is an agent that has gone, what can't be served is not.
-	write(t, dir, "inner.json", one("inner", "a.first"))
-	write(t, dir, "other.json", `{"id": "other", "name": "P", "steps": [{"capability": "pattern.run", "as": "x", "args": {"pattern": "outer"}, "description": "d"}], "outputs": ["x"]}`)
-	require.NoError(t, o.Reload(t.Context()))
-	delete(r.funcs, "a.first")
-	require.NoError(t, o.Reload(t.Context()))
-	require.Empty(t, ids(o))
+	o, dir := reloadable(t, r, map[string]string{
+		"a.json": one("a", "a.first"),
+		"b.json": `{"id": "b", "name": "P", "steps": [{"capability": "pattern.run", "as": "x", "args": {"pattern": "a"}}], "outputs": ["x"]}`,
+	})
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 50 {
+				if answer, err := o.Execute(t.Context(), Request{PatternID: "b"}); err != nil || string(answer.Data) != `{"x":{"x":1}}` {
+					t.Error(answer, err)
+				}
+				_, _, _ = o.Degraded(), o.Problems(), o.Definitions()
+			}
+		})
+	}
+	for i := range 50 {
+		write(t, dir, "c.json", one(fmt.Sprint("c", i), "a.first"))
+		require.NoError(t, o.Reload(t.Context()))
+	}
+	wg.Wait()
 }
 
 func TestARunEndsWithThePatternsItBeganWith(t *testing.T) {

@@ -16,7 +16,7 @@ type result struct {
 	raw      json.RawMessage // compact JSON
 	sources  []agent.Source
 	warnings []string
-	nested   []StepTrace // of a pattern that was run
+	within   []*run // of patterns, which the call has run; ended
 	// absent tells a step that yielded nothing, since it was skipped or failed, from one whose
 	// answer was null.
 	absent bool
@@ -24,7 +24,7 @@ type result struct {
 	answer *Answer // of a whole run; nil for every other result
 	size   int64   // what it weighs in the cache; 0: see weight
 
-	keys parts // for keys of calls that are given parts of it
+	keys *parts // for keys of calls that are given parts of it
 
 	decoded  func() (any, error) // the JSON's value for templates: numbers are json.Number
 	operands func() (any, error) // the same for conditions: numbers are int or float64
@@ -49,7 +49,7 @@ func newResult(a agent.Result) (*result, error) {
 
 // rawResult returns the result with the given JSON, which is read only when something looks into it.
 func rawResult(raw json.RawMessage) *result {
-	r := &result{raw: raw}
+	r := &result{raw: raw, keys: new(parts)}
 	r.decoded = sync.OnceValues(func() (any, error) {
 		dec := json.NewDecoder(bytes.NewReader(raw))
 		dec.UseNumber()
@@ -62,6 +62,13 @@ func rawResult(raw json.RawMessage) *result {
 		return operand(v), err
 	})
 	return r
+}
+
+// with returns the result as that of a step within which patterns were run.
+func (r *result) with(within []*run) *result {
+	also := *r
+	also.within = within
+	return &also
 }
 
 func (r *result) value() (any, error) { return r.decoded() }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,6 +43,7 @@ type run struct {
 	scope        scope
 	emit         func(Event) // nil: nobody listens
 	steps        []stepState
+	last         int // the last step that the trace tells of, once the run has ended
 }
 
 // stepState is one step of a run. It belongs to the goroutine that runs the step until that has ended.
@@ -50,6 +52,7 @@ type stepState struct {
 	sources  []agent.Source
 	warnings []string
 	calls    []made // in the items' order
+	within   []*run // of patterns, by the step; ended
 	fatal    error  // why the run fails
 	cancel   context.CancelFunc
 }
@@ -71,12 +74,16 @@ func newRun(o *Orchestrator, g *generation, p *program, c agent.Context, inputs 
 // keyPrefix names all data that a run sees.
 func keyPrefix(c agent.Context) []byte {
 	b := make([]byte, 0, 192)
-	for _, part := range []string{c.TenantID, c.Asof.Format(time.DateOnly), c.PricingPack.ID} {
+	for _, part := range []string{c.TenantID, c.Asof.Format(time.DateOnly), c.PricingPack.ID, c.PricingPack.Date.Format(time.DateOnly), c.PricingPack.Hash} {
 		b = append(append(b, part...), 0)
 	}
+	b = strconv.AppendInt(b, c.PricingPack.Revision, 10)
+	b = append(b, 0)
 	if c.Portfolio != nil {
-		b = append(append(b, c.Portfolio.ID...), 0)
-		b = append(b, c.Portfolio.LedgerVersion...)
+		for _, part := range []string{c.Portfolio.ID, c.Portfolio.BaseCurrency, c.Portfolio.LedgerVersion} {
+			b = append(append(b, part...), 0)
+		}
+		b = strconv.AppendInt(b, c.Portfolio.LedgerSeq, 10)
 	}
 	return append(b, 0)
 }
@@ -84,16 +91,17 @@ func keyPrefix(c agent.Context) []byte {
 // execute runs the steps and puts the answer together, or returns a *RunError.
 func (r *run) execute(ctx context.Context, start time.Time) (*Answer, error) {
 	fail := func(last int, err error) (*Answer, error) {
-		return nil, &RunError{Trace: r.trace(last, start), Err: err}
+		r.last = last
+		return nil, &RunError{Trace: r.trace(start), Err: err}
 	}
 	if failed := r.work(ctx); failed < len(r.steps) {
 		return fail(failed, fmt.Errorf("pattern %s, step %d (%s): %w",
 			r.program.definition.ID, failed, r.program.steps[failed].as, r.steps[failed].fatal))
 	}
-	last := len(r.steps) - 1
+	r.last = len(r.steps) - 1
 	data, err := r.data()
 	if err != nil {
-		return fail(last, fmt.Errorf("pattern %s: %w", r.program.definition.ID, err))
+		return fail(r.last, fmt.Errorf("pattern %s: %w", r.program.definition.ID, err))
 	}
 	warnings := []string{}
 	for i := range r.steps {
@@ -106,7 +114,7 @@ func (r *run) execute(ctx context.Context, start time.Time) (*Answer, error) {
 		Data:      data,
 		Charts:    charts,
 		Warnings:  append(warnings, missing...),
-		Trace:     r.trace(last, start),
+		Trace:     r.trace(start),
 		DataHash:  hex.EncodeToString(sum[:]),
 	}, nil
 }
@@ -123,7 +131,7 @@ func (r *run) work(ctx context.Context) int {
 	ended := make([]bool, n)
 	ready := make([]int, 0, n)
 	for i := range p.steps {
-		waiting[i] = len(p.steps[i].needs)
+		waiting[i] = len(p.waits[i])
 		if waiting[i] == 0 && (!p.barriers[i] || i == 0) {
 			ready = append(ready, i)
 		}
@@ -216,53 +224,87 @@ func (r *run) begin(parent context.Context, i int) func() {
 		ctx, span = o.tracer.Start(ctx, r.program.spans[i].name, r.program.spans[i].attributes)
 	}
 	if s.forEach != nil {
-		return r.within(ctx, st, s.timeout, func(ctx context.Context) {
+		return r.within(ctx, s, st, func(ctx context.Context) {
 			res, err := r.fanOut(ctx, s, st)
 			r.end(parent, span, i, start, res, s.inTime(ctx, parent, err))
-		})
+		}, func(err error) { r.end(parent, span, i, start, nothing, err) })
 	}
-	if !s.cache {
-		args, err := r.args(s, &r.scope)
-		if err != nil {
-			r.end(parent, span, i, start, nothing, err)
-			return nil
-		}
-		return r.within(ctx, st, s.timeout, func(ctx context.Context) {
-			st.calls = []made{{}}
-			res, err := r.call(ctx, s, args)
-			r.end(parent, span, i, start, res, s.inTime(ctx, parent, err))
-		})
-	}
-	k, err := r.key(s, &r.scope)
-	if err != nil {
-		r.end(parent, span, i, start, nothing, err)
-		return nil
-	}
-	if fl := r.remembered(s, k); fl != nil {
+	k, fl, err := r.lookUp(s, &r.scope)
+	if fl != nil {
 		st.calls = []made{{fl, true}}
 		r.end(parent, span, i, start, fl.result, nil)
 		return nil
 	}
-	return r.within(ctx, st, s.timeout, func(ctx context.Context) {
-		res, call, err := r.once(ctx, s, k, &r.scope)
+	var args map[string]any
+	if err == nil {
+		args, err = r.args(s, &r.scope)
+	}
+	if err != nil {
+		r.end(parent, span, i, start, nothing, err)
+		return nil
+	}
+	return r.within(ctx, s, st, func(ctx context.Context) {
+		res, call, err := r.ask(ctx, s, k, args)
 		st.calls = []made{call}
 		r.end(parent, span, i, start, res, s.inTime(ctx, parent, err))
-	})
+	}, func(err error) { r.end(parent, span, i, start, nothing, err) })
 }
 
 // within prepares work under a context of a step's own, which ends with its timeout or when a step
-// before it fails.
-func (*run) within(parent context.Context, st *stepState, timeout time.Duration, work func(ctx context.Context)) func() {
-	var ctx context.Context
-	if timeout > 0 {
-		ctx, st.cancel = context.WithTimeout(parent, timeout)
-	} else {
-		ctx, st.cancel = context.WithCancel(parent)
-	}
+// before it fails. A step that makes one call gets its slot first: the time that it may take must not
+// depend on how many others wait for one. refused is told why work could not begin, or broke down.
+func (r *run) within(parent context.Context, s *step, st *stepState, work func(ctx context.Context), refused func(error)) func() {
+	ctx, cancel := context.WithCancel(parent)
+	st.cancel = cancel
 	return func() {
-		defer st.cancel()
+		defer cancel()
+		defer r.orchestrator.survive(ctx, func(err error) {
+			// Whatever has been put down, the run can't go on with it; and nobody is told, since whoever
+			// listens may be what has broken.
+			st.trace.Status, st.trace.Error, st.fatal = StatusError, fault.Detail(err), err
+		})
+		if s.forEach == nil {
+			free, err := r.slot(ctx, s)
+			if err != nil {
+				refused(err)
+				return
+			}
+			defer free()
+		}
+		if s.timeout > 0 {
+			var stop context.CancelFunc
+			ctx, stop = context.WithTimeout(ctx, s.timeout)
+			defer stop()
+		}
 		work(ctx)
 	}
+}
+
+// slot waits until the run may have another call under way, and returns how to give the slot back.
+//
+// Who makes a call that others wait for has a slot already, so that those who hold one while they wait
+// never keep it from being made.
+func (r *run) slot(ctx context.Context, s *step) (free func(), err error) {
+	if s.delegates { // it waits for other calls, which need the slots
+		return func() {}, ctx.Err()
+	}
+	select {
+	case r.request.slots <- struct{}{}:
+		return func() { <-r.request.slots }, nil
+	case <-ctx.Done():
+		return func() {}, ctx.Err()
+	}
+}
+
+// survive is deferred: it makes an error of a panic, which in one of a run's goroutines would end the
+// process. Agents' panics are the runtime's; these are of results that can't be written, and ours.
+func (o *Orchestrator) survive(ctx context.Context, failed func(error)) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	o.log.ErrorContext(ctx, "panic in a pattern's run", "panic", p, "stack", string(debug.Stack()))
+	failed(fault.New(fault.Internal, "an internal error occurred; the request id leads to it in the log"))
 }
 
 // inTime names the step's own timeout as the reason of a failure that it has caused.
@@ -297,7 +339,9 @@ func (s *step) callersView(err error) error {
 		if rest != "" {
 			rest = "/" + rest
 		}
-		seen.Fields = append(seen.Fields, fault.Field{Pointer: pattern.Pointer("inputs", input) + rest, Detail: f.Detail})
+		pointer := pattern.Pointer("inputs", input) + rest
+		seen.Fields = append(seen.Fields, fault.Field{Pointer: pointer, Detail: f.Detail})
+		seen.Detail = strings.ReplaceAll(seen.Detail, f.Pointer+": ", pointer+": ")
 	}
 	seen.Err = err
 	return &seen
@@ -315,7 +359,10 @@ func (r *run) end(parent context.Context, span trace.Span, i int, start time.Tim
 	d := o.now().Sub(start)
 	st.trace.DurationSeconds = d.Seconds()
 	if res != nil {
-		st.trace.Steps = res.nested
+		st.within = res.within
+		if r.emit != nil {
+			st.trace.Steps = (&tally{}).within(st.within)
+		}
 	}
 	if err != nil {
 		st.trace.Status, st.trace.Error = StatusError, fault.Detail(err)
@@ -359,24 +406,32 @@ func (r *run) end(parent context.Context, span trace.Span, i int, start time.Tim
 
 // passedOver returns what stands in for the result of a step, or an item, that has failed, or the error
 // for which the run fails. The end of the run's own time, or of its caller's patience, can't be passed
-// over.
+// over, and neither can a fallback that fails itself.
+//
+// With for_each the fallback is that of an item, which says nothing about a list that can't be made.
 func (r *run) passedOver(parent context.Context, s *step, at *scope, err error) (*result, error) {
+	_, twice := errors.AsType[*fallbackError](err)
 	switch {
-	case parent.Err() != nil || s.mode == "" || s.mode == pattern.Fail:
+	case parent.Err() != nil || twice || s.mode == "" || s.mode == pattern.Fail:
 		return nil, err
-	case s.mode == pattern.Continue:
+	case s.mode == pattern.Continue, s.forEach != nil && at == &r.scope:
 		return nothing, nil
 	}
 	v, failed := s.fallback.eval(at)
 	if failed != nil {
-		return nil, fault.Wrap(err, fault.PatternError, "the fallback of step %s can't be filled in: %v", s.as, failed)
+		return nil, &fallbackError{fault.Wrap(err, fault.PatternError, "the fallback of step %s can't be filled in: %v", s.as, failed)}
 	}
 	res, failed := newResult(agent.Result{Value: v})
 	if failed != nil {
-		return nil, fault.Wrap(err, fault.PatternError, "the fallback of step %s can't be written as JSON: %v", s.as, failed)
+		return nil, &fallbackError{fault.Wrap(err, fault.PatternError, "the fallback of step %s can't be written as JSON: %v", s.as, failed)}
 	}
 	return res, nil
 }
+
+// fallbackError is the failure of what was to stand in for a failure.
+type fallbackError struct{ error }
+
+func (e *fallbackError) Unwrap() error { return e.error }
 
 // args fills in a step's arguments.
 func (r *run) args(s *step, at *scope) (map[string]any, error) {
@@ -393,13 +448,26 @@ func (s *step) unfilled(err error) error {
 	return fault.New(fault.PatternError, "the arguments of step %s can't be filled in: %v", s.as, err)
 }
 
+// lookUp returns the key of a step's call, and the call itself when it need not be made any more.
+func (r *run) lookUp(s *step, at *scope) (key, *flight, error) {
+	if !s.cache {
+		return key{}, nil, nil
+	}
+	k, err := r.key(s, at)
+	if err != nil {
+		return key{}, nil, err
+	}
+	return k, r.remembered(s, k), nil
+}
+
 // key names a call within everything that it may depend on.
 func (r *run) key(s *step, at *scope) (key, error) {
 	b := make([]byte, 0, 512)
-	b = append(append(append(b, r.keyPrefix...), s.capability...), 0)
+	b = append(append(append(append(b, r.keyPrefix...), s.capability...), 0), s.declaration[:]...)
 	if s.delegates {
 		// A pattern that comes back to itself must not wait for the call that it is part of.
-		b = append(b, byte(r.depth))
+		b = strconv.AppendInt(b, int64(r.depth), 10)
+		b = append(b, 0)
 	}
 	b, err := appendExpr(b, s.args, at)
 	if err != nil {
@@ -436,20 +504,13 @@ var closed = func() chan struct{} {
 }()
 
 // once makes a call unless the run, or the cache, has its outcome or is about to.
-func (r *run) once(ctx context.Context, s *step, k key, at *scope) (*result, made, error) {
+func (r *run) once(ctx context.Context, s *step, k key, args map[string]any) (*result, made, error) {
 	o := r.orchestrator
-	call := func() (*result, error) {
-		args, err := r.args(s, at)
-		if err != nil {
-			return nothing, err
-		}
-		return r.call(ctx, s, args)
-	}
-	fl, joined, err := r.request.memo.do(ctx, k, r, true, func() (*result, bool, error) {
+	fl, joined, err := r.request.memo.do(ctx, k, true, func() (*result, bool, error) {
 		if s.pure && o.cache != nil && !r.request.recompute {
-			return o.cache.get(ctx, k, call)
+			return o.cache.get(ctx, k, func() (*result, error) { return r.call(ctx, s, args) })
 		}
-		res, err := call()
+		res, err := r.call(ctx, s, args)
 		return res, true, err
 	})
 	if joined {
@@ -464,39 +525,40 @@ func (r *run) once(ctx context.Context, s *step, k key, at *scope) (*result, mad
 	return res, made{fl, joined}, err
 }
 
-// call asks the capability, once one of the run's slots is free.
-func (r *run) call(ctx context.Context, s *step, args map[string]any) (*result, error) {
-	var within *nestedCall
-	if s.delegates { // it waits for other calls, which need the slots
-		if s.capability == RunCapability {
-			within = &nestedCall{run: r}
-			ctx = context.WithValue(ctx, nestedKey{}, within)
-		}
-	} else {
-		select {
-		case r.request.slots <- struct{}{}:
-			defer func() { <-r.request.slots }()
-		case <-ctx.Done():
-			return nothing, ctx.Err()
-		}
+// ask makes a step's call, or shares in one.
+func (r *run) ask(ctx context.Context, s *step, k key, args map[string]any) (*result, made, error) {
+	if !s.cache {
+		res, err := r.call(ctx, s, args)
+		return res, made{}, err
 	}
+	return r.once(ctx, s, k, args)
+}
+
+// call asks the capability. Whoever calls has one of the run's slots.
+func (r *run) call(ctx context.Context, s *step, args map[string]any) (res *result, err error) {
+	// The call may be made for others as well: they must learn of its end.
+	defer r.orchestrator.survive(ctx, func(broken error) { res, err = nothing, broken })
 	if err := ctx.Err(); err != nil {
 		return nothing, err
 	}
+	var within *nestedCall
+	if s.capability == RunCapability {
+		within = &nestedCall{run: r}
+		ctx = context.WithValue(ctx, nestedKey{}, within)
+	}
 	answered, err := r.orchestrator.runner.Run(ctx, agent.Request{Capability: s.capability, Args: args, Context: r.context})
 	if err != nil {
-		res := nothing
-		if within != nil && within.steps != nil {
-			res = &result{nested: within.steps}
+		if within != nil && within.ended != nil {
+			return &result{within: within.ended}, err
 		}
-		return res, err
+		return nothing, err
 	}
-	res, err := newResult(answered)
+	res, err = newResult(answered)
 	if err != nil {
 		return nothing, fault.Wrap(err, fault.Internal, "the result of %s can't be written as JSON", s.capability)
 	}
 	if within != nil {
-		res.nested = within.steps
+		res.within = within.ended
 	}
 	return res, nil
 }
@@ -523,8 +585,11 @@ func (r *run) fanOut(ctx context.Context, s *step, st *stepState) (*result, erro
 		failed: len(items), cancels: make(map[int]context.CancelFunc),
 	}
 	most := min(len(items), r.orchestrator.parallelism)
-	if s.parallel > 0 {
+	switch {
+	case s.parallel > 0:
 		most = min(most, s.parallel)
+	case r.program.barriers[st.trace.Index]:
+		most = min(most, 1) // the effect of an item must not happen when one before it fails
 	}
 	var workers sync.WaitGroup
 	for range most {
@@ -540,46 +605,53 @@ func (r *run) fanOut(ctx context.Context, s *step, st *stepState) (*result, erro
 		})
 	}
 	workers.Wait()
+	st.calls = f.calls[:min(f.failed+1, len(items))]
 	if f.failed < len(items) {
 		return nothing, f.err
 	}
-	st.calls = f.calls
 	return f.join(), nil
 }
 
 // item asks for one item.
-func (r *run) item(ctx context.Context, s *step, f *fan, i int, item any) error {
+func (r *run) item(ctx context.Context, s *step, f *fan, i int, item any) (err error) {
+	defer r.orchestrator.survive(ctx, func(broken error) { err = broken })
 	at := r.scope
 	at.item, at.index = item, json.Number(strconv.Itoa(i))
 	res, call, err := r.itemResult(ctx, s, &at)
+	f.calls[i] = call
 	if err != nil {
 		failure := err
+		within := res.within
 		if res, err = r.passedOver(ctx, s, &at, err); err != nil {
 			return err
 		}
+		if within != nil {
+			res = res.with(within)
+		}
 		f.warnings[i] = fmt.Sprintf("item %d of step %s failed and was passed over: %s", i, s.as, fault.Detail(failure))
 	}
-	f.results[i], f.calls[i] = res, call
+	f.results[i] = res
 	return nil
 }
 
 func (r *run) itemResult(ctx context.Context, s *step, at *scope) (*result, made, error) {
-	if !s.cache {
-		args, err := r.args(s, at)
-		if err != nil {
-			return nothing, made{}, err
-		}
-		res, err := r.call(ctx, s, args)
-		return res, made{}, err
+	k, fl, err := r.lookUp(s, at)
+	if fl != nil {
+		return fl.result, made{fl, true}, nil
 	}
-	k, err := r.key(s, at)
+	var args map[string]any
+	if err == nil {
+		args, err = r.args(s, at)
+	}
 	if err != nil {
 		return nothing, made{}, err
 	}
-	if fl := r.remembered(s, k); fl != nil {
-		return fl.result, made{fl, true}, nil
+	free, err := r.slot(ctx, s)
+	if err != nil {
+		return nothing, made{}, err
 	}
-	return r.once(ctx, s, k, at)
+	defer free()
+	return r.ask(ctx, s, k, args)
 }
 
 // fan is a for_each under way. Like the steps of a run, items come out as if they had been asked for one
@@ -634,7 +706,7 @@ func (f *fan) join() *result {
 	raw := append(make([]byte, 0, size), '[')
 	var sources []agent.Source
 	var warnings []string
-	var nested []StepTrace
+	var within []*run
 	for i, r := range f.results {
 		if i > 0 {
 			raw = append(raw, ',')
@@ -645,10 +717,10 @@ func (f *fan) join() *result {
 		if f.warnings[i] != "" {
 			warnings = append(warnings, f.warnings[i])
 		}
-		nested = append(nested, r.nested...)
+		within = append(within, r.within...)
 	}
 	res := rawResult(append(raw, ']'))
-	res.sources, res.warnings, res.nested = sources, warnings, nested
+	res.sources, res.warnings, res.within = sources, warnings, within
 	return res
 }
 
@@ -753,26 +825,59 @@ func appendCharts(charts []json.RawMessage, v any) ([]json.RawMessage, error) {
 	return charts, fmt.Errorf("a specification is an object, not %s", describe(v))
 }
 
-// trace returns the trace of the steps up to the last one given.
-func (r *run) trace(last int, start time.Time) Trace {
-	b := newTraceBuilder(r.program.definition.ID, last+1, r.context)
-	asked := make(map[*flight]bool)
-	for i := range r.steps[:last+1] {
-		st := &r.steps[i]
-		// Of steps that have made the same call at the same time the first, by its place, is the one
-		// that has made it.
-		if len(st.calls) > 0 && st.trace.Status != StatusError {
-			st.trace.Status = StatusCached
-			for _, call := range st.calls {
-				if call.flight == nil || call.flight.called && call.flight.by == r && !asked[call.flight] {
-					st.trace.Status = StatusSuccess
-				}
-				asked[call.flight] = true
-			}
-		}
-		b.step(st.trace, st.sources)
+// trace returns the trace of the steps up to the last one that counts.
+func (r *run) trace(start time.Time) Trace {
+	b := newTraceBuilder(r.program.definition.ID, r.last+1, r.context)
+	for i, st := range (&tally{}).steps(r) {
+		b.step(st, r.steps[i].sources)
 	}
 	return b.finish(r.orchestrator.now().Sub(start))
+}
+
+// tally says which steps have made their calls and which have found them made, of a run and the runs
+// within it. Of those that make the same call at the same time the first, by its place, is the one that
+// has made it, whichever it was.
+type tally struct {
+	asked map[*flight]bool
+	told  map[*run][]StepTrace
+}
+
+func (t *tally) steps(r *run) []StepTrace {
+	if steps, ok := t.told[r]; ok { // two steps share it
+		return steps
+	}
+	if t.asked == nil {
+		t.asked, t.told = make(map[*flight]bool), make(map[*run][]StepTrace)
+	}
+	steps := make([]StepTrace, r.last+1)
+	for i := range steps {
+		st := &r.steps[i]
+		steps[i] = st.trace
+		asked := len(st.calls) == 0 // a for_each over nothing
+		for _, call := range st.calls {
+			asked = asked || call.flight == nil || call.flight.called && !t.asked[call.flight]
+			t.asked[call.flight] = true
+		}
+		switch {
+		case st.trace.Status != StatusSuccess && st.trace.Status != StatusCached:
+		case asked:
+			steps[i].Status = StatusSuccess
+		default:
+			steps[i].Status = StatusCached
+		}
+		steps[i].Steps = t.within(st.within)
+	}
+	t.told[r] = steps
+	return steps
+}
+
+// within returns the steps of the patterns that a step has run.
+func (t *tally) within(runs []*run) []StepTrace {
+	var steps []StepTrace
+	for _, inner := range runs {
+		steps = append(steps, t.steps(inner)...)
+	}
+	return steps
 }
 
 // sources returns what the steps of a run that has ended have read.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -110,98 +111,203 @@ func chained(i, on int) string {
 }
 
 // Whatever takes how long and ends in which order: answer, trace and failure are those of running the
-// steps one after the other.
+// steps one after the other. The definitions use all that the language has, and share calls between
+// steps, items and the patterns within them.
 func TestOrderDoesNotShow(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(1, 2))
-	for round := range 200 {
-		n := 2 + rng.IntN(12)
-		var steps, outputs []string
-		fails := make(map[int]bool)
-		for i := range n {
-			var needs []string
-			for j := range i {
-				if rng.IntN(4) == 0 {
-					needs = append(needs, fmt.Sprintf(`"{{s%d}}"`, j))
-				}
-			}
-			onError := `"fail"`
-			if rng.IntN(3) == 0 {
-				onError = `"continue"`
-			}
-			if rng.IntN(5) == 0 {
-				fails[i] = true
-			}
-			same := i
-			if rng.IntN(3) == 0 {
-				same = 0 // makes calls equal
-			}
-			capability := fmt.Sprintf("a.s%d", same)
-			if rng.IntN(6) == 0 {
-				capability = "a.effect"
-			}
-			condition := ""
-			if i > 0 && rng.IntN(4) == 0 {
-				condition = fmt.Sprintf(`"condition": "s%d != null",`, rng.IntN(i))
-			}
-			steps = append(steps, fmt.Sprintf(`{"capability": %q, "as": "s%d", %s "args": {"needs": [%s]}, "on_error": %s}`,
-				capability, i, condition, strings.Join(needs, ","), onError))
-			outputs = append(outputs, fmt.Sprintf(`"s%d"`, i))
+	seen := make(map[string]int)
+	for round := range 300 {
+		g := &generator{rng: rng, fails: make(map[string]bool)}
+		for i := range 6 {
+			g.fails[fmt.Sprint("a.s", i)] = rng.IntN(8) == 0
 		}
-		definition := patternOf(strings.Join(steps, ","), `"outputs": [`+strings.Join(outputs, ",")+`]`)
-
+		g.fails["a.effect"] = rng.IntN(12) == 0
+		definitions := []string{
+			g.pattern("leaf", 1+rng.IntN(4), nil),
+			g.pattern("middle", 1+rng.IntN(5), []string{"leaf"}),
+			g.pattern("overview", 2+rng.IntN(11), []string{"leaf", "middle"}),
+		}
 		var first string
 		for try := range 4 {
 			synctest.Test(t, func(t *testing.T) {
-				var mu sync.Mutex
-				delays := rand.New(rand.NewPCG(uint64(round), uint64(try)))
-				r := &runner{funcs: map[string]capabilityFunc{}, declared: map[string]agent.Capability{"a.effect": {Purity: agent.Effectful}}}
-				answerWith := func(i int) capabilityFunc {
-					return func(ctx context.Context, req agent.Request) (agent.Result, error) {
-						mu.Lock()
-						d := time.Duration(delays.IntN(50)) * time.Millisecond
-						mu.Unlock()
-						result, err := after(d, map[string]any{"of": i, "needs": req.Args["needs"]})(ctx, req)
-						result.Warnings, result.Sources = []string{fmt.Sprint("warning ", i)}, []agent.Source{{Name: fmt.Sprint("source ", i)}}
-						if err == nil && fails[i] {
-							err = fault.New(fault.InsufficientData, "no data for %d", i)
-						}
-						return result, err
+				got, answered := g.outcome(t, definitions, uint64(round), try)
+				if try == 0 {
+					first = got
+					for _, status := range []string{`"success"`, `"cached"`, `"skipped"`, `"error"`} {
+						seen[status] += strings.Count(got, status)
+					}
+					if answered {
+						seen["answer"]++
+					} else {
+						seen["failure"]++
 					}
 				}
-				for i := range n {
-					r.funcs[fmt.Sprintf("a.s%d", i)] = answerWith(i)
-				}
-				r.funcs["a.effect"] = answerWith(n)
-				o, _ := setupWith(t, r, func(opts *Options) {
-					realTime(opts)
-					if try == 0 {
-						opts.Parallelism = 1
-					}
-				}, definition)
-				answer, err := o.Execute(t.Context(), request(nil))
-				trace, failed := TraceOf(err)
-				text := ""
-				if !failed {
-					require.NoError(t, err)
-					trace = answer.Trace
-					text = string(answer.Data) + strings.Join(answer.Warnings, ",") + answer.DataHash
-				} else {
-					text = err.Error() + string(fault.CodeOf(err))
-				}
-				trace.DurationSeconds = 0
-				for i := range trace.Steps {
-					trace.Steps[i].StartedAt, trace.Steps[i].DurationSeconds = time.Time{}, 0
-				}
-				raw, err := json.Marshal(trace)
-				require.NoError(t, err)
-				text += string(raw)
-				if first == "" {
-					first = text
-				}
-				require.Equal(t, first, text, definition)
+				require.Equal(t, first, got, "try %d of round %d\n%s", try, round, strings.Join(definitions, "\n"))
 			})
+			if t.Failed() {
+				return
+			}
 		}
+	}
+	for what, n := range seen {
+		require.Greater(t, n, 50, "the generator hardly makes %s: %v", what, seen)
+	}
+}
+
+// generator makes definitions by chance. Their capabilities take their time, and some of them fail.
+type generator struct {
+	rng   *rand.Rand
+	fails map[string]bool // by capability
+	lists map[string]bool // by result: whether it is that of a for_each
+}
+
+func (g *generator) chance(oneIn int) bool { return g.rng.IntN(oneIn) == 0 }
+
+func (g *generator) pattern(id string, n int, within []string) string {
+	g.lists = make(map[string]bool)
+	var steps, outputs []string
+	for i := range n {
+		steps = append(steps, g.step(i, within))
+		outputs = append(outputs, fmt.Sprintf(`"s%d"`, i))
+	}
+	return fmt.Sprintf(`{"id": %q, "name": "P", "inputs": {"n": {"type": "integer", "default": 0}}, "steps": [%s], "outputs": [%s]}`,
+		id, strings.Join(steps, ",\n"), strings.Join(outputs, ","))
+}
+
+func (g *generator) step(i int, within []string) string {
+	earlier := func() string { return fmt.Sprint("s", g.rng.IntN(max(i, 1))) }
+	s := map[string]any{"as": fmt.Sprint("s", i)}
+	args := map[string]any{}
+	if i > 0 && g.chance(2) {
+		needs := []any{}
+		for range 1 + g.rng.IntN(2) {
+			needs = append(needs, "{{"+earlier()+"}}")
+		}
+		args["needs"] = needs
+	}
+	s["capability"] = fmt.Sprint("a.s", g.rng.IntN(6)) // few, so that calls are equal
+	switch {
+	case g.chance(8):
+		s["capability"] = "a.effect"
+	case len(within) > 0 && g.chance(4):
+		s["capability"] = RunCapability
+		args = map[string]any{"pattern": within[g.rng.IntN(len(within))]}
+		if g.chance(2) {
+			args["inputs"] = map[string]any{"n": g.rng.IntN(2)}
+		}
+	case g.chance(3):
+		args["n"] = "{{inputs.n}}"
+	}
+	if g.chance(4) {
+		list := []any{}
+		for range g.rng.IntN(5) {
+			list = append(list, g.rng.IntN(2))
+		}
+		s["for_each"] = list
+		if i > 0 && g.chance(3) {
+			s["for_each"] = []any{"{{" + earlier() + "}}", 1, 1}
+		}
+		if s["capability"] != RunCapability {
+			args["item"] = "{{item}}"
+		}
+		if g.chance(3) && s["capability"] != "a.effect" && s["capability"] != RunCapability { // who sets it for effects has them in any order
+			s["parallel"] = 1 + g.rng.IntN(3)
+		}
+	}
+	if i > 0 && g.chance(4) {
+		on := earlier()
+		s["condition"] = on + []string{" != null", " == null"}[g.rng.IntN(2)]
+		if g.lists[on] {
+			s["condition"] = []string{"any(" + on + ", # != null)", on + "[1] == null", "len(" + on + ") > 2"}[g.rng.IntN(3)]
+		}
+	}
+	g.lists[s["as"].(string)] = s["for_each"] != nil
+	switch g.rng.IntN(5) {
+	case 0, 1:
+		s["on_error"] = "continue"
+	case 2:
+		s["on_error"] = map[string]any{"fallback": "instead"}
+		if i > 0 {
+			s["on_error"] = map[string]any{"fallback": []any{"{{" + earlier() + "}}"}}
+		}
+	}
+	if g.chance(6) {
+		s["cache"] = false
+	}
+	if g.chance(8) {
+		s["timeout"] = "1m" // never up
+	}
+	s["args"] = args
+	raw, err := json.Marshal(s)
+	if err != nil {
+		panic(err)
+	}
+	return string(raw)
+}
+
+// outcome runs the pattern named overview and returns all that a caller may see of it but times. The
+// first try makes one call after the other.
+func (g *generator) outcome(t *testing.T, definitions []string, round uint64, try int) (text string, answered bool) {
+	t.Helper()
+	var mu sync.Mutex
+	delays := rand.New(rand.NewPCG(round, uint64(try)))
+	var effects []string
+	r, nested := nesting(map[string]capabilityFunc{})
+	r.declared["a.effect"] = agent.Capability{Purity: agent.Effectful}
+	r.declared["a.s0"] = agent.Capability{Purity: agent.Pure}
+	r.declared["a.s1"] = agent.Capability{Purity: agent.Pure}
+	for name, fails := range g.fails {
+		r.funcs[name] = func(ctx context.Context, req agent.Request) (agent.Result, error) {
+			mu.Lock()
+			d := time.Duration(delays.IntN(50)) * time.Millisecond
+			sees := len(effects)
+			if name == "a.effect" {
+				raw, err := json.Marshal(req.Args)
+				require.NoError(t, err)
+				effects = append(effects, string(raw))
+			}
+			mu.Unlock()
+			v := map[string]any{"of": name, "args": req.Args}
+			if r.declared[name].Purity != agent.Pure {
+				v["effects"] = sees // what changes something shows in what is read later
+			}
+			result, err := after(d, v)(ctx, req)
+			result.Warnings, result.Sources = []string{"warning of " + name}, []agent.Source{{Name: "source of " + name}}
+			if err == nil && fails {
+				err = fault.New(fault.InsufficientData, "no data for %s", name)
+			}
+			return result, err
+		}
+	}
+	o, _ := setupWith(t, r, func(opts *Options) {
+		nested(opts)
+		realTime(opts)
+		opts.CacheBytes = 1 << 20
+		if try == 0 {
+			opts.Parallelism = 1
+		}
+	}, definitions...)
+	answer, err := o.Execute(t.Context(), request(nil))
+	trace, failed := TraceOf(err)
+	if failed {
+		text = err.Error() + string(fault.CodeOf(err))
+	} else {
+		require.NoError(t, err)
+		trace = answer.Trace
+		text = string(answer.Data) + strings.Join(answer.Warnings, "\n") + answer.DataHash
+	}
+	trace.DurationSeconds = 0
+	timeless(trace.Steps)
+	raw, err := json.MarshalIndent(trace, "", " ")
+	require.NoError(t, err)
+	return text + "\n" + string(raw) + "\n" + strings.Join(effects, "\n"), !failed
+}
+
+func timeless(steps []StepTrace) {
+	for i := range steps {
+		steps[i].StartedAt, steps[i].DurationSeconds = time.Time{}, 0
+		timeless(steps[i].Steps)
 	}
 }
 
@@ -216,20 +322,87 @@ func TestAnEffectWaitsForEveryStepBeforeIt(t *testing.T) {
 				},
 				"a.effect": value("done"),
 			},
-			declared: map[string]agent.Capability{"a.effect": {Purity: agent.Effectful}},
+			declared: map[string]agent.Capability{"a.effect": {Purity: agent.Effectful}, "a.pure": {Purity: agent.Pure}},
 		}
+		r.funcs["a.pure"] = value(1)
 		o, _ := setupWith(t, r, realTime,
-			patternOf(`{"capability": "a.slow", "as": "x"}, {"capability": "a.effect", "as": "y"}, {"capability": "a.slow", "as": "z", "args": {"n": 1}}`, `"outputs": ["x", "y", "z"]`),
+			patternOf(`{"capability": "a.slow", "as": "x"}, {"capability": "a.effect", "as": "y"}, {"capability": "a.slow", "as": "z", "args": {"n": 1}}, {"capability": "a.pure", "as": "p"}`, `"outputs": ["x", "y", "z", "p"]`),
 			strings.Replace(patternOf(`{"capability": "a.fail", "as": "x"}, {"capability": "a.effect", "as": "y"}`, `"outputs": ["x", "y"]`), "overview", "failing", 1))
 		answer := execute(t, o, nil)
 		steps := answer.Trace.Steps
 		require.Equal(t, time.Second, steps[1].StartedAt.Sub(steps[0].StartedAt))
-		require.Equal(t, steps[0].StartedAt, steps[2].StartedAt)
+		require.Equal(t, steps[1].StartedAt, steps[2].StartedAt, "what reads sees the effect of a step before it")
+		require.Equal(t, steps[0].StartedAt, steps[3].StartedAt, "what is pure has nothing to wait for")
 
 		_, err := o.Execute(t.Context(), Request{PatternID: "failing"})
 		require.Equal(t, fault.InsufficientData, fault.CodeOf(err))
 		require.Equal(t, 1, r.count("a.effect"), "the effect of a run whose earlier step failed must not happen")
 	})
+}
+
+// A step with effects asks for one item after the other, unless its author has said how many at a time.
+func TestEffectsOfItemsStopAtTheFirstThatFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := &runner{
+			funcs: map[string]capabilityFunc{"a.effect": func(ctx context.Context, req agent.Request) (agent.Result, error) {
+				result, err := after(time.Second, 1)(ctx, req)
+				if err == nil && req.Args["n"] == json.Number("2") {
+					err = fault.New(fault.InsufficientData, "no")
+				}
+				return result, err
+			}},
+			declared: map[string]agent.Capability{"a.effect": {Purity: agent.Effectful}},
+		}
+		o, _ := setupWith(t, r, realTime, patternOf(`{"capability": "a.effect", "as": "x", "for_each": [1, 2, 3], "args": {"n": "{{item}}"}}`, `"outputs": ["x"]`))
+		_, err := o.Execute(t.Context(), request(nil))
+		require.ErrorContains(t, err, "item 1: no")
+		require.Equal(t, 2, r.count("a.effect"), "the third item's effect must not happen")
+	})
+}
+
+// How many calls may be under way at once must not decide which of them finish in time.
+func TestATimeoutDoesNotCountTheWaitForASlot(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := &runner{funcs: map[string]capabilityFunc{"a.wait": after(time.Second, 1)}}
+		var steps []string
+		for i := range 5 {
+			steps = append(steps, fmt.Sprintf(`{"capability": "a.wait", "as": "s%d", "args": {"n": %d}, "timeout": "1500ms"}`, i, i))
+		}
+		o, _ := setupWith(t, r, func(opts *Options) { realTime(opts); opts.Parallelism = 1 }, patternOf(strings.Join(steps, ","), `"outputs": ["s0", "s1", "s2", "s3", "s4"]`))
+		require.Equal(t, 5*time.Second, time.Duration(execute(t, o, nil).Trace.DurationSeconds*float64(time.Second)))
+	})
+}
+
+// panicking is a result that can't be written.
+type panicking struct{}
+
+func (panicking) MarshalJSON() ([]byte, error) { panic("broken") }
+
+// A panic in one of a run's goroutines would end the process, and everyone's requests with it.
+func TestAPanicIsAnErrorOfTheRun(t *testing.T) {
+	t.Parallel()
+	r := &runner{
+		funcs:    map[string]capabilityFunc{"a.panics": value(panicking{}), "a.ok": value(1)},
+		declared: map[string]agent.Capability{"a.panics": {Purity: agent.Pure}},
+	}
+	o, _ := setupWith(t, r, func(opts *Options) { opts.CacheBytes = 1 << 20 }, patternOf(`
+		{"capability": "a.panics", "as": "a", "on_error": "continue"},
+		{"capability": "a.panics", "as": "b", "args": {}, "on_error": {"fallback": 2}},
+		{"capability": "a.panics", "as": "c", "for_each": [1, 2, 1], "args": {"n": "{{item}}"}, "on_error": "continue"},
+		{"capability": "a.ok", "as": "d"}`, `"outputs": ["a", "b", "c", "d"]`),
+		strings.Replace(patternOf(`{"capability": "a.ok", "as": "x"}, {"capability": "a.ok", "as": "y", "args": {"n": 1}}`, `"outputs": ["x", "y"]`), "overview", "listened", 1))
+	answer := execute(t, o, nil)
+	require.Equal(t, `{"a":null,"b":2,"c":[null,null,null],"d":1}`, string(answer.Data))
+
+	// Whoever listens to the run may break as well.
+	_, err := o.Execute(t.Context(), Request{PatternID: "listened", OnEvent: func(e Event) {
+		if e.Type == StepEnded || e.Type == StepFailed {
+			panic("the listener broke")
+		}
+	}})
+	require.Equal(t, fault.Internal, fault.CodeOf(err))
 }
 
 func TestConditions(t *testing.T) {
@@ -492,7 +665,9 @@ func TestAcrossRunsPureResultsAreKept(t *testing.T) {
 
 		for what, change := range map[string]func(*agent.Context){
 			"pack": func(c *agent.Context) { c.PricingPack.ID = "pack-2" }, "asof": func(c *agent.Context) { c.Asof = c.Asof.AddDate(0, 0, 1) },
-			"ledger": func(c *agent.Context) { c.Portfolio.LedgerVersion = "ledger-2" },
+			"ledger": func(c *agent.Context) { c.Portfolio.LedgerVersion = "ledger-2" }, "currency": func(c *agent.Context) { c.Portfolio.BaseCurrency = "USD" },
+			"last transaction": func(c *agent.Context) { c.Portfolio.LedgerSeq = 7 }, "revision": func(c *agent.Context) { c.PricingPack.Revision = 7 },
+			"pack's date": func(c *agent.Context) { c.PricingPack.Date = asof.AddDate(0, 0, -1) }, "pack's content": func(c *agent.Context) { c.PricingPack.Hash = "h" },
 		} {
 			b.contexts.change = change
 			run(func(*Request) {}, StatusSuccess)
@@ -503,6 +678,44 @@ func TestAcrossRunsPureResultsAreKept(t *testing.T) {
 		}
 		require.InDelta(t, 1, testutil.ToFloat64(o.cache.metrics.hits), 100)
 	})
+}
+
+// What stands in agent.Context is in the key, or is named here as what a pure capability never reads.
+func TestTheKeyNamesTheWholeContext(t *testing.T) {
+	t.Parallel()
+	fields := func(v any) []string {
+		var names []string
+		for f := range reflect.TypeOf(v).Fields() {
+			names = append(names, f.Name)
+		}
+		return names
+	}
+	require.Equal(t, []string{"TenantID", "RequestID", "TraceID", "UserID", "Asof", "PricingPack", "Portfolio"}, fields(agent.Context{}), "of these RequestID, TraceID and UserID are not in the key")
+	require.Equal(t, []string{"ID", "Date", "Revision", "Hash"}, fields(agent.Pack{}))
+	require.Equal(t, []string{"ID", "BaseCurrency", "LedgerVersion", "LedgerSeq"}, fields(agent.Portfolio{}))
+}
+
+// Who replaces a remote agent expects its answers, and not those of the one before.
+func TestAnotherDeclarationIsAnotherCapability(t *testing.T) {
+	t.Parallel()
+	r := &runner{
+		funcs:    map[string]capabilityFunc{"a.pure": value(1)},
+		declared: map[string]agent.Capability{"a.pure": {Purity: agent.Pure, Description: "One."}},
+	}
+	o, _ := setupWith(t, r, func(opts *Options) { opts.CacheBytes = 1 << 20 }, purePattern)
+	for _, change := range []func(*agent.Capability){
+		func(*agent.Capability) {},
+		func(c *agent.Capability) { c.Description = "Two." },
+		func(c *agent.Capability) { c.Args = json.RawMessage(`{"type": "object"}`) },
+		func(c *agent.Capability) { c.Result = json.RawMessage(`true`) },
+	} {
+		decl := r.declared["a.pure"]
+		change(&decl)
+		r.declared["a.pure"] = decl
+		require.NoError(t, o.Reload(t.Context()))
+		require.Equal(t, StatusSuccess, execute(t, o, nil).Trace.Steps[0].Status)
+		require.Equal(t, StatusCached, execute(t, o, nil).Trace.Steps[0].Status)
+	}
 }
 
 func TestConcurrentRunsShareACall(t *testing.T) {

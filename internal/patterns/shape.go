@@ -204,6 +204,9 @@ func typeOf(s *schema.Schema, depth int) types.Type {
 	names := slices.DeleteFunc(r.Types.ToStrings(), func(t string) bool { return t == "null" })
 	switch {
 	case slices.Equal(names, []string{"array"}):
+		if len(r.PrefixItems) > 0 { // each place has a type of its own
+			return types.Array(types.Any)
+		}
 		return types.Array(typeOf(r.Items2020, depth-1))
 	case slices.Equal(names, []string{"object"}) && len(r.Properties) > 0:
 		m := make(types.Map, len(r.Properties)+1)
@@ -244,10 +247,12 @@ func (c *compiler) checkObject(index int, pointer string, s *schema.Schema, fiel
 		if !ok {
 			if more, isBool := r.AdditionalProperties.(bool); isBool && !more && len(r.PatternProperties) == 0 {
 				known := slices.Sorted(maps.Keys(r.Properties))
-				c.fail(index, below, pattern.Closest(field.key, known), "%s %q is unknown to %s; it takes %s", what, field.key, of, orNone(known))
+				c.fail(index, below, c.hint(field.key, func() []string { return known }), "%s %q is unknown to %s; it takes %s", what, field.key, of, orNone(known))
 				continue
 			}
-			property, _ = r.AdditionalProperties.(*schema.Schema)
+			if len(r.PatternProperties) == 0 { // else it may be one of those
+				property, _ = r.AdditionalProperties.(*schema.Schema)
+			}
 		}
 		c.checkValue(index, below, property, field.value, what+" "+field.key, of)
 	}

@@ -406,7 +406,7 @@ func TestParseBoundsWhatItReports(t *testing.T) {
 	require.Equal(t, `the key "a" is repeated`, all[0].Msg)
 	require.Equal(t, "1000 more problems are not listed", all[maxProblems].Msg)
 
-	_, err = Parse([]byte(strings.Replace(minimal, `["x"]`, `[`+strings.Repeat(`"y",`, 99)+`"y"]`, 1)))
+	_, err = Parse([]byte(strings.Replace(minimal, `["x"]`, `[`+strings.Repeat(`"xx",`, 99)+`"xx"]`, 1)))
 	all, ok = errors.AsType[Errors](err)
 	require.True(t, ok)
 	require.Len(t, all, 100)

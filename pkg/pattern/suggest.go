@@ -3,8 +3,8 @@ package pattern
 import "strings"
 
 // Closest returns the known name that a wrong one was probably meant to be, or "" when none is close:
-// the one with the fewest letters off, at most a third of them and one more, else the first that the
-// name abbreviates ("int" for "integer"). Of equally close names the first counts.
+// the one with the fewest letters off, at most a third of them and one more, but not all, else the first
+// that the name abbreviates ("int" for "integer"). Of equally close names the first counts.
 func Closest(name string, known []string) string {
 	if len(name) > 100 { // nobody's slip, and a caller could keep the comparison busy with it
 		return ""
@@ -14,7 +14,7 @@ func Closest(name string, known []string) string {
 		if strings.EqualFold(name, k) {
 			return k
 		}
-		if d := editDistance(name, k, within); d < within {
+		if d := editDistance(name, k, within); d < within && d < max(len(name), len(k)) { // "c" is no slip of "a"
 			best, within = k, d
 		}
 	}

@@ -23,7 +23,9 @@ func TestClosest(t *testing.T) {
 		{"int", []string{"string", "integer"}, "integer"},
 		{"bool", []string{"string", "boolean"}, "boolean"},
 		{"b", []string{"boolean"}, ""}, // too little to say
-		{"x", []string{"y", "z"}, "y"}, // the first of equals
+		{"x", []string{"y", "z"}, ""},  // nothing in common
+		{"c", []string{"a", "bc"}, "bc"},
+		{"ax", []string{"ay", "az"}, "ay"}, // the first of equals
 		{"perf", []string{"positions", "currencies"}, ""},
 		{"perf", nil, ""},
 		{"", []string{"a", ""}, ""},
