@@ -92,8 +92,7 @@ func (r *run) nested(ctx context.Context, call *nestedCall, id string, given map
 	}
 	inputs, err := checkInputs(p.definition.Inputs, given)
 	if err != nil {
-		// The fields are those of the step's arguments, not of the caller's request.
-		return agent.Result{}, fault.Wrap(err, fault.Invalid, "pattern %s is run with wrong inputs: %s", id, fault.Detail(err))
+		return agent.Result{}, asArguments(fault.Wrap(err, fault.Invalid, "pattern %s is run with wrong inputs: %s", id, fault.Detail(err)), err)
 	}
 	circumstances, err := r.contextOf(ctx, p, inputs)
 	if err != nil {
@@ -109,10 +108,28 @@ func (r *run) nested(ctx context.Context, call *nestedCall, id string, given map
 		if run, ok := errors.AsType[*RunError](err); ok {
 			err = run.Err // the outer run's error carries the trace
 		}
+		if e, ok := errors.AsType[*fault.Error](err); ok && len(e.Fields) > 0 {
+			whole := *e
+			whole.Err = err
+			err = asArguments(&whole, e)
+		}
 		return agent.Result{}, err
 	}
 	p.metrics.succeeded.Inc()
 	return agent.Result{Value: answer.Data, Sources: within.sources(), Warnings: answer.Warnings}, nil
+}
+
+// asArguments gives an error the fields of another one, which are about the inputs of a pattern within, as
+// what they are to the step that runs it: parts of its argument "inputs". Whether these come from the
+// caller is the step's to say.
+func asArguments(err *fault.Error, inner error) *fault.Error {
+	if e, ok := errors.AsType[*fault.Error](inner); ok {
+		err.Fields = make([]fault.Field, len(e.Fields))
+		for i, f := range e.Fields {
+			err.Fields[i] = fault.Field{Pointer: "/args" + f.Pointer, Detail: f.Detail}
+		}
+	}
+	return err
 }
 
 // contextOf returns the circumstances of a pattern within r: the same data, and its own portfolio when

@@ -3,9 +3,13 @@ package patterns
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
+<<<<<<< HEAD
 	"slices"
+=======
+>>>>>>> h2-review
 	"strings"
 	"testing"
 
@@ -87,6 +91,51 @@ func TestFailuresWithinPatterns(t *testing.T) {
 			trace, ok := TraceOf(err)
 			require.True(t, ok)
 			require.Equal(t, tc.within, statuses(trace.Steps[0].Steps))
+		})
+	}
+}
+
+// Fields of an error point into the caller's request, however deep it was found.
+func TestFieldsOfErrorsAreTheCallers(t *testing.T) {
+	t.Parallel()
+	funcs := innerFuncs()
+	funcs["a.refuse"] = func(context.Context, agent.Request) (agent.Result, error) {
+		return agent.Result{}, &fault.Error{Code: fault.Invalid, Detail: "no", Fields: []fault.Field{
+			{Pointer: "/args/n", Detail: "is odd"}, {Pointer: "/args/list/1/from", Detail: "is late"}, {Pointer: "/args/fixed", Detail: "is fixed"}, {Pointer: "/args/whole/a/b", Detail: "is deep"},
+		}}
+	}
+	const inputs = `"inputs": {"m": {"type": "integer", "default": 1}, "opts": {"type": "object", "default": {"day": "x", "days": ["x", {"a": {"b": 1}}]}}}`
+	refusing := `{"id": "refusing", "name": "P", ` + inputs + `, "steps": [{"capability": "a.refuse", "as": "x", "args":
+		{"n": "{{inputs.m}}", "list": [1, {"from": "{{inputs.opts.day}}"}], "fixed": 1, "whole": "{{inputs.opts.days[1]}}"}}], "outputs": ["x"]}`
+	outer := func(args string) string {
+		return `{"id": "overview", "name": "P", "inputs": {"k": {"type": "integer", "default": 1}, "text": {"type": "string", "default": "x"}, "o": {"type": "object", "default": {"day": "x", "days": [1, 2]}}},
+			"steps": [{"capability": "pattern.run", "as": "sub", "args": ` + args + `}], "outputs": ["sub"]}`
+	}
+	for name, tc := range map[string]struct {
+		pattern, outer string
+		want           []string
+	}{
+		"at the top": {"refusing", outer(`{"pattern": "refusing"}`), []string{"/inputs/m is odd", "/inputs/opts/day is late", "/inputs/opts/days/1/a/b is deep"}},
+		"within": {
+			"overview", outer(`{"pattern": "refusing", "inputs": {"m": "{{inputs.k}}", "opts": "{{inputs.o}}"}}`),
+			[]string{"/inputs/k is odd", "/inputs/o/day is late", "/inputs/o/days/1/a/b is deep"},
+		},
+		"not the caller's": {"overview", outer(`{"pattern": "refusing"}`), nil},
+		"wrong inputs":     {"overview", outer(`{"pattern": "inner", "inputs": {"n": "{{inputs.text}}", "portfolio_id": "x"}}`), []string{"/inputs/text a whole number is expected, not a string"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r, nested := nesting(maps.Clone(funcs))
+			o, _ := setupWith(t, r, nested, innerPattern, refusing, tc.outer)
+			_, err := o.Execute(t.Context(), Request{PatternID: tc.pattern})
+			require.Equal(t, fault.Invalid, fault.CodeOf(err))
+			e, ok := errors.AsType[*fault.Error](err)
+			require.True(t, ok)
+			var got []string
+			for _, f := range e.Fields {
+				got = append(got, f.Pointer+" "+f.Detail)
+			}
+			require.Equal(t, tc.want, got)
 		})
 	}
 }

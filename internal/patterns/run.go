@@ -316,35 +316,68 @@ func (s *step) inTime(ctx, parent context.Context, err error) error {
 }
 
 // callersView translates what is wrong with a step's arguments into what is wrong with the request: an
-// argument that is an input as it came is that input. All other fields mean nothing to the caller.
+// argument that is an input, or a part of one, as it came is that input. All other fields mean nothing to
+// the caller.
 func (s *step) callersView(err error) error {
 	e, ok := errors.AsType[*fault.Error](err)
-	if !ok || !slices.ContainsFunc(e.Fields, func(f fault.Field) bool { return strings.HasPrefix(f.Pointer, "/args/") }) {
+	if !ok || !slices.ContainsFunc(e.Fields, func(f fault.Field) bool { return strings.HasPrefix(f.Pointer, argsPointer) }) {
 		return err
-	}
-	inputs := make(map[string]string)
-	for _, field := range s.args {
-		if ref, ok := field.value.(*refExpr); ok && ref.root == rootInputs && len(ref.parts) == 1 {
-			inputs[field.key] = ref.parts[0].field
-		}
 	}
 	seen := *e
 	seen.Fields = nil
 	for _, f := range e.Fields {
-		name, rest, _ := strings.Cut(strings.TrimPrefix(f.Pointer, "/args/"), "/")
-		input, ok := inputs[name]
-		if !ok {
-			continue
+		if pointer, ok := s.input(strings.TrimPrefix(f.Pointer, argsPointer)); ok {
+			seen.Fields = append(seen.Fields, fault.Field{Pointer: pointer, Detail: f.Detail})
+			seen.Detail = strings.ReplaceAll(seen.Detail, f.Pointer+": ", pointer+": ")
 		}
-		if rest != "" {
-			rest = "/" + rest
-		}
-		pointer := pattern.Pointer("inputs", input) + rest
-		seen.Fields = append(seen.Fields, fault.Field{Pointer: pointer, Detail: f.Detail})
-		seen.Detail = strings.ReplaceAll(seen.Detail, f.Pointer+": ", pointer+": ")
 	}
 	seen.Err = err
 	return &seen
+}
+
+// argsPointer is what pointers to a step's arguments begin with.
+const argsPointer = "/args/"
+
+// input returns the pointer to the input that an argument, or a part of it, is.
+func (s *step) input(at string) (string, bool) {
+	var e expr = s.args
+	for rest := at; ; {
+		switch v := e.(type) {
+		case *refExpr:
+			if v.root != rootInputs || len(v.parts) == 0 {
+				return "", false
+			}
+			pointer := "/inputs"
+			for _, p := range v.parts {
+				if p.field == "" {
+					p.field = strconv.Itoa(p.index)
+				}
+				pointer += pattern.Pointer(p.field)
+			}
+			if rest != "" {
+				pointer += "/" + rest
+			}
+			return pointer, true
+		case objectExpr:
+			var name string
+			name, rest, _ = strings.Cut(rest, "/")
+			i := slices.IndexFunc(v, func(f fieldExpr) bool { return pattern.Pointer(f.key) == "/"+name })
+			if i < 0 {
+				return "", false
+			}
+			e = v[i].value
+		case listExpr:
+			var place string
+			place, rest, _ = strings.Cut(rest, "/")
+			i, err := strconv.Atoi(place)
+			if err != nil || i < 0 || i >= len(v) {
+				return "", false
+			}
+			e = v[i]
+		default:
+			return "", false
+		}
+	}
 }
 
 func (r *run) started(st *stepState) {

@@ -134,12 +134,19 @@ func parseTemplate(s string) (template, error) {
 type templateParser struct {
 	s string
 	i int // byte offset of what comes next
+
+	counted, characters int // so many characters stand before the byte offset counted
 }
 
 func (p *templateParser) rest() string { return p.s[p.i:] }
 
-// pos returns the place of what comes next, in characters from 1.
-func (p *templateParser) pos() int { return utf8.RuneCountInString(p.s[:p.i]) + 1 }
+// pos returns the place of what comes next, in characters from 1. It walks the string once, however
+// often it is asked.
+func (p *templateParser) pos() int {
+	p.characters += utf8.RuneCountInString(p.s[p.counted:p.i])
+	p.counted = p.i
+	return p.characters + 1
+}
 
 func (p *templateParser) fail(format string, args ...any) error {
 	return &syntaxError{pos: p.pos(), msg: fmt.Sprintf(format, args...)}

@@ -1,6 +1,8 @@
 package patterns
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -97,4 +99,20 @@ func withoutPositions(t template) template {
 		}
 	}
 	return t
+}
+
+// A string of nothing but templates costs what its length does.
+func BenchmarkTemplates(b *testing.B) {
+	for _, n := range []int{1_000, 10_000, 100_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			text := strings.Repeat("é{{a}}", n)
+			b.SetBytes(int64(len(text)))
+			for b.Loop() {
+				t, err := parseTemplate(text)
+				if err != nil || t[len(t)-1].path.pos != 6*n-2 {
+					b.Fatal(err, t[len(t)-1].path.pos)
+				}
+			}
+		})
+	}
 }
