@@ -6,10 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-<<<<<<< HEAD
 	"slices"
-=======
->>>>>>> h2-review
 	"strings"
 	"testing"
 
