@@ -495,8 +495,8 @@ func testValidate(t *testing.T, s *site) {
 	t.Helper()
 	const validate = "/v1/patterns/validate"
 	const definition = `{"id": "p", "name": "P", "description": "d",
-"inputs": {"n": {"type": "number"}},
-"steps": [{"capability": "test.bounded", "args": {"n": "{{inputs.n}}"}, "as": "x"}],
+"inputs": {"count": {"type": "number"}},
+"steps": [{"capability": "test.bounded", "args": {"n": "{{inputs.count}}"}, "as": "x"}],
 "outputs": ["x"]}`
 	check := func(body string) (v api.Validation) {
 		t.Helper()
@@ -527,10 +527,10 @@ func testValidate(t *testing.T, s *site) {
 		"an unknown key":         {`"outputs"`, `"sorts": 1, "outputs"`, "error", 4, 1, "/sorts", "", ""},
 		"a misspelt key":         {`"description"`, `"descripton"`, "error", 1, 26, "/descripton", "", "description"},
 		"an unknown capability":  {`"test.bounded"`, `"test.bonded"`, "error", 3, 26, "/steps/0/capability", "x", "test.bounded"},
-		"a wrong argument":       {`"{{inputs.n}}"}`, `"{{inputs.n}}", "list": ["long"]}`, "error", 3, 81, "/steps/0/args/list/0", "x", ""},
-		"an unknown input":       {`{{inputs.n}}`, `{{inputs.m}}`, "error", 3, 56, "/steps/0/args/n", "x", "n"},
-		"an unknown result":      {`"outputs": ["x"]`, `"outputs": ["y"]`, "error", 4, 13, "/outputs/0", "", "x"},
-		"a condition":            {`"as": "x"`, `"as": "x", "condition": "inputs.n >"`, "error", 3, 0, "/steps/0/condition", "x", ""},
+		"a wrong argument":       {`"{{inputs.count}}"}`, `"{{inputs.count}}", "list": ["long"]}`, "error", 3, 85, "/steps/0/args/list/0", "x", ""},
+		"an unknown input":       {`{{inputs.count}}`, `{{inputs.cuont}}`, "error", 3, 56, "/steps/0/args/n", "x", "count"},
+		"an unknown result":      {`"outputs": ["x"]`, `"outputs": ["y"]`, "error", 4, 13, "/outputs/0", "", ""},
+		"a condition":            {`"as": "x"`, `"as": "x", "condition": "inputs.count >"`, "error", 3, 0, "/steps/0/condition", "x", ""},
 		"what nobody looks at":   {`"as": "x"}`, `"as": "x"}, {"capability": "test.ok", "as": "z"}`, "warning", 3, 0, "/steps/1/as", "z", ""},
 		"a pattern that is none": {`"as": "x"}`, `"as": "x"}, {"capability": "pattern.run", "args": {"pattern": "test_o"}, "as": "z"}`, "error", 3, 0, "/steps/1/args/pattern", "z", "test_ok"},
 	} {
