@@ -507,6 +507,7 @@ func (c *compiler) outputs(p *plan, used *site) {
 			used.needs[out.step] = struct{}{}
 		} else {
 			out.value = c.expr(used, pattern.Pointer("outputs", o.Name), o.Value)
+			c.namesNoResult(used.step, pattern.Pointer("outputs", o.Name), o.Name, o.Value)
 			if ref, ok := out.value.(*refExpr); ok && ref.root >= 0 && len(ref.parts) == 0 {
 				out.step, out.value = ref.root, nil
 			}
@@ -518,6 +519,21 @@ func (c *compiler) outputs(p *plan, used *site) {
 			}
 		}
 		p.outputs = append(p.outputs, out)
+	}
+}
+
+// namesNoResult warns of an output, or an item of one, that is the bare name of a result: the list of
+// panels that older definitions have would yield those names, and none of the results.
+func (c *compiler) namesNoResult(step int, pointer, output string, v any) {
+	switch v := v.(type) {
+	case string:
+		if _, ok := c.results[v]; ok {
+			c.report(Warning, step, pointer, openBraces+v+closeBraces, "the output %q is the text %q and not the result of that name", output, v)
+		}
+	case []any:
+		for i, item := range v {
+			c.namesNoResult(step, pointer+pattern.Pointer(strconv.Itoa(i)), output, item)
+		}
 	}
 }
 
