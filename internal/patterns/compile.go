@@ -374,7 +374,7 @@ func (c *compiler) text(at *site, pointer, s string) expr {
 	t, err := parseTemplate(s)
 	if err != nil {
 		c.fail(at.step, pointer, "", "template %q: %v", s, err)
-		return constExpr{nil}
+		return badExpr{}
 	}
 	if ref, ok := t.only(); ok {
 		return c.ref(at, pointer, ref)
@@ -406,7 +406,7 @@ func (c *compiler) text(at *site, pointer, s string) expr {
 func (c *compiler) ref(at *site, pointer string, p *path) expr {
 	fail := func(suggestion, format string, args ...any) expr {
 		c.fail(at.step, pointer, suggestion, "template {{%s}}, character %d: %s", p, p.pos, fmt.Sprintf(format, args...))
-		return constExpr{nil}
+		return badExpr{}
 	}
 	if len(p.parts) > 0 && p.parts[0].field == "" {
 		switch p.root {
@@ -475,7 +475,7 @@ func (c *compiler) ref(at *site, pointer string, p *path) expr {
 		if !c.references().together(at.step, maker) {
 			return fail("", "%q is the result of the later step %d; move that one before this", name, maker)
 		}
-		return constExpr{nil} // told by cycles, as a whole
+		return badExpr{} // told by cycles, as a whole
 	}
 	at.needs[maker] = struct{}{}
 	ref.root = maker
@@ -552,7 +552,8 @@ func (c *compiler) charts(p *plan, used *site) {
 			}
 			c.noAddresses(used.step, pointer, v)
 		default:
-			if _, ok := e.(*refExpr); !ok {
+			_, bad := e.(badExpr)
+			if _, ok := e.(*refExpr); !ok && !bad {
 				c.fail(used.step, pointer, "", "a chart is a Vega-Lite specification, or one template that yields one")
 			}
 		}

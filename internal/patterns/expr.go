@@ -28,7 +28,9 @@ type (
 	listExpr   []expr
 	objectExpr []fieldExpr
 	concatExpr []expr
-	fieldExpr  struct {
+	// badExpr stands for what could not be compiled, which has been told: nothing more is known of it.
+	badExpr   struct{}
+	fieldExpr struct {
 		key   string
 		value expr
 	}
@@ -58,6 +60,8 @@ func fold(e expr) expr {
 	v, _ := e.eval(nil)
 	return constExpr{v}
 }
+
+func (badExpr) eval(*scope) (any, error) { return nil, nil }
 
 func (e constExpr) eval(*scope) (any, error) { return e.value, nil }
 
