@@ -3,6 +3,7 @@ package patterns
 import (
 	"cmp"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -189,7 +190,7 @@ func (l *library) load(name string, data []byte) (*plan, []Problem) {
 	if err == nil {
 		return l.compile(name, def)
 	}
-	all := err.(pattern.Errors) // Parse returns no others
+	all, _ := errors.AsType[pattern.Errors](err) // Parse returns no others
 	problems := make([]Problem, len(all))
 	for i, e := range all {
 		problems[i] = Problem{

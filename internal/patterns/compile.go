@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -300,8 +301,11 @@ func (c *compiler) step(index int, s pattern.Step, p *plan) step {
 func (c *compiler) condition(at *site, pointer, text string) *condition {
 	cond, err := compileCondition(text, conditionEnv{inputs: c.def.Inputs, results: c.types, hint: c.hint})
 	if err != nil {
-		e := err.(*conditionError)
-		c.fail(at.step, pointer, e.suggestion, "condition %q, %s", text, e.msg)
+		suggestion := ""
+		if e, ok := errors.AsType[*conditionError](err); ok {
+			suggestion = e.suggestion
+		}
+		c.fail(at.step, pointer, suggestion, "condition %q, %v", text, err)
 		return nil
 	}
 	if slices.Contains(cond.roots, pattern.RootCtx) {

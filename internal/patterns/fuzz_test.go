@@ -3,6 +3,7 @@ package patterns
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -54,7 +55,7 @@ func FuzzCondition(f *testing.F) {
 		}
 		c, err := compileCondition(text, env)
 		if err != nil {
-			_, ok := err.(*conditionError)
+			_, ok := errors.AsType[*conditionError](err)
 			require.True(t, ok, "%T", err)
 			require.NotContains(t, err.Error(), "\n")
 			return

@@ -784,7 +784,7 @@ func (r *run) data() (json.RawMessage, error) {
 
 // output returns the JSON of one output, checked.
 func (r *run) output(out output) (json.RawMessage, error) {
-	res := nothing
+	var res *result
 	if out.step >= 0 {
 		res = r.scope.results[out.step]
 	} else {

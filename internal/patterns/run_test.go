@@ -316,7 +316,7 @@ func TestAnEffectWaitsForEveryStepBeforeIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &runner{
 			funcs: map[string]capabilityFunc{
-				"a.slow": after(time.Second, 1), "a.fail": func(ctx context.Context, _ agent.Request) (agent.Result, error) {
+				"a.slow": after(time.Second, 1), "a.fail": func(context.Context, agent.Request) (agent.Result, error) {
 					<-time.After(2 * time.Second)
 					return agent.Result{}, fault.New(fault.InsufficientData, "nothing there")
 				},
@@ -542,7 +542,7 @@ func TestForEach(t *testing.T) {
 		var under, most atomic.Int64
 		r := &runner{funcs: map[string]capabilityFunc{
 			"a.list": value(map[string]any{"rows": []any{map[string]any{"s": "SPI"}, map[string]any{"s": "SBI"}, map[string]any{"s": "SPI"}, map[string]any{"s": "T"}}}),
-			"a.price": func(ctx context.Context, req agent.Request) (agent.Result, error) {
+			"a.price": func(_ context.Context, req agent.Request) (agent.Result, error) {
 				most.Store(max(most.Load(), under.Add(1)))
 				defer under.Add(-1)
 				<-time.After(time.Second)
