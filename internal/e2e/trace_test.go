@@ -138,7 +138,7 @@ func TestOneTrace(t *testing.T) {
 
 	list, err := s.client.ListPortfoliosWithResponse(t.Context(), nil)
 	require.NoError(t, err)
-	pattern, err := s.client.ExecutePatternWithResponse(t.Context(), "portfolio_overview", api.ExecuteRequest{
+	pattern, err := s.client.ExecutePatternWithResponse(t.Context(), "portfolio_overview", nil, api.ExecuteRequest{
 		Inputs: new(json.RawMessage(fmt.Sprintf(`{"portfolio_id": %q}`, list.JSON200.Items[0].Id))),
 	})
 	require.NoError(t, err)
