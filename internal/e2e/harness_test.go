@@ -298,7 +298,7 @@ func start(t *testing.T, name string, env []string, args ...string) *proc {
 func startNode(t *testing.T, name string, env []string, args ...string) *proc {
 	t.Helper()
 	node, err := exec.LookPath("node")
-	require.NoError(t, err, "the tests need Node 18 or later (Debian: nodejs)")
+	require.NoError(t, err, "the tests need Node 18.17 or later (Debian: nodejs)")
 	return launch(t, name, exec.Command(node, args...), append([]string{"HOME=" + os.Getenv("HOME"), "PATH=" + os.Getenv("PATH")}, env...))
 }
 
