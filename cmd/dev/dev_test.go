@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -145,6 +146,21 @@ func TestSupervisorReportsThePartThatDies(t *testing.T) {
 	require.NoError(t, super.stop(nil), "the rest stops in good order")
 	require.Contains(t, out.String(), "api    | bye\n")
 	require.Contains(t, out.String(), "worker | out of luck\n")
+}
+
+func TestSupervisorPassesASignalToOnePart(t *testing.T) {
+	t.Parallel()
+	var out safeBuffer
+	super := newSupervisor(newConsole(&out, false), 10*time.Second)
+	const script = `trap 'echo again' HUP; trap 'exit 0' TERM; echo up; while :; do sleep 0.01; done`
+	for _, name := range []string{"api", "worker"} {
+		require.NoError(t, super.start(name, shell(script)))
+	}
+	require.Eventually(t, func() bool { return strings.Count(out.String(), "up\n") == 2 }, 10*time.Second, time.Millisecond)
+	super.signal("api", syscall.SIGHUP)
+	require.Eventually(t, func() bool { return strings.Contains(out.String(), "api    | again\n") }, 10*time.Second, time.Millisecond)
+	require.NoError(t, super.stop(nil))
+	require.NotContains(t, out.String(), "worker | again\n")
 }
 
 func TestSupervisorReportsAnEndWithoutFailureToo(t *testing.T) {

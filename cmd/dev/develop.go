@@ -8,8 +8,10 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -35,6 +37,7 @@ type service struct {
 	variable string // the setting with its address
 	address  string
 	url      string // where it is reached from this machine
+	reloads  bool   // on SIGHUP, which would end the others
 }
 
 // develop does what the options ask for until it is done or ctx ends; closing force then cuts the
@@ -135,7 +138,7 @@ func interrupted(ctx context.Context, err error) error {
 // services returns what is to run, having made sure that each can have its address.
 func (d *dev) services(ctx context.Context) ([]service, error) {
 	all := []service{
-		{name: "api", variable: "API_ADDR", address: d.cfg.APIAddr},
+		{name: "api", variable: "API_ADDR", address: d.cfg.APIAddr, reloads: true},
 		{name: "worker", variable: "WORKER_ADDR", address: d.cfg.WorkerAddr},
 	}
 	var chosen []service
@@ -234,12 +237,23 @@ func (d *dev) serve(ctx context.Context, force <-chan struct{}, services []servi
 			return interrupted(ctx, err)
 		}
 	}
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, syscall.SIGHUP)
+	defer signal.Stop(again)
 	d.out.print(d.welcome(ctx, services, db))
-	select {
-	case <-ctx.Done():
-		return nil
-	case err := <-super.failed:
-		return err
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-super.failed:
+			return err
+		case <-again:
+			for _, s := range services {
+				if s.reloads {
+					super.signal(s.name, syscall.SIGHUP) // it says itself what becomes of it
+				}
+			}
+		}
 	}
 }
 

@@ -19,7 +19,8 @@ import (
 
 const usage = `usage: go run ./cmd/dev [command] [flags]
 
-Without a command it runs the API and the worker until Ctrl-C.
+Without a command it runs the API and the worker until Ctrl-C. SIGHUP makes the API read its
+patterns again, as a change of their files does.
 
 commands:
   migrate   bring the database to the present schema, then end

@@ -108,6 +108,15 @@ func probe(ctx context.Context, url string) (bool, error) {
 	return true, nil
 }
 
+// signal passes a signal on to a part.
+func (s *supervisor) signal(name string, sig syscall.Signal) {
+	for _, p := range s.parts {
+		if p.name == name {
+			p.process.Signal(sig)
+		}
+	}
+}
+
 // stop asks all parts to stop and waits until they have. Those that take longer than the grace, or
 // that are still there when force closes, are killed. The error names them, and those that ended
 // with a failure. It is called once.

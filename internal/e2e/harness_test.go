@@ -10,6 +10,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -28,6 +30,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dawsos/dawsos/internal/dbtest"
+	"github.com/dawsos/dawsos/internal/sample"
+	"github.com/dawsos/dawsos/pkg/agent"
 	"github.com/dawsos/dawsos/pkg/api"
 )
 
@@ -210,7 +214,72 @@ func (s *system) requireAccounted() (accepted, delivered, dead, inflight int) {
 	return accepted, delivered, dead, inflight
 }
 
-// proc is one running binary.
+// loaded returns the address of a database with the sample data, and the id of a portfolio in it.
+func loaded(t *testing.T) (databaseURL string, portfolio uuid.UUID) {
+	t.Helper()
+	databaseURL = dbtest.URL(t)
+	pool := dbtest.Connect(t, databaseURL)
+	_, err := sample.Load(t.Context(), pool, root+"/configs/sample", func(string) {})
+	require.NoError(t, err)
+	require.NoError(t, pool.QueryRow(t.Context(), `SELECT id FROM portfolios ORDER BY id LIMIT 1`).Scan(&portfolio))
+	return databaseURL, portfolio
+}
+
+// patternsDir returns a directory with all real patterns and those given, by file name.
+func patternsDir(t *testing.T, more map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, os.CopyFS(dir, os.DirFS(filepath.Join(root, "configs/patterns"))))
+	writeFiles(t, dir, more)
+	return dir
+}
+
+// writeFiles writes files by name into a directory.
+func writeFiles(t *testing.T, dir string, files map[string]string) {
+	t.Helper()
+	for name, content := range files {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
+	}
+}
+
+// agentToken is what remote agents are sent; the API has it in AGENT_TOKEN.
+const agentToken = "an-agents-token"
+
+// agentsFile returns a file with the settings of all real agents, and more of the kind.
+func agentsFile(t *testing.T, more string) string {
+	t.Helper()
+	settings, err := os.ReadFile(filepath.Join(root, "configs/agents.yaml"))
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "agents.yaml")
+	require.NoError(t, os.WriteFile(path, append(bytes.TrimRight(settings, "\n"), "\n"+more+"\n"...), 0o600))
+	return path
+}
+
+// newDesk serves the agent desk, which is remote to the API but runs in the test, so that tests see
+// what it is asked and decide when it answers. It returns the settings that make the API use it.
+func newDesk(t *testing.T, capabilities ...agent.Capability) []string {
+	t.Helper()
+	server := httptest.NewServer(agent.Handler(agent.New("desk", capabilities...), agent.HandlerOptions{
+		Token: agentToken, Logger: slog.New(slog.DiscardHandler),
+	}))
+	t.Cleanup(server.Close)
+	return []string{
+		"AGENTS_FILE=" + agentsFile(t, fmt.Sprintf("  desk: {remote: {url: %q, token_env: AGENT_TOKEN}}", server.URL)),
+		"AGENT_TOKEN=" + agentToken,
+	}
+}
+
+// echo is a capability that answers its arguments.
+func echo(name string) agent.Capability {
+	return agent.Capability{
+		Name: name, Description: "The arguments.", Purity: agent.Reading,
+		Run: func(_ context.Context, req agent.Request) (agent.Result, error) {
+			return agent.Result{Value: req.Args}, nil
+		},
+	}
+}
+
+// proc is one running program.
 type proc struct {
 	t    *testing.T
 	name string
@@ -219,9 +288,23 @@ type proc struct {
 	log  *logBuffer
 }
 
+// start runs one of the binaries.
 func start(t *testing.T, name string, env []string, args ...string) *proc {
 	t.Helper()
-	p := &proc{t: t, name: name, cmd: exec.Command(filepath.Join(bin, name), args...), done: make(chan struct{}), log: &logBuffer{}}
+	return launch(t, name, exec.Command(filepath.Join(bin, name), args...), env)
+}
+
+// startNode runs a program in Node: a file, or what follows --eval.
+func startNode(t *testing.T, name string, env []string, args ...string) *proc {
+	t.Helper()
+	node, err := exec.LookPath("node")
+	require.NoError(t, err, "the tests need Node 18.17 or later (Debian: nodejs)")
+	return launch(t, name, exec.Command(node, args...), append([]string{"HOME=" + os.Getenv("HOME"), "PATH=" + os.Getenv("PATH")}, env...))
+}
+
+func launch(t *testing.T, name string, cmd *exec.Cmd, env []string) *proc {
+	t.Helper()
+	p := &proc{t: t, name: name, cmd: cmd, done: make(chan struct{}), log: &logBuffer{}}
 	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = env, p.log, p.log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	require.NoError(t, p.cmd.Start())
@@ -344,10 +427,32 @@ func get(ctx context.Context, url string) (string, error) {
 	return string(body), err
 }
 
+// freeAddr returns an address on loopback that a process can have, and have again after a restart: its
+// port lies below those that systems give to connections, so that none of these takes it meanwhile.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
+	const lowest, highest = 20_000, 32_000
+	handedOut.Lock()
+	defer handedOut.Unlock()
+	for range highest - lowest {
+		addr := fmt.Sprintf("127.0.0.1:%d", lowest+rand.IntN(highest-lowest))
+		if handedOut.addrs[addr] {
+			continue
+		}
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", addr)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
+		require.NoError(t, err)
+		require.NoError(t, l.Close())
+		handedOut.addrs[addr] = true
+		return addr
+	}
+	require.FailNow(t, "no port is free")
+	return ""
 }
+
+var handedOut = struct {
+	sync.Mutex
+	addrs map[string]bool
+}{addrs: make(map[string]bool)}

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -10,35 +9,28 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	collectorpb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/grpc"
-
-	"github.com/dawsos/dawsos/internal/dbtest"
-	"github.com/dawsos/dawsos/internal/sample"
 )
 
 const (
 	remoteAgent = "docs/examples/remote-agent" // below root
-	agentToken  = "an-agents-token"
 
 	breakerFailures = 3
 	breakerDelay    = time.Second
 
-	// loaders ask for the agent at the same time, each at most every loadPause, maxLoad times in all.
+	// loaders ask for the agent at the same time, each at most every loadPause.
 	loaders   = 4
 	loadPause = 25 * time.Millisecond
-	maxLoad   = 10_000
 )
 
 // TestRemoteAgentKilled kills a remote agent in the middle of load and brings it back: its breaker
@@ -46,18 +38,13 @@ const (
 // all of it.
 func TestRemoteAgentKilled(t *testing.T) {
 	t.Parallel()
-	databaseURL := dbtest.URL(t)
-	_, err := sample.Load(t.Context(), dbtest.Connect(t, databaseURL), root+"/configs/sample", func(string) {})
-	require.NoError(t, err)
+	databaseURL, portfolio := loaded(t)
 	traces := newEventCollector(t)
 	addr := freeAddr(t)
 	remote := startRemoteAgent(t, addr, 0)
-	s := prepare(t, databaseURL, "OTLP_ENDPOINT="+traces.addr, "PATTERNS_DIR="+remotePatterns(t),
-		"AGENTS_FILE="+remoteAgents(t, addr), "AGENT_TOKEN="+agentToken)
+	s := prepare(t, databaseURL, "OTLP_ENDPOINT="+traces.addr, "PATTERNS_DIR="+patternsDir(t, examplePattern(t)),
+		"AGENTS_FILE="+agentsFile(t, fmt.Sprintf(sentimentSettings, breakerFailures, breakerDelay, addr)), "AGENT_TOKEN="+agentToken)
 	s.startAPI()
-	list, err := s.client.ListPortfoliosWithResponse(t.Context(), nil)
-	require.NoError(t, err)
-	portfolio := list.JSON200.Items[0].Id
 
 	l := newLoad(t, s)
 	for range loaders {
@@ -161,67 +148,39 @@ func TestRemoteAgentKilled(t *testing.T) {
 	}
 }
 
-// remotePatterns returns a directory with all real patterns and the one of the example's README.
-func remotePatterns(t *testing.T) string {
+// sentimentSettings configure the example: failures, delay, address.
+const sentimentSettings = `  sentiment:
+    timeout: 10s
+    retry: {attempts: 1}
+    breaker: {failures: %d, delay: %v, successes: 1}
+    remote: {url: "http://%s", token_env: AGENT_TOKEN, refresh: 1s}`
+
+// examplePattern returns the pattern that the example's README shows, by its file's name.
+func examplePattern(t *testing.T) map[string]string {
 	t.Helper()
-	dir := t.TempDir()
-	require.NoError(t, os.CopyFS(dir, os.DirFS(filepath.Join(root, "configs/patterns"))))
 	readme, err := os.ReadFile(filepath.Join(root, remoteAgent, "README.md"))
 	require.NoError(t, err)
 	_, rest, found := strings.Cut(string(readme), "```json\n")
 	require.True(t, found)
 	definition, _, found := strings.Cut(rest, "```")
 	require.True(t, found)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "headline_sentiment.json"), []byte(definition), 0o600))
-	return dir
-}
-
-// remoteAgents returns a file with the settings of all real agents and of the example.
-func remoteAgents(t *testing.T, addr string) string {
-	t.Helper()
-	settings, err := os.ReadFile(filepath.Join(root, "configs/agents.yaml"))
-	require.NoError(t, err)
-	settings = fmt.Appendf(bytes.TrimRight(settings, "\n"), `
-  sentiment:
-    timeout: 10s
-    retry: {attempts: 1}
-    breaker: {failures: %d, delay: %v, successes: 1}
-    remote: {url: "http://%s", token_env: AGENT_TOKEN, refresh: 1s}
-`, breakerFailures, breakerDelay, addr)
-	path := filepath.Join(t.TempDir(), "agents.yaml")
-	require.NoError(t, os.WriteFile(path, settings, 0o600))
-	return path
+	return map[string]string{"headline_sentiment.json": definition}
 }
 
 // startRemoteAgent runs the example, and waits until it listens.
 func startRemoteAgent(t *testing.T, addr string, delay time.Duration) *proc {
 	t.Helper()
-	node, err := exec.LookPath("node")
-	require.NoError(t, err, "the tests need Node 20 or later (Debian: nodejs)")
 	_, port, err := net.SplitHostPort(addr)
 	require.NoError(t, err)
-	p := &proc{
-		t: t, name: "sentiment", done: make(chan struct{}), log: &logBuffer{},
-		cmd: exec.Command(node, filepath.Join(root, remoteAgent, "agent.mjs")),
-	}
-	p.cmd.Env = []string{
+	p := startNode(t, "sentiment", []string{
 		"PORT=" + port, "AGENT_TOKEN=" + agentToken, "AGENT_DELAY_MS=" + strconv.FormatInt(delay.Milliseconds(), 10),
-		"HOME=" + os.Getenv("HOME"), "PATH=" + os.Getenv("PATH"),
-	}
-	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	require.NoError(t, p.cmd.Start())
-	go func() {
-		_ = p.cmd.Wait()
-		close(p.done)
-	}()
-	t.Cleanup(func() {
-		p.kill()
-		if t.Failed() {
-			t.Logf("log of the agent (pid %d):\n%s", p.cmd.Process.Pid, p.log.String())
-		}
-	})
+	}, filepath.Join(root, remoteAgent, "agent.mjs"))
 	(&system{t: t}).eventually("the agent listens", func(context.Context) error {
+		select {
+		case <-p.done:
+			require.FailNow(t, "the agent has ended", p.log.String())
+		default:
+		}
 		if !strings.Contains(p.log.String(), addr) {
 			return fmt.Errorf("it says: %s", p.log.String())
 		}
@@ -265,6 +224,24 @@ func newLoad(t *testing.T, s *system) *load {
 // run executes a pattern again and again until the load is stopped. inputs are told the request's
 // number.
 func (l *load) run(pattern string, pause time.Duration, inputs func(n int) string) {
+	l.repeat(pause, func() error {
+		l.mu.Lock()
+		l.sent++
+		n := l.sent
+		l.mu.Unlock()
+		o, err := l.execute(pattern, inputs(n))
+		if err != nil {
+			return fmt.Errorf("%s: %w", pattern, err)
+		}
+		l.mu.Lock()
+		l.outcomes[pattern] = append(l.outcomes[pattern], o)
+		l.mu.Unlock()
+		return nil
+	})
+}
+
+// repeat does something again and again until the load is stopped. It must not fail before.
+func (l *load) repeat(pause time.Duration, do func() error) {
 	l.running.Go(func() {
 		tick := time.NewTicker(pause)
 		defer tick.Stop()
@@ -274,24 +251,10 @@ func (l *load) run(pattern string, pause time.Duration, inputs func(n int) strin
 				return
 			case <-tick.C:
 			}
-			l.mu.Lock()
-			l.sent++
-			n := l.sent
-			l.mu.Unlock()
-			if n > maxLoad {
+			if err := do(); l.ctx.Err() == nil && err != nil {
+				l.t.Error(err)
 				return
 			}
-			o, err := l.execute(pattern, inputs(n))
-			if l.ctx.Err() != nil {
-				return
-			}
-			if err != nil {
-				l.t.Errorf("%s: %v", pattern, err)
-				return
-			}
-			l.mu.Lock()
-			l.outcomes[pattern] = append(l.outcomes[pattern], o)
-			l.mu.Unlock()
 		}
 	})
 }
@@ -362,40 +325,27 @@ func (l *load) atLeast(pattern, code string, want int) func(context.Context) err
 func (l *load) watchBreaker(agent string) func() []string {
 	var mu sync.Mutex
 	var seen []string
-	l.running.Go(func() {
-		tick := time.NewTicker(50 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-l.ctx.Done():
-				return
-			case <-tick.C:
-			}
-			page, err := get(l.ctx, "http://"+l.system.apiAddr+"/metrics")
-			if l.ctx.Err() != nil {
-				return
-			}
-			if err != nil {
-				l.t.Errorf("scrape: %v", err)
-				return
-			}
-			var series []string
-			for line := range strings.Lines(page) {
-				if rest, ok := strings.CutPrefix(line, `circuit_breaker_state{agent_name="`+agent+`",state="`); ok {
-					state, value, _ := strings.Cut(strings.TrimSpace(rest), `"} `)
-					series = append(series, state+" "+value)
-				}
-			}
-			if len(series) != 1 {
-				l.t.Errorf("not one series of the agent: %v", series)
-				return
-			}
-			mu.Lock()
-			if len(seen) == 0 || seen[len(seen)-1] != series[0] {
-				seen = append(seen, series[0])
-			}
-			mu.Unlock()
+	l.repeat(50*time.Millisecond, func() error {
+		page, err := get(l.ctx, "http://"+l.system.apiAddr+"/metrics")
+		if err != nil {
+			return err
 		}
+		var series []string
+		for line := range strings.Lines(page) {
+			if rest, ok := strings.CutPrefix(line, `circuit_breaker_state{agent_name="`+agent+`",state="`); ok {
+				state, value, _ := strings.Cut(strings.TrimSpace(rest), `"} `)
+				series = append(series, state+" "+value)
+			}
+		}
+		if len(series) != 1 {
+			return fmt.Errorf("not one series of the agent: %v", series)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if len(seen) == 0 || seen[len(seen)-1] != series[0] {
+			seen = append(seen, series[0])
+		}
+		return nil
 	})
 	return func() []string {
 		mu.Lock()

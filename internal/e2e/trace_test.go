@@ -17,8 +17,6 @@ import (
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/grpc"
 
-	"github.com/dawsos/dawsos/internal/dbtest"
-	"github.com/dawsos/dawsos/internal/sample"
 	"github.com/dawsos/dawsos/pkg/api"
 )
 
@@ -114,10 +112,7 @@ func requirePath(t *testing.T, spans []span, names ...string) {
 func TestOneTrace(t *testing.T) {
 	t.Parallel()
 	c := newCollector(t)
-	databaseURL := dbtest.URL(t)
-	pool := dbtest.Connect(t, databaseURL)
-	_, err := sample.Load(t.Context(), pool, root+"/configs/sample", func(string) {})
-	require.NoError(t, err)
+	databaseURL, portfolio := loaded(t)
 	s := newSystem(t, databaseURL, "OTLP_ENDPOINT="+c.addr, "RETRY_SCHEDULE=100ms,100ms")
 	r := newReceiver(t, func(n int) int {
 		if n == 1 {
@@ -136,10 +131,8 @@ func TestOneTrace(t *testing.T) {
 	require.Contains(t, s.api.log.String(), "trace_id="+trace, "and so are the logs")
 	require.Contains(t, s.worker.log.String(), "trace_id="+trace)
 
-	list, err := s.client.ListPortfoliosWithResponse(t.Context(), nil)
-	require.NoError(t, err)
 	pattern, err := s.client.ExecutePatternWithResponse(t.Context(), "portfolio_overview", nil, api.ExecuteRequest{
-		Inputs: new(json.RawMessage(fmt.Sprintf(`{"portfolio_id": %q}`, list.JSON200.Items[0].Id))),
+		Inputs: new(json.RawMessage(fmt.Sprintf(`{"portfolio_id": %q}`, portfolio))),
 	})
 	require.NoError(t, err)
 	require.Equal(t, http.StatusOK, pattern.StatusCode(), string(pattern.Body))

@@ -1,4 +1,4 @@
-// A remote agent of DawsOS for Node 20 and later, without dependencies.
+// A remote agent of DawsOS for Node 18.17 and later, without dependencies.
 //
 // It scores headlines by a small word list: deterministic, so that it declares itself pure. The
 // protocol is pkg/agent/openapi.yaml.
