@@ -53,23 +53,23 @@ func TestValidateCommand(t *testing.T) {
 		lines []string // how they begin
 		says  []string
 	}{
-		{name: "the project's own", code: 0, lines: []string{"0 errors, "}},
-		{name: "the same by path", args: []string{filepath.Join(root, "configs/patterns")}, code: 0, lines: []string{"0 errors, "}},
+		{name: "the project's own", code: 0, lines: []string{"errors: 0, warnings: "}},
+		{name: "the same by path", args: []string{filepath.Join(root, "configs/patterns")}, code: 0, lines: []string{"errors: 0, warnings: "}},
 		{
 			name: "one problem a line", args: []string{onlyBad}, code: 1,
 			lines: []string{
 				`argument.json:4:48: step positions: `, `argument.json:4:62: step positions: `, `capability.json:4:20: step said: `, `comma.json:3:19: `,
-				`output.json:4:24: `, `reference.json:4:47: step first: `, "6 errors, 0 warnings",
+				`output.json:4:24: `, `reference.json:4:47: step first: `, "errors: 6, warnings: 0",
 			},
 			says: []string{`did you mean "desk.echo"?`, `"portfolio"`, `portfolio_id`},
 		},
 		{
 			name: "one file", args: []string{filepath.Join(onlyBad, "capability.json")}, code: 1,
-			lines: []string{`capability.json:4:20: `, "1 errors, 0 warnings"},
+			lines: []string{`capability.json:4:20: `, "errors: 1, warnings: 0"},
 		},
 		{
 			name: "good and bad", args: []string{filepath.Join(root, "configs/patterns"), filepath.Join(onlyBad, "comma.json")}, code: 1,
-			lines: []string{`comma.json:3:19: `, "1 errors, "},
+			lines: []string{`comma.json:3:19: `, "errors: 1, warnings: "},
 		},
 		{name: "nothing there", args: []string{"/nonexistent"}, code: 1, says: []string{"/nonexistent"}},
 	} {

@@ -398,12 +398,13 @@ func (r *run) end(parent context.Context, span trace.Span, i int, start time.Tim
 		}
 	}
 	if err != nil {
+		err = s.callersView(err)
 		st.trace.Status, st.trace.Error = StatusError, fault.Detail(err)
 		if span != nil {
 			span.RecordError(err)
 			span.SetStatus(codes.Error, string(fault.CodeOf(err)))
 		}
-		res, st.fatal = r.passedOver(parent, s, &r.scope, s.callersView(err))
+		res, st.fatal = r.passedOver(parent, s, &r.scope, err)
 		if st.fatal == nil {
 			st.warnings = append(st.warnings, fmt.Sprintf("step %s failed and was passed over: %s", s.as, fault.Detail(err)))
 		}
@@ -653,7 +654,7 @@ func (r *run) item(ctx context.Context, s *step, f *fan, i int, item any) (err e
 	res, call, err := r.itemResult(ctx, s, &at)
 	f.calls[i] = call
 	if err != nil {
-		failure := err
+		failure := s.callersView(err)
 		within := res.within
 		if res, err = r.passedOver(ctx, s, &at, err); err != nil {
 			return err
