@@ -167,7 +167,7 @@ func weight(r *result) int64 {
 		object = 2 * 48  // an empty map, in both
 		room   = 2 * 280 // for up to eight fields
 		array  = 2 * 24  // its header
-		value  = 60      // an element or field: its place and its box in both
+		value  = 72      // an element or field: its place and its box in both
 		field  = 110     // each beyond an object's eighth: the map's growth, in both
 	)
 	if r.size > 0 {
