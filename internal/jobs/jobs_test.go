@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -282,19 +283,20 @@ func TestAnOutdatedJobEndsWithoutSending(t *testing.T) {
 	b.exec(`DELETE FROM alert_events`)
 }
 
-// blocking is a channel whose first retry does not end before its context does.
+// blocking is a channel whose first retry does not end before its context does. It closes started as
+// that one begins, be anybody waiting for it by then or not.
 func blocking(started chan<- struct{}) channel {
+	var begun atomic.Bool
 	return func(ctx context.Context, d delivery.Delivery) delivery.Outcome {
 		if d.Attempt == 1 {
 			return again
 		}
-		select {
-		case started <- struct{}{}:
-			<-ctx.Done()
-			return delivery.Outcome{Cause: delivery.Interrupted, Retry: true, Detail: "canceled"}
-		default:
+		if !begun.CompareAndSwap(false, true) {
 			return arrived
 		}
+		close(started)
+		<-ctx.Done()
+		return delivery.Outcome{Cause: delivery.Interrupted, Retry: true, Detail: "canceled"}
 	}
 }
 

@@ -109,7 +109,7 @@ func scoreOf(text string) *float64 {
 // startNode runs the example of the documentation.
 func startNode(t *testing.T, delay time.Duration) subject {
 	node, err := exec.LookPath("node")
-	require.NoError(t, err, "the tests need Node 20 or later (Debian: nodejs)")
+	require.NoError(t, err, "the tests need Node 18.17 or later (Debian: nodejs)")
 	cmd := exec.Command(node, "../../../docs/examples/remote-agent/agent.mjs")
 	cmd.Env = []string{
 		"PORT=0", "AGENT_TOKEN=" + token, "AGENT_DELAY_MS=" + strconv.FormatInt(delay.Milliseconds(), 10),
