@@ -282,15 +282,6 @@ func (r *Runtime) Capability(name string) (agentName string, c agent.Capability,
 	return found.guard.name, found.Capability, true
 }
 
-// AgentOf returns the name of the agent that has the capability.
-func (r *Runtime) AgentOf(capabilityName string) (string, bool) {
-	c, ok := r.directory.Load().capabilities[capabilityName]
-	if !ok {
-		return "", false
-	}
-	return c.guard.name, true
-}
-
 // Run calls one capability under its agent's policies. Besides the capability's own errors it
 // returns
 //

@@ -204,11 +204,11 @@ func TestRun(t *testing.T) {
 	require.Equal(t, "agent tester/t.do", b.spans.Ended()[0].Name())
 
 	require.Equal(t, []string{"t.do"}, r.Capabilities())
-	name, ok := r.AgentOf("t.do")
+	name, _, ok := r.Capability("t.do")
 	require.True(t, ok)
 	require.Equal(t, "tester", name)
 
-	_, ok = r.AgentOf("t.dont")
+	_, _, ok = r.Capability("t.dont")
 	require.False(t, ok)
 	_, err = r.Run(t.Context(), agent.Request{Capability: "t.dont"})
 	require.Equal(t, fault.Internal, fault.CodeOf(err))

@@ -232,7 +232,7 @@ const defective = `{
 
 // These are the defects of the original engine, each of which let a pattern answer wrongly or not
 // at all. See docs/reference/domain.md, section 1. Two of its list lie elsewhere: that the pricing pack
-// is the newest on or before the as-of date, in TestResolve and TestPackAsof of internal/store, of which
+// is the newest on or before the as-of date, in TestResolve and TestPackOfARun of internal/store, of which
 // the engine's part is to hand on the date; and that no name from outside gets into a statement, in its
 // TestStatementsAreConstant.
 func TestDefectsOfTheOriginal(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/dawsos/dawsos/internal/dbtest"
+	"github.com/dawsos/dawsos/internal/patterns"
 	"github.com/dawsos/dawsos/internal/portfolio"
 	"github.com/dawsos/dawsos/internal/store"
 )
@@ -66,13 +67,13 @@ func TestLoad(t *testing.T) {
 		query[int64](t, pool, `SELECT count(*) FROM prices JOIN securities s ON s.id = security_id WHERE symbol = 'SBI'`),
 		query[int64](t, pool, `SELECT count(DISTINCT date) FROM pricing_packs WHERE state = 'fresh' AND revision = 1`))
 	st := store.New(pool, store.Options{})
-	pack, state, err := st.PackAsof(ctx, store.DefaultTenant, nil)
+	seen, err := st.Resolve(ctx, patterns.ContextQuery{TenantID: store.DefaultTenant, RequireFresh: true})
 	require.NoError(t, err)
+	pack := seen.PricingPack
 	require.Equal(t, "2007-05-08", pack.Date.Format(time.DateOnly))
-	require.Equal(t, store.PackFresh, state)
 	require.Equal(t, store.PackHash(pack.Date, 1, query[string](t, pool, `SELECT content_hash FROM data_revisions`)), pack.Hash)
 	early := time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC)
-	_, _, err = st.PackAsof(ctx, store.DefaultTenant, &early)
+	_, err = st.Resolve(ctx, patterns.ContextQuery{TenantID: store.DefaultTenant, Asof: &early})
 	require.ErrorContains(t, err, "no pricing pack on or before 1990-01-01; the first is 2000-01-03")
 
 	// Values survive as written, numbers of the ledger to the digit.

@@ -14,7 +14,6 @@ import (
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/portfolio"
 	"github.com/dawsos/dawsos/internal/store/db"
-	"github.com/dawsos/dawsos/pkg/agent"
 )
 
 // PackState says how far a pricing pack has come. It never depends on today's date.
@@ -38,30 +37,8 @@ func PackHash(date time.Time, revision int64, contentHash string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// PackAsof returns the newest pack dated on or before asof, at its highest revision and in
-// whatever state. Without asof it is the newest fresh one. No such pack is
-// [fault.InsufficientData] naming what there is, or [fault.PackNotFresh] when there are packs and
-// none of them is fresh.
-func (s *Store) PackAsof(ctx context.Context, tenantID string, asof *time.Time) (agent.Pack, PackState, error) {
-	var row db.PricingPack
-	var err error
-	if asof == nil {
-		row, err = s.q.NewestPackInState(ctx, tenantID, string(PackFresh))
-	} else {
-		row, err = s.q.PackAsof(ctx, tenantID, *asof)
-	}
-	if errors.Is(err, pgx.ErrNoRows) {
-		return agent.Pack{}, "", s.noPack(ctx, tenantID, asof)
-	}
-	if err != nil {
-		return agent.Pack{}, "", fmt.Errorf("pricing pack of tenant %s: %w", tenantID, err)
-	}
-	return agent.Pack{
-		ID: row.ID.String(), Date: row.Date, Revision: row.Revision, Hash: row.Hash,
-	}, PackState(row.State), nil
-}
-
-// noPack explains why PackAsof found nothing.
+// noPack explains why there is no pack for a run: [fault.InsufficientData] naming what there is, or
+// [fault.PackNotFresh] when there are packs and none of them is fresh.
 func (s *Store) noPack(ctx context.Context, tenantID string, asof *time.Time) error {
 	first, err := s.q.FirstPack(ctx, tenantID)
 	switch {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/dawsos/dawsos/internal/dbtest"
 	"github.com/dawsos/dawsos/internal/fault"
+	"github.com/dawsos/dawsos/internal/patterns"
 	"github.com/dawsos/dawsos/internal/portfolio"
 	"github.com/dawsos/dawsos/internal/store"
 )
@@ -281,7 +282,7 @@ func TestTenantsSeeOnlyTheirMarketData(t *testing.T) {
 	require.Equal(t, []float64{1}, values(set.Prices["AAA"]))
 	require.Empty(t, set.FX)
 	require.Empty(t, set.Macro)
-	_, _, err = s.PackAsof(t.Context(), "default", nil)
+	_, err = s.Resolve(t.Context(), patterns.ContextQuery{TenantID: "default"})
 	require.Equal(t, fault.InsufficientData, fault.CodeOf(err))
 
 	mine, err := s.Securities(t.Context(), "default", []string{"AAA"})
@@ -303,7 +304,8 @@ func TestSecurities(t *testing.T) {
 	}, got["CAL"])
 }
 
-func TestPackAsof(t *testing.T) {
+// A run never sees a pack of a later day: the original took the newest whatever was asked for.
+func TestPackOfARun(t *testing.T) {
 	t.Parallel()
 	s, pool := setup(t)
 	addPack(t, pool, "default", "2005-01-03", 1, store.PackFresh)
@@ -334,22 +336,31 @@ func TestPackAsof(t *testing.T) {
 				d := date(t, tt.asof)
 				asof = &d
 			}
-			pack, state, err := s.PackAsof(t.Context(), "default", asof)
+			query := patterns.ContextQuery{TenantID: "default", Asof: asof}
+			found, err := s.Resolve(t.Context(), query)
 			if tt.err != "" {
 				require.Equal(t, fault.InsufficientData, fault.CodeOf(err))
 				require.Equal(t, tt.err, fault.Detail(err))
 				return
 			}
 			require.NoError(t, err)
-			require.Equal(t, date(t, tt.date), pack.Date)
-			require.Equal(t, tt.revision, pack.Revision)
-			require.Equal(t, tt.state, state)
-			require.Equal(t, "hash", pack.Hash)
+			require.Equal(t, date(t, tt.date), found.PricingPack.Date)
+			require.Equal(t, tt.revision, found.PricingPack.Revision)
+			require.Equal(t, "hash", found.PricingPack.Hash)
+
+			query.RequireFresh = true
+			_, err = s.Resolve(t.Context(), query)
+			if tt.state == store.PackFresh {
+				require.NoError(t, err)
+				return
+			}
+			require.Equal(t, fault.PackNotFresh, fault.CodeOf(err))
+			require.ErrorContains(t, err, "is "+string(tt.state)+";")
 		})
 	}
 
 	addPack(t, pool, "other", "2005-01-05", 1, store.PackError)
-	_, _, err := s.PackAsof(t.Context(), "other", nil)
+	_, err := s.Resolve(t.Context(), patterns.ContextQuery{TenantID: "other"})
 	require.Equal(t, fault.PackNotFresh, fault.CodeOf(err))
 	require.ErrorContains(t, err, "the first, of 2005-01-05, is error")
 }

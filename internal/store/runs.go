@@ -134,7 +134,7 @@ func (s *Store) Run(ctx context.Context, tenantID, id string) (patterns.Run, err
 	}
 	row, err := s.q.Run(ctx, tenantID, key)
 	if err != nil {
-		return patterns.Run{}, fmt.Errorf("run %s: %w", id, orNotFound(err, "there is no run %q", id))
+		return patterns.Run{}, fmt.Errorf("run %s: %w", id, orNotFound(err, "there is no run %q; one that has just ended is there in a moment, and at once when it was asked for with record=true", id))
 	}
 	r, err := toRun(db.RunsRow{
 		ID: row.ID, TenantID: row.TenantID, RequestID: row.RequestID, TraceID: row.TraceID, UserID: row.UserID,

@@ -152,18 +152,6 @@ CROSS JOIN LATERAL (
 ) AS v
 WHERE m.tenant_id = @tenant_id AND m.series = ANY (@names::text[]) AND v.days IS NOT NULL;
 
--- name: PackAsof :one
-SELECT * FROM pricing_packs
-WHERE tenant_id = @tenant_id AND date <= @asof
-ORDER BY date DESC, revision DESC
-LIMIT 1;
-
--- name: NewestPackInState :one
-SELECT * FROM pricing_packs
-WHERE tenant_id = @tenant_id AND state = @state
-ORDER BY date DESC, revision DESC
-LIMIT 1;
-
 -- name: FirstPack :one
 SELECT * FROM pricing_packs
 WHERE tenant_id = @tenant_id

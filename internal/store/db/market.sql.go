@@ -316,28 +316,6 @@ func (q *Queries) MacroSeries(ctx context.Context, arg MacroSeriesParams) ([]Mac
 	return items, nil
 }
 
-const newestPackInState = `-- name: NewestPackInState :one
-SELECT id, tenant_id, date, revision, hash, state, created_at FROM pricing_packs
-WHERE tenant_id = $1 AND state = $2
-ORDER BY date DESC, revision DESC
-LIMIT 1
-`
-
-func (q *Queries) NewestPackInState(ctx context.Context, tenantID string, state string) (PricingPack, error) {
-	row := q.db.QueryRow(ctx, newestPackInState, tenantID, state)
-	var i PricingPack
-	err := row.Scan(
-		&i.ID,
-		&i.TenantID,
-		&i.Date,
-		&i.Revision,
-		&i.Hash,
-		&i.State,
-		&i.CreatedAt,
-	)
-	return i, err
-}
-
 const pack = `-- name: Pack :one
 SELECT id, tenant_id, date, revision, hash, state, created_at FROM pricing_packs
 WHERE tenant_id = $1 AND id = $2
@@ -345,28 +323,6 @@ WHERE tenant_id = $1 AND id = $2
 
 func (q *Queries) Pack(ctx context.Context, tenantID string, iD uuid.UUID) (PricingPack, error) {
 	row := q.db.QueryRow(ctx, pack, tenantID, iD)
-	var i PricingPack
-	err := row.Scan(
-		&i.ID,
-		&i.TenantID,
-		&i.Date,
-		&i.Revision,
-		&i.Hash,
-		&i.State,
-		&i.CreatedAt,
-	)
-	return i, err
-}
-
-const packAsof = `-- name: PackAsof :one
-SELECT id, tenant_id, date, revision, hash, state, created_at FROM pricing_packs
-WHERE tenant_id = $1 AND date <= $2
-ORDER BY date DESC, revision DESC
-LIMIT 1
-`
-
-func (q *Queries) PackAsof(ctx context.Context, tenantID string, asof time.Time) (PricingPack, error) {
-	row := q.db.QueryRow(ctx, packAsof, tenantID, asof)
 	var i PricingPack
 	err := row.Scan(
 		&i.ID,
