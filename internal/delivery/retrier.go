@@ -11,10 +11,17 @@ type Retrier struct {
 func NewRetrier(o Options) *Retrier { return &Retrier{sender: newSender(o)} }
 
 // Retry makes the letter's next attempt and says what becomes of it. Nothing is recorded: the
-// caller does so together with the job that carried the retry. The verdict is InFlight when ctx was
-// canceled in the middle of the attempt: then there is nothing to record, and it is to be made
-// again.
+// caller does so. The verdict is InFlight when ctx was canceled in the middle of the attempt: then
+// there is nothing to record, and it is to be made again. It is Expired, without an attempt, when the
+// event's time to live is over, and has a Hold when the endpoint is not to be tried now.
 func (r *Retrier) Retry(ctx context.Context, l DeadLetter) Verdict {
 	d := Delivery{Event: l.Event, Target: l.Target(), Attempt: l.Attempts + 1}
-	return r.attempt(ctx, d, l.RetryCount+1, RetryAgent, RetryCapability)
+	if expired(l.Event, r.Now()) {
+		return Verdict{Delivery: d, State: Expired, DecidedAt: r.Now().UTC()}
+	}
+	failures := l.RetryCount + 1
+	if l.Attempts == 0 { // it was held back before its first attempt
+		failures = 0
+	}
+	return r.attempt(ctx, d, failures, 0, RetryAgent, RetryCapability)
 }

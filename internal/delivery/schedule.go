@@ -18,8 +18,13 @@ func (s Schedule) Wait(failures int, u float64) (time.Duration, bool) {
 	return d + time.Duration((2*u-1)*s.Jitter*float64(d)), true
 }
 
+// maxRetryAfter caps how long a receiver may put us off.
+const maxRetryAfter = 6 * time.Hour
+
 // judge decides what follows from an attempt, the failures+1st to be made if it failed. It is
-// pure: everything that varies is handed in.
+// pure: everything that varies is handed in. A receiver's Retry-After moves the next try back, never
+// forth, so that it can't spend the schedule; nor does the schedule reach beyond the event's time to
+// live, at whose end the letter expires.
 func (s Schedule) judge(d Delivery, a Attempt, failures int, now time.Time, u float64) Verdict {
 	v := Verdict{Delivery: d, Attempt: a, DecidedAt: now}
 	if a.Outcome.Delivered() {
@@ -31,6 +36,20 @@ func (s Schedule) judge(d Delivery, a Attempt, failures int, now time.Time, u fl
 		v.State = Exhausted
 		return v
 	}
-	v.State, v.NextRetryAt = Pending, now.Add(wait)
+	if expired(d.Event, now) {
+		v.State = Expired
+		return v
+	}
+	wait = max(wait, min(a.Outcome.RetryAfter, maxRetryAfter))
+	v.State, v.NextRetryAt = Pending, notAfterExpiry(d.Event, now.Add(wait))
 	return v
+}
+
+func expired(e Event, now time.Time) bool { return !e.ExpiresAt.IsZero() && !now.Before(e.ExpiresAt) }
+
+func notAfterExpiry(e Event, t time.Time) time.Time {
+	if !e.ExpiresAt.IsZero() && t.After(e.ExpiresAt) {
+		return e.ExpiresAt
+	}
+	return t
 }

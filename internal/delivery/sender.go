@@ -1,16 +1,19 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"sort"
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
@@ -25,8 +28,13 @@ type Observer interface {
 
 // Options for a Service or Retrier.
 type Options struct {
-	Channels []Channel
-	Schedule Schedule
+	Channels     []Channel
+	Destinations Destinations
+	Gate         Gate       // nil lets everything through
+	Recoveries   Recoveries // may be nil without a gate
+	Schedule     Schedule
+	DedupWindow  time.Duration // for how long the same content is a duplicate
+	Registerer   prometheus.Registerer
 	Timeout  time.Duration // of one attempt, everything included; must be positive
 	Observer Observer
 	Log      *slog.Logger
@@ -40,6 +48,7 @@ type Options struct {
 type sender struct {
 	Options
 	channels map[string]Channel
+	metrics  *metrics
 }
 
 func newSender(o Options) *sender {
@@ -47,6 +56,7 @@ func newSender(o Options) *sender {
 	for _, c := range o.Channels {
 		s.channels[c.Name()] = c
 	}
+	s.metrics = newMetrics(o.Registerer, s.names())
 	if s.Now == nil {
 		s.Now = time.Now
 	}
@@ -66,12 +76,15 @@ func (s *sender) names() []string {
 	return names
 }
 
-// attempt sends d once, within the timeout. A failure because ctx was canceled is no outcome: this
-// process is being stopped, which says nothing about the receiver. Its verdict is InFlight.
-func (s *sender) attempt(ctx context.Context, d Delivery, failures int, agentName, capability string) Verdict {
+// attempt sends d once, within the timeout, unless the gate holds it back: then nothing was sent, and
+// the verdict says until when. A failure because ctx was canceled is no outcome: this process is being
+// stopped, which says nothing about the receiver. Its verdict is InFlight.
+func (s *sender) attempt(
+	ctx context.Context, d Delivery, failures int, patience time.Duration, agentName, capability string,
+) Verdict {
 	ctx, span := s.Tracer.Start(ctx, "deliver "+d.Target.Channel, trace.WithAttributes(
 		attribute.String("dawsos.event_id", d.Event.ID.String()),
-		attribute.String("dawsos.channel", d.Target.Channel),
+		attribute.String("dawsos.target", d.Target.Key()),
 		attribute.Int("dawsos.attempt", d.Attempt),
 	))
 	defer span.End()
@@ -80,7 +93,25 @@ func (s *sender) attempt(ctx context.Context, d Delivery, failures int, agentNam
 	if sc := span.SpanContext(); sc.HasTraceID() {
 		a.TraceID = sc.TraceID().String()
 	}
-	a.Outcome = s.send(ctx, d)
+	var unreachable *Outcome
+	d.Endpoint, unreachable = s.endpoint(ctx, d)
+	switch {
+	case unreachable != nil:
+		a.Outcome = *unreachable
+	case s.Gate == nil:
+		a.Outcome = s.send(ctx, d)
+	default:
+		pass, hold := s.Gate.Enter(ctx, d.Event.TenantID, d.Endpoint, patience)
+		if hold != nil {
+			span.SetAttributes(attribute.String("dawsos.held_by", string(hold.Reason)))
+			return s.held(d, *hold)
+		}
+		a.StartedAt = s.Now().UTC() // it may have waited
+		a.Outcome = s.send(ctx, d)
+		if pass.Leave(a.Outcome) {
+			s.recovered(ctx, d)
+		}
+	}
 	a.Duration = s.Now().Sub(a.StartedAt)
 	// A deadline is no cancellation: whoever hands in a context that ends too early has a failed
 	// attempt, or it would be repeated without end.
@@ -88,7 +119,7 @@ func (s *sender) attempt(ctx context.Context, d Delivery, failures int, agentNam
 		a.Outcome = Outcome{Cause: Interrupted, Retry: true, Detail: "this process was stopped in the middle of the attempt"}
 		span.SetStatus(codes.Error, a.Outcome.Detail)
 		s.Log.InfoContext(ctx, "attempt cut short by the stop of this process",
-			"event_id", d.Event.ID, "channel", d.Target.Channel, "attempt", d.Attempt)
+			"event_id", d.Event.ID, "target", d.Target.Key(), "attempt", d.Attempt)
 		return Verdict{Delivery: d, Attempt: a, State: InFlight, DecidedAt: s.Now().UTC()}
 	}
 	v := s.Schedule.judge(d, a, failures, s.Now().UTC(), s.Rand())
@@ -100,8 +131,60 @@ func (s *sender) attempt(ctx context.Context, d Delivery, failures int, agentNam
 	}
 	span.SetAttributes(attribute.String("dawsos.state", string(v.State)))
 	s.Observer.Observe(ctx, agentName, capability, failure, a.Duration)
+	s.metrics.observe(v)
 	s.log(ctx, v)
 	return v
+}
+
+// endpoint finds out where d goes, or what comes of it when that is nowhere.
+func (s *sender) endpoint(ctx context.Context, d Delivery) (Endpoint, *Outcome) {
+	if d.Target.Destination == "" {
+		if c, ok := s.channels[d.Target.Channel]; ok {
+			return c.Endpoint(d.Target), nil
+		}
+		return Endpoint{ID: d.Target.Key()}, nil // send says that there is no such channel
+	}
+	dest, err := s.Destinations.Destination(ctx, d.Event.TenantID, d.Target.Destination)
+	switch {
+	case fault.CodeOf(err) == fault.NotFound:
+		return Endpoint{ID: d.Target.Key()}, &Outcome{Cause: Rejected, Detail: "destination " + d.Target.Destination + " no longer exists"}
+	case err != nil:
+		return Endpoint{ID: d.Target.Key()}, &Outcome{Cause: Internal, Retry: true, Detail: "destination " + d.Target.Destination + " could not be read"}
+	case !dest.Enabled:
+		return dest.Endpoint, &Outcome{Cause: Rejected, Detail: "destination " + d.Target.Destination + " is disabled; enable it, then replay"}
+	}
+	return dest.Endpoint, nil
+}
+
+// held is the verdict on an attempt that was due and not made. A first one behind an open breaker is
+// a dead letter at once, in front of the operators; one that only waits for its turn stays in
+// flight, for the worker.
+func (s *sender) held(d Delivery, hold Hold) Verdict {
+	v := Verdict{
+		Delivery: d, Hold: &hold, State: Pending, DecidedAt: s.Now().UTC(),
+		NextRetryAt: notAfterExpiry(d.Event, hold.Until.UTC()),
+	}
+	if d.Attempt == 1 && hold.Reason != HeldByBreaker {
+		v.State = InFlight
+		return v
+	}
+	v.Attempt.Outcome = Outcome{
+		Cause: BreakerOpen, Retry: true,
+		Detail: "not sent: the endpoint has failed without a break, it is probed before anything else is sent to it",
+	}
+	return v
+}
+
+// recovered has the letters that wait for the endpoint sent. If that can't be stored they still have
+// their schedule.
+func (s *sender) recovered(ctx context.Context, d Delivery) {
+	err := s.Recoveries.EndpointRecovered(context.WithoutCancel(ctx), d.Event.TenantID, d.Endpoint.ID)
+	if err != nil {
+		s.Log.ErrorContext(ctx, "an endpoint recovered, but the drain of its dead letters was not started; they are retried on schedule",
+			"endpoint", d.Endpoint.ID, "err", err)
+		return
+	}
+	s.Log.InfoContext(ctx, "endpoint recovered, its dead letters are drained", "endpoint", d.Endpoint.ID)
 }
 
 func (s *sender) send(ctx context.Context, d Delivery) (o Outcome) {
@@ -109,7 +192,7 @@ func (s *sender) send(ctx context.Context, d Delivery) (o Outcome) {
 	if !ok { // a letter of a newer release, during a rollback: it can wait for the roll-forward
 		return Outcome{Cause: Internal, Retry: true, Detail: "this process knows no channel " + d.Target.Channel}
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(d.Endpoint.Timeout, s.Timeout))
 	defer cancel()
 	defer func() {
 		if p := recover(); p != nil {
@@ -139,7 +222,7 @@ func text(s string) string {
 func (s *sender) log(ctx context.Context, v Verdict) {
 	attrs := []any{
 		"event_id", v.Delivery.Event.ID, "alert_id", v.Delivery.Event.AlertID,
-		"channel", v.Delivery.Target.Channel, "attempt", v.Attempt.Number,
+		"target", v.Delivery.Target.Key(), "attempt", v.Attempt.Number,
 		"duration", v.Attempt.Duration.Round(time.Millisecond),
 	}
 	o := v.Attempt.Outcome
@@ -155,22 +238,73 @@ func (s *sender) log(ctx context.Context, v Verdict) {
 	s.Log.ErrorContext(ctx, "delivery failed for good, the dead letter stays until it is replayed or discarded", attrs...)
 }
 
+// maxTargets bounds the targets of one event.
+const maxTargets = 20
+
 // check validates an event before acceptance.
-func (s *sender) check(e Event) error {
-	return errors.Join(s.checkTargets(e.Targets), checkData(e.Data))
+func (s *sender) check(ctx context.Context, e Event) error {
+	errs := []error{s.checkTargets(ctx, e.TenantID, "/channels", e.Targets), checkData(e.Data)}
+	if len(e.Fallback) > 0 {
+		errs = append(errs, s.checkTargets(ctx, e.TenantID, "/fallback", e.Fallback))
+	}
+	seen := make(map[string]bool)
+	for _, t := range slices.Concat(e.Targets, e.Fallback) {
+		if seen[t.Key()] {
+			errs = append(errs, fault.InvalidField("/channels", "%s stands twice", t.Key()))
+		}
+		seen[t.Key()] = true
+	}
+	if expired(e, s.Now()) {
+		errs = append(errs, fault.InvalidField("/ttl_seconds", "must be above 0"))
+	}
+	return joined(errs)
 }
 
-func (s *sender) checkTargets(targets []Target) error {
+func (s *sender) checkTargets(ctx context.Context, tenantID, pointer string, targets []Target) error {
 	if len(targets) == 0 {
-		return fault.InvalidField("/channels", "at least one channel must be on: %v", s.names())
+		return fault.InvalidField(pointer, "at least one channel must be on: %v", s.names())
+	}
+	if len(targets) > maxTargets {
+		return fault.InvalidField(pointer, "at most %d channels and destinations", maxTargets)
 	}
 	var errs []error
 	for _, t := range targets {
 		c, ok := s.channels[t.Channel]
-		if !ok {
-			return fault.InvalidField("/channels/"+t.Channel, "no such channel; there are %v", s.names())
+		switch {
+		case !ok:
+			errs = append(errs, fault.InvalidField(pointer+"/"+t.Channel, "no such channel; there are %v", s.names()))
+		case t.Destination == "":
+			errs = append(errs, c.Check(t))
+		default:
+			_, err := s.Destinations.Destination(ctx, tenantID, t.Destination)
+			if fault.CodeOf(err) == fault.NotFound {
+				err = fault.InvalidField(pointer+"/destination", "there is no destination %q", t.Destination)
+			}
+			errs = append(errs, err)
 		}
-		errs = append(errs, c.Check(t))
 	}
-	return errors.Join(errs...)
+	return joined(errs)
+}
+
+// joined returns all that is wrong as one error. Fields of several are one list.
+func joined(errs []error) error {
+	var all *fault.Error
+	for _, err := range errs {
+		f, ok := errors.AsType[*fault.Error](err)
+		switch {
+		case err == nil:
+		case !ok || f.Code != fault.Invalid:
+			return err
+		case all == nil:
+			all = f
+		default:
+			all = &fault.Error{
+				Code: fault.Invalid, Detail: all.Detail + "; " + f.Detail, Fields: slices.Concat(all.Fields, f.Fields),
+			}
+		}
+	}
+	if all == nil {
+		return nil
+	}
+	return all
 }

@@ -1,24 +1,21 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/propagation"
-)
 
-// Journal is where a Service writes down what it has taken on.
-type Journal interface {
-	// Accept makes the event and its channels durable. Once it returns nil the event can't be
-	// lost: it is delivered, or stands in the dead letter queue.
-	Accept(ctx context.Context, e Event) error
-	// RecordFirst moves an event and channel from in flight to where v says, dead letter and job
-	// in one transaction, and returns the dead letter's id (zero when delivered).
-	RecordFirst(ctx context.Context, v Verdict) (uuid.UUID, error)
-}
+	"github.com/dawsos/dawsos/internal/fault"
+)
 
 // Names under which attempts are counted in agent_invocations_total and agent_latency.
 const (
@@ -41,66 +38,193 @@ func NewService(journal Journal, o Options) *Service {
 	return &Service{sender: newSender(o), journal: journal}
 }
 
+// Submission is what a caller wants delivered, all of it or nothing.
+type Submission struct {
+	Events []Event
+	// Later leaves the first attempts to the worker: the answer comes as soon as the events are durable.
+	Later       bool
+	Idempotency *Idempotency // nil without a key; Service sets its ExpiresAt
+}
+
 // Receipt is what the caller is told of an accepted event.
 type Receipt struct {
 	EventID    uuid.UUID
 	AcceptedAt time.Time
-	Channels   []ChannelReceipt // in the order of the event's targets
+	Targets    []TargetReceipt // in the order of the event's targets
 }
 
-// ChannelReceipt is where the event stands on one channel.
-type ChannelReceipt struct {
-	Channel string
-	// State is InFlight when the outcome could not be recorded: the reconciler takes it from there.
+// TargetReceipt is where the event stands on one target.
+type TargetReceipt struct {
+	Target Target
+	// State is InFlight when the first attempt has not been made, or its outcome could not be
+	// recorded: the worker or the reconciler takes it from there.
 	State        State
-	DeadLetterID uuid.UUID // for Pending and Exhausted
-	Cause        Cause     // for Pending and Exhausted
+	DeadLetterID uuid.UUID // for Pending, Exhausted and Expired
+	Cause        Cause     // for Pending, Exhausted and Expired
 	NextRetryAt  time.Time // for Pending
+	DuplicateOf  uuid.UUID // for Duplicate
 }
 
-// Deliver accepts e, whose id and time it sets, then tries every channel once, all at the same
-// time. An error means that nothing was accepted. A caller that goes away after acceptance does
-// not stop the attempts: the event is ours by then.
+// Deliver submits one event whose first attempts are made now.
 func (s *Service) Deliver(ctx context.Context, e Event) (Receipt, error) {
-	if err := s.check(e); err != nil {
+	receipts, _, err := s.Submit(ctx, Submission{Events: []Event{e}})
+	if err != nil {
 		return Receipt{}, err
 	}
-	id, err := uuid.NewV7()
-	if err != nil {
-		return Receipt{}, fmt.Errorf("new event id: %w", err)
+	return receipts[0], nil
+}
+
+// Submit accepts events, then tries every target of each once, all at the same time, unless that is
+// left for later. An error means that nothing was accepted. A caller that goes away after acceptance
+// does not stop the attempts: the events are ours by then. For an idempotency key that was used
+// before it returns what came of it then, and no receipts.
+func (s *Service) Submit(ctx context.Context, sub Submission) ([]Receipt, *Earlier, error) {
+	as := make([]Acceptance, len(sub.Events))
+	for i, e := range sub.Events {
+		a, err := s.Prepare(ctx, e)
+		if err != nil {
+			return nil, nil, inBatch(err, i, len(sub.Events))
+		}
+		a.Later = sub.Later
+		as[i] = a
 	}
-	e.ID, e.AcceptedAt, e.TraceParent = id, s.Now().UTC().Truncate(time.Microsecond), traceParent(ctx)
-	if err := s.journal.Accept(ctx, e); err != nil {
-		return Receipt{}, fmt.Errorf("accept event for alert %q: %w", e.AlertID, err)
+	if sub.Idempotency != nil {
+		idem := *sub.Idempotency
+		idem.ExpiresAt = s.Now().UTC().Add(idempotencyKept)
+		sub.Idempotency = &idem
+	}
+	accepted, earlier, err := s.journal.Accept(ctx, as, sub.Idempotency)
+	if err != nil || earlier != nil {
+		return nil, earlier, err
 	}
 
 	ctx = context.WithoutCancel(ctx)
-	receipt := Receipt{EventID: e.ID, AcceptedAt: e.AcceptedAt, Channels: make([]ChannelReceipt, len(e.Targets))}
+	receipts := make([]Receipt, len(as))
 	var wg sync.WaitGroup
-	for i, target := range e.Targets {
-		wg.Go(func() { receipt.Channels[i] = s.first(ctx, e, target) })
+	for i, a := range as {
+		e := a.Event
+		receipts[i] = Receipt{EventID: e.ID, AcceptedAt: e.AcceptedAt, Targets: make([]TargetReceipt, len(e.Targets))}
+		for j, t := range e.Targets {
+			r := &receipts[i].Targets[j]
+			switch of := accepted[i].Duplicates[j]; {
+			case of != uuid.Nil:
+				*r = TargetReceipt{Target: t, State: Duplicate, DuplicateOf: of}
+				s.metrics.duplicates.WithLabelValues(t.Channel).Inc()
+			case sub.Later:
+				*r = TargetReceipt{Target: t, State: InFlight}
+			default:
+				wg.Go(func() { *r = s.first(ctx, e, t) })
+			}
+		}
 	}
 	wg.Wait()
-	return receipt, nil
+	return receipts, nil, nil
 }
 
-func (s *Service) first(ctx context.Context, e Event, t Target) ChannelReceipt {
-	v := s.attempt(ctx, Delivery{Event: e, Target: t, Attempt: 1}, 0, FirstAttemptAgent, Capability(t.Channel))
+// idempotencyKept is for how long a key gives the first answer again.
+const idempotencyKept = 24 * time.Hour
+
+// Prepare checks an event, gives it its id, time and trace, and makes the keys by which repetitions
+// are told. Whoever accepts it in a transaction of its own (a rule that fires) starts here.
+func (s *Service) Prepare(ctx context.Context, e Event) (Acceptance, error) {
+	if err := s.check(ctx, e); err != nil {
+		return Acceptance{}, err
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return Acceptance{}, fmt.Errorf("new event id: %w", err)
+	}
+	e.Source = cmp.Or(e.Source, Direct)
+	e.ID, e.AcceptedAt, e.TraceParent = id, s.Now().UTC().Truncate(time.Microsecond), traceParent(ctx)
+	a := Acceptance{Event: e, KeepUntil: e.Dedup.KeepUntil}
+	if a.KeepUntil.IsZero() {
+		a.KeepUntil = e.AcceptedAt.Add(s.DedupWindow)
+	}
+	if e.Dedup.Off {
+		return a, nil
+	}
+	a.Keys = make([][]byte, len(e.Targets))
+	for i, t := range e.Targets {
+		if a.Keys[i], err = dedupKey(e, t); err != nil {
+			return Acceptance{}, err
+		}
+	}
+	return a, nil
+}
+
+// dedupKey is the same for events that are repetitions of each other on a target.
+func dedupKey(e Event, t Target) ([]byte, error) {
+	if e.Dedup.Occasion == "" {
+		hash, err := Delivery{Event: e, Target: t}.ContentHash()
+		if err != nil {
+			return nil, err
+		}
+		return hex.DecodeString(hash)
+	}
+	canonical, err := json.Marshal([]string{string(e.Source), e.AlertID, e.UserID, e.Dedup.Occasion, t.Key()})
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(canonical)
+	return sum[:], nil
+}
+
+// inBatch makes the pointers of a bad field point into the list that the event is in.
+func inBatch(err error, i, n int) error {
+	f, ok := errors.AsType[*fault.Error](err)
+	if !ok || n == 1 {
+		return err
+	}
+	moved := *f
+	moved.Fields = make([]fault.Field, len(f.Fields))
+	for j, field := range f.Fields {
+		moved.Fields[j] = fault.Field{Pointer: fmt.Sprintf("/items/%d%s", i, field.Pointer), Detail: field.Detail}
+	}
+	moved.Detail = fmt.Sprintf("item %d: %s", i, f.Detail)
+	return &moved
+}
+
+// RecordAnswer keeps the first answer to an idempotent submission. What could not be kept is told
+// from the events' state to whoever comes with the key again.
+func (s *Service) RecordAnswer(ctx context.Context, idem Idempotency, answer json.RawMessage) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Timeout)
+	defer cancel()
+	if err := s.journal.RecordAnswer(ctx, idem, answer); err != nil {
+		s.Log.WarnContext(ctx, "first answer to an idempotent request not kept", "err", err)
+	}
+}
+
+// FirstLater makes the first attempt of an event that was accepted for later, and records it.
+func (s *Service) FirstLater(ctx context.Context, e Event, t Target) TargetReceipt {
+	return s.first(ctx, e, t)
+}
+
+func (s *Service) first(ctx context.Context, e Event, t Target) TargetReceipt {
+	var v Verdict
+	if d := (Delivery{Event: e, Target: t, Attempt: 1}); expired(e, s.Now()) {
+		v = Verdict{Delivery: d, State: Expired, DecidedAt: s.Now().UTC()}
+	} else {
+		v = s.attempt(ctx, d, 0, firstPatience, FirstAttemptAgent, Capability(t.Channel))
+	}
 
 	// The database gets as long as the attempt had; after that the reconciler finds the row.
-	ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Timeout)
 	defer cancel()
 	letter, err := s.journal.RecordFirst(ctx, v)
 	if err != nil {
 		s.Log.ErrorContext(ctx, "outcome of a first attempt not recorded, the reconciler will queue it again",
-			"event_id", e.ID, "channel", t.Channel, "state", v.State, "err", err)
-		return ChannelReceipt{Channel: t.Channel, State: InFlight}
+			"event_id", e.ID, "target", t.Key(), "state", v.State, "err", err)
+		return TargetReceipt{Target: t, State: InFlight}
 	}
-	return ChannelReceipt{
-		Channel: t.Channel, State: v.State, DeadLetterID: letter,
+	return TargetReceipt{
+		Target: t, State: v.State, DeadLetterID: letter,
 		Cause: v.Attempt.Outcome.Cause, NextRetryAt: v.NextRetryAt,
 	}
 }
+
+// firstPatience is how long a first attempt waits for its endpoint's rate and concurrency before it
+// is left to the worker: somebody waits for the answer.
+const firstPatience = time.Second
 
 // traceParent returns ctx's W3C trace context, "" when there is none.
 func traceParent(ctx context.Context) string {

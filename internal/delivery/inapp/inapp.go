@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"github.com/dawsos/dawsos/internal/delivery"
+	"github.com/dawsos/dawsos/internal/fault"
 )
 
 // Inbox keeps notifications.
@@ -14,6 +15,8 @@ type Inbox interface {
 	AddNotification(ctx context.Context, e delivery.Event) error
 }
 
+const channelName = "inapp"
+
 // Channel implements delivery.Channel.
 type Channel struct{ inbox Inbox }
 
@@ -21,7 +24,7 @@ type Channel struct{ inbox Inbox }
 func New(inbox Inbox) *Channel { return &Channel{inbox: inbox} }
 
 // Name returns "inapp".
-func (*Channel) Name() string { return "inapp" }
+func (*Channel) Name() string { return channelName }
 
 // Check accepts every target: the inbox is the event's user's.
 func (*Channel) Check(delivery.Target) error { return nil }
@@ -37,4 +40,12 @@ func (c *Channel) Send(ctx context.Context, d delivery.Delivery) delivery.Outcom
 	default:
 		return delivery.Outcome{Cause: delivery.Internal, Retry: true, Detail: "store notification: " + err.Error()}
 	}
+}
+
+// Endpoint is the same for all: the inbox is a table of ours.
+func (*Channel) Endpoint(delivery.Target) delivery.Endpoint { return delivery.Endpoint{ID: channelName} }
+
+// CheckEndpoint refuses every destination: an inbox has its user for an address.
+func (*Channel) CheckEndpoint(delivery.Endpoint) error {
+	return fault.InvalidField("/channel", "inapp has no destinations")
 }

@@ -6,6 +6,7 @@ package webhook
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -60,16 +61,28 @@ func New(client *http.Client, secret, version string, now func() time.Time) (*Ch
 // Name returns "webhook".
 func (*Channel) Name() string { return "webhook" }
 
-// Check wants an absolute http or https address without credentials in it.
+// Check wants an absolute http or https address without credentials in it, and a secret to sign with.
 func (c *Channel) Check(t delivery.Target) error {
-	const pointer = "/channels/webhook/url"
 	if c.signer == nil {
 		return fault.InvalidField("/channels/webhook", "webhooks by address are off: WEBHOOK_SECRET is not set")
 	}
-	if len(t.URL) > maxURL {
+	return checkURL("/channels/webhook/url", t.URL)
+}
+
+// Endpoint is one for each address.
+func (c *Channel) Endpoint(t delivery.Target) delivery.Endpoint {
+	sum := sha256.Sum256([]byte(t.URL))
+	return delivery.Endpoint{ID: fmt.Sprintf("webhook:%x", sum[:8]), URL: t.URL}
+}
+
+// CheckEndpoint wants the same of a destination's address.
+func (c *Channel) CheckEndpoint(e delivery.Endpoint) error { return checkURL("/url", e.URL) }
+
+func checkURL(pointer, address string) error {
+	if len(address) > maxURL {
 		return fault.InvalidField(pointer, "longer than %d characters", maxURL)
 	}
-	u, err := url.Parse(t.URL)
+	u, err := url.Parse(address)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" {
 		return fault.InvalidField(pointer, "must be an absolute http or https address")
 	}
@@ -144,7 +157,7 @@ func (c *Channel) request(ctx context.Context, d delivery.Delivery) (*http.Reque
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.Target.URL, bytes.NewReader(payload))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.Endpoint.URL, bytes.NewReader(payload))
 	if err != nil {
 		return nil, outbound.WithoutURL(err)
 	}

@@ -120,7 +120,7 @@ func (q *Queries) AddNotification(ctx context.Context, arg AddNotificationParams
 }
 
 const channelAttempts = `-- name: ChannelAttempts :many
-SELECT event_id, channel, attempt, tenant_id, started_at, duration_seconds, outcome, cause, status_code, error, response_excerpt, trace_id FROM alert_attempts
+SELECT event_id, channel, attempt, tenant_id, started_at, duration_seconds, outcome, cause, status_code, error, response_excerpt, trace_id, target, operation_id FROM alert_attempts
 WHERE tenant_id = $1 AND event_id = $2 AND channel = $3
 ORDER BY attempt
 `
@@ -147,6 +147,8 @@ func (q *Queries) ChannelAttempts(ctx context.Context, tenantID string, eventID 
 			&i.Error,
 			&i.ResponseExcerpt,
 			&i.TraceID,
+			&i.Target,
+			&i.OperationID,
 		); err != nil {
 			return nil, err
 		}
@@ -159,7 +161,7 @@ func (q *Queries) ChannelAttempts(ctx context.Context, tenantID string, eventID 
 }
 
 const deadLetter = `-- name: DeadLetter :one
-SELECT id, tenant_id, event_id, channel, alert_id, user_id, content_hash, alert_data, state, cause, error_message, retry_count, attempts, interruptions, accepted_at, created_at, last_retry_at, next_retry_at, job_id, trace_id, traceparent FROM alert_dlq WHERE tenant_id = $1 AND id = $2
+SELECT id, tenant_id, event_id, channel, alert_id, user_id, content_hash, alert_data, state, cause, error_message, retry_count, attempts, interruptions, accepted_at, created_at, last_retry_at, next_retry_at, job_id, trace_id, traceparent, target, endpoint, subject, expires_at, held_by, operation_id, closed_at FROM alert_dlq WHERE tenant_id = $1 AND id = $2
 `
 
 func (q *Queries) DeadLetter(ctx context.Context, tenantID string, iD uuid.UUID) (AlertDlq, error) {
@@ -187,12 +189,19 @@ func (q *Queries) DeadLetter(ctx context.Context, tenantID string, iD uuid.UUID)
 		&i.JobID,
 		&i.TraceID,
 		&i.Traceparent,
+		&i.Target,
+		&i.Endpoint,
+		&i.Subject,
+		&i.ExpiresAt,
+		&i.HeldBy,
+		&i.OperationID,
+		&i.ClosedAt,
 	)
 	return i, err
 }
 
 const deadLetterForJob = `-- name: DeadLetterForJob :one
-SELECT id, tenant_id, event_id, channel, alert_id, user_id, content_hash, alert_data, state, cause, error_message, retry_count, attempts, interruptions, accepted_at, created_at, last_retry_at, next_retry_at, job_id, trace_id, traceparent FROM alert_dlq WHERE id = $1 AND job_id = $2::bigint AND state = 'pending'
+SELECT id, tenant_id, event_id, channel, alert_id, user_id, content_hash, alert_data, state, cause, error_message, retry_count, attempts, interruptions, accepted_at, created_at, last_retry_at, next_retry_at, job_id, trace_id, traceparent, target, endpoint, subject, expires_at, held_by, operation_id, closed_at FROM alert_dlq WHERE id = $1 AND job_id = $2::bigint AND state = 'pending'
 `
 
 func (q *Queries) DeadLetterForJob(ctx context.Context, iD uuid.UUID, jobID int64) (AlertDlq, error) {
@@ -220,6 +229,13 @@ func (q *Queries) DeadLetterForJob(ctx context.Context, iD uuid.UUID, jobID int6
 		&i.JobID,
 		&i.TraceID,
 		&i.Traceparent,
+		&i.Target,
+		&i.Endpoint,
+		&i.Subject,
+		&i.ExpiresAt,
+		&i.HeldBy,
+		&i.OperationID,
+		&i.ClosedAt,
 	)
 	return i, err
 }
@@ -236,7 +252,7 @@ func (q *Queries) DeadLetterID(ctx context.Context, eventID uuid.UUID, channel s
 }
 
 const deadLetters = `-- name: DeadLetters :many
-SELECT id, tenant_id, event_id, channel, alert_id, user_id, content_hash, alert_data, state, cause, error_message, retry_count, attempts, interruptions, accepted_at, created_at, last_retry_at, next_retry_at, job_id, trace_id, traceparent FROM alert_dlq
+SELECT id, tenant_id, event_id, channel, alert_id, user_id, content_hash, alert_data, state, cause, error_message, retry_count, attempts, interruptions, accepted_at, created_at, last_retry_at, next_retry_at, job_id, trace_id, traceparent, target, endpoint, subject, expires_at, held_by, operation_id, closed_at FROM alert_dlq
 WHERE tenant_id = $1
   AND id < $2
   AND ($3::text IS NULL OR state = $3)
@@ -297,6 +313,13 @@ func (q *Queries) DeadLetters(ctx context.Context, arg DeadLettersParams) ([]Ale
 			&i.JobID,
 			&i.TraceID,
 			&i.Traceparent,
+			&i.Target,
+			&i.Endpoint,
+			&i.Subject,
+			&i.ExpiresAt,
+			&i.HeldBy,
+			&i.OperationID,
+			&i.ClosedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -309,7 +332,7 @@ func (q *Queries) DeadLetters(ctx context.Context, arg DeadLettersParams) ([]Ale
 }
 
 const event = `-- name: Event :one
-SELECT id, tenant_id, alert_id, user_id, title, message, severity, data, channels, traceparent, accepted_at FROM alert_events WHERE tenant_id = $1 AND id = $2
+SELECT id, tenant_id, alert_id, user_id, title, message, severity, data, channels, traceparent, accepted_at, source, subject, resolves, expires_at, fallback FROM alert_events WHERE tenant_id = $1 AND id = $2
 `
 
 func (q *Queries) Event(ctx context.Context, tenantID string, iD uuid.UUID) (AlertEvent, error) {
@@ -327,12 +350,17 @@ func (q *Queries) Event(ctx context.Context, tenantID string, iD uuid.UUID) (Ale
 		&i.Channels,
 		&i.Traceparent,
 		&i.AcceptedAt,
+		&i.Source,
+		&i.Subject,
+		&i.Resolves,
+		&i.ExpiresAt,
+		&i.Fallback,
 	)
 	return i, err
 }
 
 const eventAttempts = `-- name: EventAttempts :many
-SELECT event_id, channel, attempt, tenant_id, started_at, duration_seconds, outcome, cause, status_code, error, response_excerpt, trace_id FROM alert_attempts WHERE tenant_id = $1 AND event_id = $2 ORDER BY channel, attempt
+SELECT event_id, channel, attempt, tenant_id, started_at, duration_seconds, outcome, cause, status_code, error, response_excerpt, trace_id, target, operation_id FROM alert_attempts WHERE tenant_id = $1 AND event_id = $2 ORDER BY channel, attempt
 `
 
 func (q *Queries) EventAttempts(ctx context.Context, tenantID string, eventID uuid.UUID) ([]AlertAttempt, error) {
@@ -357,6 +385,8 @@ func (q *Queries) EventAttempts(ctx context.Context, tenantID string, eventID uu
 			&i.Error,
 			&i.ResponseExcerpt,
 			&i.TraceID,
+			&i.Target,
+			&i.OperationID,
 		); err != nil {
 			return nil, err
 		}
@@ -369,7 +399,7 @@ func (q *Queries) EventAttempts(ctx context.Context, tenantID string, eventID uu
 }
 
 const eventDeadLetters = `-- name: EventDeadLetters :many
-SELECT id, tenant_id, event_id, channel, alert_id, user_id, content_hash, alert_data, state, cause, error_message, retry_count, attempts, interruptions, accepted_at, created_at, last_retry_at, next_retry_at, job_id, trace_id, traceparent FROM alert_dlq WHERE tenant_id = $1 AND event_id = $2
+SELECT id, tenant_id, event_id, channel, alert_id, user_id, content_hash, alert_data, state, cause, error_message, retry_count, attempts, interruptions, accepted_at, created_at, last_retry_at, next_retry_at, job_id, trace_id, traceparent, target, endpoint, subject, expires_at, held_by, operation_id, closed_at FROM alert_dlq WHERE tenant_id = $1 AND event_id = $2
 `
 
 func (q *Queries) EventDeadLetters(ctx context.Context, tenantID string, eventID uuid.UUID) ([]AlertDlq, error) {
@@ -403,6 +433,13 @@ func (q *Queries) EventDeadLetters(ctx context.Context, tenantID string, eventID
 			&i.JobID,
 			&i.TraceID,
 			&i.Traceparent,
+			&i.Target,
+			&i.Endpoint,
+			&i.Subject,
+			&i.ExpiresAt,
+			&i.HeldBy,
+			&i.OperationID,
+			&i.ClosedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -415,7 +452,7 @@ func (q *Queries) EventDeadLetters(ctx context.Context, tenantID string, eventID
 }
 
 const eventDeliveries = `-- name: EventDeliveries :many
-SELECT id, tenant_id, event_id, channel, alert_id, user_id, content_hash, delivery_methods, attempts, accepted_at, delivered_at, trace_id FROM alert_deliveries WHERE tenant_id = $1 AND event_id = $2
+SELECT id, tenant_id, event_id, channel, alert_id, user_id, content_hash, delivery_methods, attempts, accepted_at, delivered_at, trace_id, target FROM alert_deliveries WHERE tenant_id = $1 AND event_id = $2
 `
 
 func (q *Queries) EventDeliveries(ctx context.Context, tenantID string, eventID uuid.UUID) ([]AlertDelivery, error) {
@@ -440,6 +477,7 @@ func (q *Queries) EventDeliveries(ctx context.Context, tenantID string, eventID 
 			&i.AcceptedAt,
 			&i.DeliveredAt,
 			&i.TraceID,
+			&i.Target,
 		); err != nil {
 			return nil, err
 		}
@@ -452,7 +490,7 @@ func (q *Queries) EventDeliveries(ctx context.Context, tenantID string, eventID 
 }
 
 const lockInterrupted = `-- name: LockInterrupted :many
-SELECT i.channel, e.id, e.tenant_id, e.alert_id, e.user_id, e.title, e.message, e.severity, e.data, e.channels, e.traceparent, e.accepted_at
+SELECT i.channel, e.id, e.tenant_id, e.alert_id, e.user_id, e.title, e.message, e.severity, e.data, e.channels, e.traceparent, e.accepted_at, e.source, e.subject, e.resolves, e.expires_at, e.fallback
 FROM alert_inflight i
 JOIN alert_events e ON e.id = i.event_id
 WHERE i.accepted_at < $1
@@ -489,6 +527,11 @@ func (q *Queries) LockInterrupted(ctx context.Context, acceptedBefore time.Time,
 			&i.AlertEvent.Channels,
 			&i.AlertEvent.Traceparent,
 			&i.AlertEvent.AcceptedAt,
+			&i.AlertEvent.Source,
+			&i.AlertEvent.Subject,
+			&i.AlertEvent.Resolves,
+			&i.AlertEvent.ExpiresAt,
+			&i.AlertEvent.Fallback,
 		); err != nil {
 			return nil, err
 		}
@@ -703,7 +746,7 @@ func (q *Queries) RecordFirstFailed(ctx context.Context, arg RecordFirstFailedPa
 
 const recordLateDelivered = `-- name: RecordLateDelivered :execrows
 WITH letter AS (
-    DELETE FROM alert_dlq AS d WHERE d.event_id = $5 AND d.channel = $6 RETURNING d.id, d.tenant_id, d.event_id, d.channel, d.alert_id, d.user_id, d.content_hash, d.alert_data, d.state, d.cause, d.error_message, d.retry_count, d.attempts, d.interruptions, d.accepted_at, d.created_at, d.last_retry_at, d.next_retry_at, d.job_id, d.trace_id, d.traceparent, $7::integer AS number
+    DELETE FROM alert_dlq AS d WHERE d.event_id = $5 AND d.channel = $6 RETURNING d.id, d.tenant_id, d.event_id, d.channel, d.alert_id, d.user_id, d.content_hash, d.alert_data, d.state, d.cause, d.error_message, d.retry_count, d.attempts, d.interruptions, d.accepted_at, d.created_at, d.last_retry_at, d.next_retry_at, d.job_id, d.trace_id, d.traceparent, d.target, d.endpoint, d.subject, d.expires_at, d.held_by, d.operation_id, d.closed_at, $7::integer AS number
 ), attempt AS (
     INSERT INTO alert_attempts (event_id, channel, attempt, tenant_id, started_at, duration_seconds, outcome, status_code, response_excerpt, trace_id)
     SELECT event_id, channel, number, tenant_id, $8, $9, 'delivered', $10, $11, $4 FROM letter
@@ -753,7 +796,7 @@ func (q *Queries) RecordLateDelivered(ctx context.Context, arg RecordLateDeliver
 
 const recordRetryDelivered = `-- name: RecordRetryDelivered :execrows
 WITH letter AS (
-    DELETE FROM alert_dlq AS d WHERE d.id = $5 AND d.job_id = $6::bigint RETURNING d.id, d.tenant_id, d.event_id, d.channel, d.alert_id, d.user_id, d.content_hash, d.alert_data, d.state, d.cause, d.error_message, d.retry_count, d.attempts, d.interruptions, d.accepted_at, d.created_at, d.last_retry_at, d.next_retry_at, d.job_id, d.trace_id, d.traceparent
+    DELETE FROM alert_dlq AS d WHERE d.id = $5 AND d.job_id = $6::bigint RETURNING d.id, d.tenant_id, d.event_id, d.channel, d.alert_id, d.user_id, d.content_hash, d.alert_data, d.state, d.cause, d.error_message, d.retry_count, d.attempts, d.interruptions, d.accepted_at, d.created_at, d.last_retry_at, d.next_retry_at, d.job_id, d.trace_id, d.traceparent, d.target, d.endpoint, d.subject, d.expires_at, d.held_by, d.operation_id, d.closed_at
 ), attempt AS (
     INSERT INTO alert_attempts (event_id, channel, attempt, tenant_id, started_at, duration_seconds, outcome, status_code, response_excerpt, trace_id)
     SELECT event_id, channel, $3, tenant_id, $7, $8, 'delivered', $9, $10, $11 FROM letter

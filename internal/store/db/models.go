@@ -12,6 +12,20 @@ import (
 	"github.com/shopspring/decimal"
 )
 
+type AlertAccount struct {
+	TenantID string
+	Channel  string
+	Account  string
+	Balance  int64
+}
+
+type AlertAccountChange struct {
+	TenantID string
+	Channel  string
+	Account  string
+	Change   int64
+}
+
 type AlertAttempt struct {
 	EventID         uuid.UUID
 	Channel         string
@@ -25,6 +39,16 @@ type AlertAttempt struct {
 	Error           *string
 	ResponseExcerpt *string
 	TraceID         *string
+	Target          string
+	OperationID     *uuid.UUID
+}
+
+type AlertDedup struct {
+	TenantID  string
+	Key       []byte
+	EventID   uuid.UUID
+	Target    string
+	ExpiresAt time.Time
 }
 
 type AlertDelivery struct {
@@ -40,6 +64,7 @@ type AlertDelivery struct {
 	AcceptedAt      time.Time
 	DeliveredAt     time.Time
 	TraceID         *string
+	Target          string
 }
 
 type AlertDlq struct {
@@ -64,6 +89,22 @@ type AlertDlq struct {
 	JobID         *int64
 	TraceID       *string
 	Traceparent   *string
+	Target        string
+	Endpoint      string
+	Subject       *string
+	ExpiresAt     *time.Time
+	HeldBy        *string
+	OperationID   *uuid.UUID
+	ClosedAt      *time.Time
+}
+
+type AlertDuplicate struct {
+	EventID    uuid.UUID
+	Target     string
+	Channel    string
+	TenantID   string
+	OfEventID  uuid.UUID
+	AcceptedAt time.Time
 }
 
 type AlertEvent struct {
@@ -78,6 +119,11 @@ type AlertEvent struct {
 	Channels    json.RawMessage
 	Traceparent *string
 	AcceptedAt  time.Time
+	Source      string
+	Subject     *string
+	Resolves    bool
+	ExpiresAt   *time.Time
+	Fallback    []byte
 }
 
 type AlertInflight struct {
@@ -85,6 +131,20 @@ type AlertInflight struct {
 	Channel    string
 	TenantID   string
 	AcceptedAt time.Time
+	Target     string
+	JobID      *int64
+}
+
+type AuditLog struct {
+	ID        uuid.UUID
+	TenantID  string
+	At        time.Time
+	Actor     string
+	Action    string
+	Subject   string
+	SubjectID string
+	Reason    *string
+	Detail    json.RawMessage
 }
 
 type DataRevision struct {
@@ -103,6 +163,16 @@ type FxRate struct {
 	Date     time.Time
 	Revision int64
 	Rate     decimal.Decimal
+}
+
+type IdempotencyKey struct {
+	TenantID  string
+	Key       string
+	Request   []byte
+	EventIds  []uuid.UUID
+	Answer    []byte
+	CreatedAt time.Time
+	ExpiresAt time.Time
 }
 
 type MacroSeries struct {

@@ -1,0 +1,67 @@
+package delivery
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// metrics tell of attempts. A Service and a Retrier of one process share them.
+type metrics struct {
+	attempts   *prometheus.CounterVec   // channel, outcome, cause
+	duration   *prometheus.HistogramVec // channel
+	latency    *prometheus.HistogramVec // channel
+	duplicates *prometheus.CounterVec   // channel
+}
+
+// causes are all of the closed set but None.
+var causes = []Cause{
+	DNS, Connect, TLS, Timeout, HTTP4xx, HTTP429, HTTP5xx, SMTP4xx, SMTP5xx, BreakerOpen,
+	Rejected, Payload, Interrupted, Internal,
+}
+
+func newMetrics(reg prometheus.Registerer, channels []string) *metrics {
+	if reg == nil {
+		reg = prometheus.NewRegistry()
+	}
+	f := promauto.With(reg)
+	m := &metrics{
+		attempts: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "dawsos_delivery_attempts_total",
+			Help: "Attempts to deliver an event to a target, by outcome (delivered, failed) and, where it failed, cause.",
+		}, []string{"channel", "outcome", "cause"}),
+		duration: f.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "dawsos_delivery_attempt_duration_seconds",
+			Help:    "Time that one attempt took, from the moment it had its turn to the receiver's answer.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 12), NativeHistogramBucketFactor: 1.1,
+		}, []string{"channel"}),
+		latency: f.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "dawsos_delivery_latency_seconds",
+			Help:    "Time from an event's acceptance to its delivery on a target, retries and waits included.",
+			Buckets: []float64{.005, .025, .1, .5, 2, 10, 60, 300, 1800, 7200, 43200, 86400, 259200}, NativeHistogramBucketFactor: 1.1,
+		}, []string{"channel"}),
+		duplicates: f.NewCounterVec(prometheus.CounterOpts{
+			Name: "dawsos_delivery_duplicates_total",
+			Help: "Events and targets that were not sent because an earlier event says the same.",
+		}, []string{"channel"}),
+	}
+	for _, c := range channels {
+		m.attempts.WithLabelValues(c, "delivered", "")
+		for _, cause := range causes {
+			m.attempts.WithLabelValues(c, "failed", string(cause))
+		}
+		m.duration.WithLabelValues(c)
+		m.latency.WithLabelValues(c)
+		m.duplicates.WithLabelValues(c)
+	}
+	return m
+}
+
+func (m *metrics) observe(v Verdict) {
+	channel, outcome := v.Delivery.Target.Channel, "failed"
+	if v.State == Delivered {
+		outcome = "delivered"
+		m.latency.WithLabelValues(channel).Observe(v.DecidedAt.Sub(v.Delivery.Event.AcceptedAt).Seconds())
+	}
+	m.attempts.WithLabelValues(channel, outcome, string(v.Attempt.Outcome.Cause)).Inc()
+	m.duration.WithLabelValues(channel).Observe(v.Attempt.Duration.Seconds())
+}
