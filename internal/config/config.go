@@ -101,7 +101,11 @@ type Config struct {
 	RetryJitter         float64
 	DeliveryTimeout     time.Duration
 	WorkerConcurrency   int
-	WebhookSecret       Secret // "" means that webhooks given by address are refused
+	BreakerFailures     int           // in a row, before a breaker opens
+	BreakerAfter        time.Duration // since the first of them, before a breaker opens
+	BreakerDelay        time.Duration // before the first probe
+	SecretsKey          Secret        // "" means that there are no stored destinations
+	WebhookSecret       Secret        // "" means that webhooks given by address are refused
 	WebhookAllowPrivate bool
 }
 

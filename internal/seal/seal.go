@@ -84,7 +84,7 @@ func New(keys string) (*Box, error) {
 func (b *Box) Seal(plain []byte, owner ...string) []byte {
 	k := b.keys[0]
 	head := append([]byte{version}, k.id[:]...)
-	return k.aead.Seal(head, nil, plain, additional(head, owner))
+	return k.aead.Seal(head, nil, plain, additional(head, owner)) //nolint:gosec // it makes a nonce of its own
 }
 
 // Open returns what was sealed for the owner, [ErrUnknownKey] or [ErrForged].

@@ -46,7 +46,7 @@ func setup(t testing.TB) bundle {
 	b.Gate = New(Options{
 		Failures: 5, After: 10 * time.Second, Delay: 30 * time.Second, Timeout: 10 * time.Second,
 		Registerer: b.registry, Log: slog.New(slog.NewTextHandler(b.log, nil)),
-		Rand: rand.New(rand.NewPCG(1, 2)).Float64, //nolint:gosec // spreads waits in a test
+		Rand: rand.New(rand.NewPCG(1, 2)).Float64,
 	})
 	return b
 }
@@ -528,7 +528,7 @@ func TestManyAtOnce(t *testing.T) {
 					if time.Since(start)%(3*time.Minute) > 90*time.Second {
 						o = bad
 					}
-					wait(time.Duration(rand.IntN(200)) * time.Millisecond) //nolint:gosec // an attempt's length
+					wait(time.Duration(rand.IntN(200)) * time.Millisecond)
 					under.Add(-1)
 					if p.Leave(o) {
 						recovered.Add(1)
