@@ -156,6 +156,20 @@ type DataRevision struct {
 	CreatedAt   time.Time
 }
 
+type Destination struct {
+	ID          uuid.UUID
+	TenantID    string
+	Name        string
+	Channel     string
+	Description string
+	Enabled     bool
+	Shown       string
+	Sealed      []byte
+	Revision    int32
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
+}
+
 type FxRate struct {
 	TenantID string
 	Base     string
