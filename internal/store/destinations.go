@@ -148,9 +148,9 @@ func (s *Destinations) Create(ctx context.Context, e destinations.Entry, a audit
 
 // Get implements destinations.Store.
 func (s *Destinations) Get(ctx context.Context, tenantID, name string) (destinations.Entry, error) {
-	row, err := db.New(s.db).Destination(ctx, tenantID, name)
+	row, err := db.New(s.db).Destination(ctx, tenantID, asStorable(name)) // a name that is not is nobody's
 	if err != nil {
-		return destinations.Entry{}, orNotFound(err, "there is no destination %s", asStorable(name))
+		return destinations.Entry{}, orNotFound(err, "there is no destination %q", name)
 	}
 	return s.entry(row)
 }
@@ -192,9 +192,9 @@ func (s *Destinations) Update(ctx context.Context, e destinations.Entry, a audit
 func (s *Destinations) Delete(ctx context.Context, tenantID, name string, revision int, a audit.Entry) error {
 	e := destinations.Entry{Destination: delivery.Destination{TenantID: tenantID, Name: name}}
 	return s.write(ctx, e, a, func(q *db.Queries) error {
-		present, err := q.LockDestination(ctx, tenantID, name)
+		present, err := q.LockDestination(ctx, tenantID, asStorable(name))
 		if err != nil {
-			return orNotFound(err, "there is no destination %s", asStorable(name))
+			return orNotFound(err, "there is no destination %q", name)
 		}
 		if revision != 0 && int(present) != revision {
 			return fault.New(fault.Conflict, "destination %s has changed: it is at revision %d", name, present)

@@ -112,6 +112,12 @@ const (
 	secretBytes = 32
 	// maxSecrets bounds the secrets of a destination; the oldest go.
 	maxSecrets = 5
+	minTimeout = 100 * time.Millisecond
+	maxTimeout = time.Minute
+	minRate    = 0.001 // attempts a second
+	maxRate    = 10_000.0
+	// maxConcurrency bounds the attempts at the same time.
+	maxConcurrency = 1000
 	// DefaultOverlap is how long a rotated secret goes on signing.
 	DefaultOverlap = 24 * time.Hour
 	// MaxOverlap bounds that.
@@ -339,6 +345,15 @@ func (m *Manager) check(e *Entry) error {
 		if f.required && belongs && !f.given {
 			return fault.InvalidField(f.pointer, "is required for channel %s", e.Channel)
 		}
+	}
+	if d := e.Endpoint.Timeout; d != 0 && (d < minTimeout || d > maxTimeout) {
+		return fault.InvalidField("/timeout_seconds", "must be 0, or from %g to %g", minTimeout.Seconds(), maxTimeout.Seconds())
+	}
+	if r := e.Endpoint.Limits.Rate; r != 0 && !(r >= minRate && r <= maxRate) {
+		return fault.InvalidField("/rate_per_second", "must be 0, or from %g to %g", minRate, maxRate)
+	}
+	if n := e.Endpoint.Limits.Concurrency; n < 0 || n > maxConcurrency {
+		return fault.InvalidField("/concurrency", "must be from 0 to %d", maxConcurrency)
 	}
 	for _, s := range e.Secrets {
 		if err := checkSecret(s.Value); err != nil {
