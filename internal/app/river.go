@@ -107,6 +107,7 @@ func (p *process) startRiver(ctx context.Context, client *river.Client[pgx.Tx]) 
 		case <-time.After(schemaCheckEvery):
 		}
 	}
+	p.reseal(ctx)
 	// Not ctx: its end must not cancel running jobs. Stop does what is to be done, in order.
 	if err := client.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("start river: %w", err)

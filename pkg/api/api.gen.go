@@ -779,7 +779,7 @@ type Destination struct {
 	// Revision Counts its changes, from 1. The ETag holds it.
 	Revision int `json:"revision"`
 
-	// TimeoutSeconds How long one attempt may take, from 0.1; 0 means `DELIVERY_TIMEOUT`.
+	// TimeoutSeconds How long one attempt may take, from 0.1 to `DELIVERY_TIMEOUT`, which 0 stands for.
 	TimeoutSeconds DestinationTimeout `json:"timeout_seconds"`
 	UpdatedAt      time.Time          `json:"updated_at"`
 }
@@ -809,7 +809,7 @@ type DestinationPatch struct {
 	// Secret `whsec_` followed by the base64 of 24 to 64 random bytes, after the Standard Webhooks specification.
 	Secret *WebhookSecret `json:"secret,omitempty"`
 
-	// TimeoutSeconds How long one attempt may take, from 0.1; 0 means `DELIVERY_TIMEOUT`.
+	// TimeoutSeconds How long one attempt may take, from 0.1 to `DELIVERY_TIMEOUT`, which 0 stands for.
 	TimeoutSeconds *DestinationTimeout `json:"timeout_seconds,omitempty"`
 
 	// To The recipients of an email.
@@ -848,7 +848,7 @@ type DestinationTest struct {
 // DestinationTestOutcome defines model for DestinationTest.Outcome.
 type DestinationTestOutcome string
 
-// DestinationTimeout How long one attempt may take, from 0.1; 0 means `DELIVERY_TIMEOUT`.
+// DestinationTimeout How long one attempt may take, from 0.1 to `DELIVERY_TIMEOUT`, which 0 stands for.
 type DestinationTimeout = float64
 
 // DestinationURL A webhook's address, absolute http or https; a chat service's address, such as
@@ -893,7 +893,7 @@ type DestinationWithSecret struct {
 	// Secret The secret that was made. It is told this once; hand it to the receiver.
 	Secret *string `json:"secret,omitempty"`
 
-	// TimeoutSeconds How long one attempt may take, from 0.1; 0 means `DELIVERY_TIMEOUT`.
+	// TimeoutSeconds How long one attempt may take, from 0.1 to `DELIVERY_TIMEOUT`, which 0 stands for.
 	TimeoutSeconds DestinationTimeout `json:"timeout_seconds"`
 	UpdatedAt      time.Time          `json:"updated_at"`
 }
@@ -1030,7 +1030,7 @@ type NewDestination struct {
 	// Secret `whsec_` followed by the base64 of 24 to 64 random bytes, after the Standard Webhooks specification.
 	Secret *WebhookSecret `json:"secret,omitempty"`
 
-	// TimeoutSeconds How long one attempt may take, from 0.1; 0 means `DELIVERY_TIMEOUT`.
+	// TimeoutSeconds How long one attempt may take, from 0.1 to `DELIVERY_TIMEOUT`, which 0 stands for.
 	TimeoutSeconds *DestinationTimeout `json:"timeout_seconds,omitempty"`
 
 	// To The recipients of an email.

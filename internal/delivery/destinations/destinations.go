@@ -71,7 +71,7 @@ type Store interface {
 // Options for a Manager.
 type Options struct {
 	Channels []delivery.Channel
-	Timeout  time.Duration // of a test send to a destination without a timeout of its own; positive
+	Timeout  time.Duration // of an attempt, DELIVERY_TIMEOUT; a destination's own can only be shorter
 	Log      *slog.Logger
 	Now      func() time.Time // nil: time.Now
 }
@@ -113,7 +113,6 @@ const (
 	// maxSecrets bounds the secrets of a destination; the oldest go.
 	maxSecrets = 5
 	minTimeout = 100 * time.Millisecond
-	maxTimeout = time.Minute
 	minRate    = 0.001 // attempts a second
 	maxRate    = 10_000.0
 	// maxConcurrency bounds the attempts at the same time.
@@ -346,8 +345,8 @@ func (m *Manager) check(e *Entry) error {
 			return fault.InvalidField(f.pointer, "is required for channel %s", e.Channel)
 		}
 	}
-	if d := e.Endpoint.Timeout; d != 0 && (d < minTimeout || d > maxTimeout) {
-		return fault.InvalidField("/timeout_seconds", "must be 0, or from %g to %g", minTimeout.Seconds(), maxTimeout.Seconds())
+	if d := e.Endpoint.Timeout; d != 0 && (d < minTimeout || d > m.Timeout) {
+		return fault.InvalidField("/timeout_seconds", "must be 0, or from %g to %g (DELIVERY_TIMEOUT)", minTimeout.Seconds(), m.Timeout.Seconds())
 	}
 	if r := e.Endpoint.Limits.Rate; r != 0 && !(r >= minRate && r <= maxRate) {
 		return fault.InvalidField("/rate_per_second", "must be 0, or from %g to %g", minRate, maxRate)

@@ -227,7 +227,7 @@ func TestCreateRefuses(t *testing.T) {
 		{"/secret", func(d *destinations.Draft) { d.Secret = short }},
 		{"/secret", func(d *destinations.Draft) { d.Secret = long }},
 		{"/timeout_seconds", func(d *destinations.Draft) { d.Timeout = 99 * time.Millisecond }},
-		{"/timeout_seconds", func(d *destinations.Draft) { d.Timeout = 61 * time.Second }},
+		{"/timeout_seconds", func(d *destinations.Draft) { d.Timeout = 5*time.Second + 1 }},
 		{"/rate_per_second", func(d *destinations.Draft) { d.Limits.Rate = 0.0001 }},
 		{"/rate_per_second", func(d *destinations.Draft) { d.Limits.Rate = -1 }},
 		{"/rate_per_second", func(d *destinations.Draft) { d.Limits.Rate = 10001 }},
