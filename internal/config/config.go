@@ -101,6 +101,7 @@ type Config struct {
 	RetryJitter         float64
 	DedupWindow         time.Duration // for how long the same message is a duplicate
 	DeliveryTimeout     time.Duration
+	DeliveryRetention   time.Duration // how long events are kept of which nothing is open
 	WorkerConcurrency   int
 	BreakerFailures     int           // in a row, before a breaker opens
 	BreakerAfter        time.Duration // since the first of them, before a breaker opens
