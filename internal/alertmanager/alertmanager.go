@@ -117,13 +117,13 @@ type Destination struct {
 
 // What an event holds at most. Together it stays far below what a request's body may have.
 const (
-	maxAlertID   = 200       // characters, as for all events
-	maxTitle     = 500       // characters
-	maxListed    = 20        // alerts told in the message
-	maxLine      = 300       // characters of one alert there
-	maxShown     = 100       // characters of what is quoted in an error
-	maxValue     = 1024      // characters of a name, value or address in the data
-	maxMapBytes  = 4 << 10   // of labels or annotations in the data, as JSON
+	maxAlertID   = 200      // characters, as for all events
+	maxTitle     = 500      // characters
+	maxListed    = 20       // alerts told in the message
+	maxLine      = 300      // characters of one alert there
+	maxShown     = 100      // characters of what is quoted in an error
+	maxValue     = 1024     // characters of a name, value or address in the data
+	maxMapBytes  = 4 << 10  // of labels or annotations in the data, as JSON
 	maxDataBytes = 64 << 10 // of all alerts in the data, as JSON
 )
 

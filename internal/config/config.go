@@ -104,6 +104,8 @@ type Config struct {
 	WorkerConcurrency   int
 	WebhookSecret       Secret // "" means that webhooks given by address are refused
 	WebhookAllowPrivate bool
+
+	AlertmanagerDedupWindow time.Duration // for how long the same state of a group of alerts is a duplicate
 }
 
 // Load returns the settings for a process in role. The error joins one line for every problem,

@@ -271,11 +271,13 @@ func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 		Channels: []delivery.Channel{inapp.New(deliveries), hook},
 		Schedule: delivery.Schedule{Delays: []time.Duration{time.Minute, time.Hour}},
 		Timeout:  5 * time.Second, Observer: metrics, Log: log, Tracer: tracer,
+		Metrics: delivery.NewMetrics(s.registry), DedupWindow: time.Hour,
 	})
 	probe := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 	o := httpapi.Options{
 		Patterns: s.orchestrator, Catalog: s.orchestrator, Validator: s.orchestrator, Agents: runtime,
 		Runs: db, Replayer: runs.NewReplayer(db, s.orchestrator), Portfolios: db, Deliverer: service, Deliveries: deliveries,
+		Notifications: db, AlertmanagerDedupWindow: 5 * time.Minute,
 		Unavailable: store.Unavailable, TenantID: store.DefaultTenant, RequestTimeout: 10 * time.Second, MaxBodyBytes: maxBody,
 		Healthz: probe, Readyz: probe, Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
 		Registerer: s.registry, Log: log, Tracer: tracer, Now: time.Now,

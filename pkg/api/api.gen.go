@@ -230,12 +230,14 @@ func (e ChannelHistoryState) Valid() bool {
 
 // Defines values for ChannelReceiptOutcome.
 const (
-	ChannelReceiptOutcomeAccepted  ChannelReceiptOutcome = "accepted"
-	ChannelReceiptOutcomeDelivered ChannelReceiptOutcome = "delivered"
-	ChannelReceiptOutcomeDuplicate ChannelReceiptOutcome = "duplicate"
-	ChannelReceiptOutcomeExhausted ChannelReceiptOutcome = "exhausted"
-	ChannelReceiptOutcomeExpired   ChannelReceiptOutcome = "expired"
-	ChannelReceiptOutcomeQueued    ChannelReceiptOutcome = "queued"
+	ChannelReceiptOutcomeAccepted   ChannelReceiptOutcome = "accepted"
+	ChannelReceiptOutcomeDelivered  ChannelReceiptOutcome = "delivered"
+	ChannelReceiptOutcomeDiscarded  ChannelReceiptOutcome = "discarded"
+	ChannelReceiptOutcomeDuplicate  ChannelReceiptOutcome = "duplicate"
+	ChannelReceiptOutcomeExhausted  ChannelReceiptOutcome = "exhausted"
+	ChannelReceiptOutcomeExpired    ChannelReceiptOutcome = "expired"
+	ChannelReceiptOutcomeQueued     ChannelReceiptOutcome = "queued"
+	ChannelReceiptOutcomeSuperseded ChannelReceiptOutcome = "superseded"
 )
 
 // Valid indicates whether the value is a known member of the ChannelReceiptOutcome enum.
@@ -245,6 +247,8 @@ func (e ChannelReceiptOutcome) Valid() bool {
 		return true
 	case ChannelReceiptOutcomeDelivered:
 		return true
+	case ChannelReceiptOutcomeDiscarded:
+		return true
 	case ChannelReceiptOutcomeDuplicate:
 		return true
 	case ChannelReceiptOutcomeExhausted:
@@ -252,6 +256,8 @@ func (e ChannelReceiptOutcome) Valid() bool {
 	case ChannelReceiptOutcomeExpired:
 		return true
 	case ChannelReceiptOutcomeQueued:
+		return true
+	case ChannelReceiptOutcomeSuperseded:
 		return true
 	default:
 		return false
@@ -696,13 +702,15 @@ type ChannelReceipt struct {
 
 	// Outcome `delivered`; `duplicate`: not sent, an earlier event says the same; `queued`: failed, will
 	// be retried; `exhausted`: failed for good; `expired`: its time to live was over;
-	// `accepted`: taken on, the outcome is not known yet.
+	// `accepted`: taken on, the outcome is not known yet. An answer to a repeated request may
+	// say `discarded` or `superseded` too, as the states of dead letters.
 	Outcome ChannelReceiptOutcome `json:"outcome"`
 }
 
 // ChannelReceiptOutcome `delivered`; `duplicate`: not sent, an earlier event says the same; `queued`: failed, will
 // be retried; `exhausted`: failed for good; `expired`: its time to live was over;
-// `accepted`: taken on, the outcome is not known yet.
+// `accepted`: taken on, the outcome is not known yet. An answer to a repeated request may
+// say `discarded` or `superseded` too, as the states of dead letters.
 type ChannelReceiptOutcome string
 
 // Channels Where to; at least one must be on. Default is the in-app inbox.
