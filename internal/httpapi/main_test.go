@@ -62,6 +62,8 @@ type site struct {
 	db           *store.Store
 	troubled     *troubled
 	orchestrator *patterns.Orchestrator
+	deliveries   *store.Deliveries
+	sending      delivery.Options // what a worker sends with
 	registry     *prometheus.Registry
 	log          *buffer
 	document     *document
@@ -260,6 +262,7 @@ func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 	inserter, err := river.NewClient(riverpgxv5.New(s.pool), &river.Config{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	deliveries := store.NewDeliveries(s.pool, inserter, log, time.Now)
+	s.deliveries = deliveries
 	client := outbound.NewClient(outbound.Options{
 		Policy: outbound.Policy{AllowPrivate: true}, Timeout: 5 * time.Second,
 		TracerProvider: noop.NewTracerProvider(), Propagator: propagation.TraceContext{},
@@ -267,12 +270,13 @@ func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 	t.Cleanup(client.CloseIdleConnections)
 	hook, err := webhook.New(client, secret, "test", time.Now)
 	require.NoError(t, err)
-	service := delivery.NewService(deliveries, delivery.Options{
+	s.sending = delivery.Options{
 		Channels: []delivery.Channel{inapp.New(deliveries), hook},
 		Schedule: delivery.Schedule{Delays: []time.Duration{time.Minute, time.Hour}},
 		Timeout:  5 * time.Second, Observer: metrics, Log: log, Tracer: tracer,
 		Metrics: delivery.NewMetrics(s.registry), DedupWindow: time.Hour,
-	})
+	}
+	service := delivery.NewService(deliveries, s.sending)
 	probe := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 	o := httpapi.Options{
 		Patterns: s.orchestrator, Catalog: s.orchestrator, Validator: s.orchestrator, Agents: runtime,
