@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -132,7 +133,7 @@ func toReceipt(r delivery.Receipt) api.DeliveryReceipt {
 		}
 		receipt.Channels[t.Target.Key()] = api.ChannelReceipt{
 			Outcome: outcomes[t.State], DeadLetterId: orNull(t.DeadLetterID), DuplicateOf: orNull(t.DuplicateOf),
-			Cause: orNull(api.Cause(t.Cause)), NextRetryAt: timeOrNull(t.NextRetryAt),
+			Cause: orNull(api.Cause(t.Cause)), NextRetryAt: timeOrNull(t.NextRetryAt.Truncate(time.Microsecond)), // as it is stored
 		}
 	}
 	return receipt
