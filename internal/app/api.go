@@ -106,6 +106,7 @@ func (p *process) startAPI(ctx context.Context, getenv func(string) string) erro
 		Destinations: p.destinations, DestinationManager: destinations.NewManager(p.destinations, destinations.Options{
 			Channels: sending.Channels, Timeout: p.cfg.DeliveryTimeout, Log: p.tel.Log,
 		}),
+		Notifications: db, AlertmanagerDedupWindow: p.cfg.AlertmanagerDedupWindow,
 		TenantID: store.DefaultTenant, Unavailable: store.Unavailable, RequestTimeout: p.cfg.RequestTimeout, MaxBodyBytes: p.cfg.MaxBodyBytes,
 		Healthz: http.HandlerFunc(p.probes.Healthz), Readyz: http.HandlerFunc(p.probes.Readyz), Metrics: p.tel.MetricsHandler(),
 		Registerer: p.tel.Registry, Log: p.tel.Log, Tracer: p.tracer, Now: time.Now,

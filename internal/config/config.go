@@ -109,6 +109,8 @@ type Config struct {
 	SecretsKey          Secret        // "" means that there are no stored destinations
 	WebhookSecret       Secret        // "" means that webhooks given by address are refused
 	WebhookAllowPrivate bool
+
+	AlertmanagerDedupWindow time.Duration // for how long the same state of a group of alerts is a duplicate
 }
 
 // Load returns the settings for a process in role. The error joins one line for every problem,

@@ -65,6 +65,8 @@ type site struct {
 	db           *store.Store
 	troubled     *troubled
 	orchestrator *patterns.Orchestrator
+	deliveries   *store.Deliveries
+	sending      delivery.Options // what a worker sends with
 	registry     *prometheus.Registry
 	log          *buffer
 	document     *document
@@ -263,6 +265,7 @@ func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 	inserter, err := river.NewClient(riverpgxv5.New(s.pool), &river.Config{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	deliveries := store.NewDeliveries(s.pool, inserter, log, time.Now)
+	s.deliveries = deliveries
 	client := outbound.NewClient(outbound.Options{
 		Policy: outbound.Policy{AllowPrivate: true}, Timeout: 5 * time.Second,
 		TracerProvider: noop.NewTracerProvider(), Propagator: propagation.TraceContext{},
@@ -273,12 +276,13 @@ func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 	box, err := seal.New(base64.StdEncoding.EncodeToString(make([]byte, seal.KeySize)))
 	require.NoError(t, err)
 	stored := store.NewDestinations(s.pool, box, time.Now)
-	service := delivery.NewService(deliveries, delivery.Options{
+	s.sending = delivery.Options{
 		Channels: []delivery.Channel{inapp.New(deliveries), hook}, Destinations: stored,
-		Metrics: delivery.NewMetrics(s.registry),
 		Schedule: delivery.Schedule{Delays: []time.Duration{time.Minute, time.Hour}},
 		Timeout:  5 * time.Second, Observer: metrics, Log: log, Tracer: tracer,
-	})
+		Metrics: delivery.NewMetrics(s.registry), DedupWindow: time.Hour,
+	}
+	service := delivery.NewService(deliveries, s.sending)
 	probe := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 	o := httpapi.Options{
 		Patterns: s.orchestrator, Catalog: s.orchestrator, Validator: s.orchestrator, Agents: runtime,
@@ -286,6 +290,7 @@ func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 		Destinations: stored, DestinationManager: destinations.NewManager(stored, destinations.Options{
 			Channels: []delivery.Channel{inapp.New(deliveries), hook}, Timeout: 5 * time.Second, Log: log,
 		}),
+		Notifications: db, AlertmanagerDedupWindow: 5 * time.Minute,
 		Unavailable: store.Unavailable, TenantID: store.DefaultTenant, RequestTimeout: 10 * time.Second, MaxBodyBytes: maxBody,
 		Healthz: probe, Readyz: probe, Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
 		Registerer: s.registry, Log: log, Tracer: tracer, Now: time.Now,

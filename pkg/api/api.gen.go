@@ -21,6 +21,39 @@ import (
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
+// Defines values for AlertmanagerPayloadVersion.
+const (
+	N4 AlertmanagerPayloadVersion = "4"
+)
+
+// Valid indicates whether the value is a known member of the AlertmanagerPayloadVersion enum.
+func (e AlertmanagerPayloadVersion) Valid() bool {
+	switch e {
+	case N4:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AlertmanagerStatus.
+const (
+	Firing   AlertmanagerStatus = "firing"
+	Resolved AlertmanagerStatus = "resolved"
+)
+
+// Valid indicates whether the value is a known member of the AlertmanagerStatus enum.
+func (e AlertmanagerStatus) Valid() bool {
+	switch e {
+	case Firing:
+		return true
+	case Resolved:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for AttemptOutcome.
 const (
 	AttemptOutcomeDelivered   AttemptOutcome = "delivered"
@@ -197,12 +230,14 @@ func (e ChannelHistoryState) Valid() bool {
 
 // Defines values for ChannelReceiptOutcome.
 const (
-	ChannelReceiptOutcomeAccepted  ChannelReceiptOutcome = "accepted"
-	ChannelReceiptOutcomeDelivered ChannelReceiptOutcome = "delivered"
-	ChannelReceiptOutcomeDuplicate ChannelReceiptOutcome = "duplicate"
-	ChannelReceiptOutcomeExhausted ChannelReceiptOutcome = "exhausted"
-	ChannelReceiptOutcomeExpired   ChannelReceiptOutcome = "expired"
-	ChannelReceiptOutcomeQueued    ChannelReceiptOutcome = "queued"
+	ChannelReceiptOutcomeAccepted   ChannelReceiptOutcome = "accepted"
+	ChannelReceiptOutcomeDelivered  ChannelReceiptOutcome = "delivered"
+	ChannelReceiptOutcomeDiscarded  ChannelReceiptOutcome = "discarded"
+	ChannelReceiptOutcomeDuplicate  ChannelReceiptOutcome = "duplicate"
+	ChannelReceiptOutcomeExhausted  ChannelReceiptOutcome = "exhausted"
+	ChannelReceiptOutcomeExpired    ChannelReceiptOutcome = "expired"
+	ChannelReceiptOutcomeQueued     ChannelReceiptOutcome = "queued"
+	ChannelReceiptOutcomeSuperseded ChannelReceiptOutcome = "superseded"
 )
 
 // Valid indicates whether the value is a known member of the ChannelReceiptOutcome enum.
@@ -212,6 +247,8 @@ func (e ChannelReceiptOutcome) Valid() bool {
 		return true
 	case ChannelReceiptOutcomeDelivered:
 		return true
+	case ChannelReceiptOutcomeDiscarded:
+		return true
 	case ChannelReceiptOutcomeDuplicate:
 		return true
 	case ChannelReceiptOutcomeExhausted:
@@ -219,6 +256,8 @@ func (e ChannelReceiptOutcome) Valid() bool {
 	case ChannelReceiptOutcomeExpired:
 		return true
 	case ChannelReceiptOutcomeQueued:
+		return true
+	case ChannelReceiptOutcomeSuperseded:
 		return true
 	default:
 		return false
@@ -246,6 +285,27 @@ func (e DeadLetterState) Valid() bool {
 	case DeadLetterStatePending:
 		return true
 	case DeadLetterStateSuperseded:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DeliverySource.
+const (
+	Alertmanager DeliverySource = "alertmanager"
+	Direct       DeliverySource = "direct"
+	Rule         DeliverySource = "rule"
+)
+
+// Valid indicates whether the value is a known member of the DeliverySource enum.
+func (e DeliverySource) Valid() bool {
+	switch e {
+	case Alertmanager:
+		return true
+	case Direct:
+		return true
+	case Rule:
 		return true
 	default:
 		return false
@@ -369,6 +429,42 @@ func (e Severity) Valid() bool {
 	}
 }
 
+// Defines values for TargetState.
+const (
+	TargetStateDelivered  TargetState = "delivered"
+	TargetStateDiscarded  TargetState = "discarded"
+	TargetStateDuplicate  TargetState = "duplicate"
+	TargetStateExhausted  TargetState = "exhausted"
+	TargetStateExpired    TargetState = "expired"
+	TargetStateInFlight   TargetState = "in_flight"
+	TargetStatePending    TargetState = "pending"
+	TargetStateSuperseded TargetState = "superseded"
+)
+
+// Valid indicates whether the value is a known member of the TargetState enum.
+func (e TargetState) Valid() bool {
+	switch e {
+	case TargetStateDelivered:
+		return true
+	case TargetStateDiscarded:
+		return true
+	case TargetStateDuplicate:
+		return true
+	case TargetStateExhausted:
+		return true
+	case TargetStateExpired:
+		return true
+	case TargetStateInFlight:
+		return true
+	case TargetStatePending:
+		return true
+	case TargetStateSuperseded:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for TraceStepStatus.
 const (
 	TraceStepStatusCached  TraceStepStatus = "cached"
@@ -482,6 +578,42 @@ type AgentPolicies struct {
 	// TimeoutSeconds Of one attempt, unless the capability has its own.
 	TimeoutSeconds float64 `json:"timeout_seconds"`
 }
+
+// AlertmanagerAlert defines model for AlertmanagerAlert.
+type AlertmanagerAlert struct {
+	Annotations  *AlertmanagerLabels `json:"annotations,omitempty"`
+	EndsAt       *time.Time          `json:"endsAt,omitempty"`
+	Fingerprint  *string             `json:"fingerprint,omitempty"`
+	GeneratorURL *string             `json:"generatorURL,omitempty"`
+	Labels       AlertmanagerLabels  `json:"labels"`
+	StartsAt     time.Time           `json:"startsAt"`
+	Status       AlertmanagerStatus  `json:"status"`
+}
+
+// AlertmanagerLabels defines model for AlertmanagerLabels.
+type AlertmanagerLabels map[string]string
+
+// AlertmanagerPayload Alertmanager's webhook payload, version 4.
+type AlertmanagerPayload struct {
+	Alerts            []AlertmanagerAlert `json:"alerts"`
+	CommonAnnotations *AlertmanagerLabels `json:"commonAnnotations,omitempty"`
+	CommonLabels      *AlertmanagerLabels `json:"commonLabels,omitempty"`
+	ExternalURL       *string             `json:"externalURL,omitempty"`
+	GroupKey          string              `json:"groupKey"`
+	GroupLabels       *AlertmanagerLabels `json:"groupLabels,omitempty"`
+	Receiver          *string             `json:"receiver,omitempty"`
+	Status            AlertmanagerStatus  `json:"status"`
+
+	// TruncatedAlerts Alerts that the setting `max_alerts` left out.
+	TruncatedAlerts *int                       `json:"truncatedAlerts,omitempty"`
+	Version         AlertmanagerPayloadVersion `json:"version"`
+}
+
+// AlertmanagerPayloadVersion defines model for AlertmanagerPayload.Version.
+type AlertmanagerPayloadVersion string
+
+// AlertmanagerStatus defines model for AlertmanagerStatus.
+type AlertmanagerStatus string
 
 // Attempt defines model for Attempt.
 type Attempt struct {
@@ -609,13 +741,15 @@ type ChannelReceipt struct {
 
 	// Outcome `delivered`; `duplicate`: not sent, an earlier event says the same; `queued`: failed, will
 	// be retried; `exhausted`: failed for good; `expired`: its time to live was over;
-	// `accepted`: taken on, the outcome is not known yet.
+	// `accepted`: taken on, the outcome is not known yet. An answer to a repeated request may
+	// say `discarded` or `superseded` too, as the states of dead letters.
 	Outcome ChannelReceiptOutcome `json:"outcome"`
 }
 
 // ChannelReceiptOutcome `delivered`; `duplicate`: not sent, an earlier event says the same; `queued`: failed, will
 // be retried; `exhausted`: failed for good; `expired`: its time to live was over;
-// `accepted`: taken on, the outcome is not known yet.
+// `accepted`: taken on, the outcome is not known yet. An answer to a repeated request may
+// say `discarded` or `superseded` too, as the states of dead letters.
 type ChannelReceiptOutcome string
 
 // Channels Where to; at least one must be on. Default is the in-app inbox.
@@ -729,10 +863,27 @@ type Delivery struct {
 	Channels map[string]ChannelHistory `json:"channels"`
 	Data     json.RawMessage           `json:"data"`
 	EventId  openapi_types.UUID        `json:"event_id"`
-	Message  string                    `json:"message"`
-	Severity Severity                  `json:"severity"`
-	Title    string                    `json:"title"`
-	UserId   string                    `json:"user_id"`
+
+	// ExpiresAt What is undelivered then is not sent any more.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+
+	// Fallback By target, what is tried once one of `channels` has failed for good. When that happens, it
+	// becomes part of `channels`.
+	Fallback *map[string]FallbackTarget `json:"fallback,omitempty"`
+	Message  string                     `json:"message"`
+
+	// Resolves Whether it ends its subject, so that undelivered earlier events about it are superseded.
+	Resolves *bool    `json:"resolves,omitempty"`
+	Severity Severity `json:"severity"`
+
+	// Source Who caused the event: `direct`, a caller; `rule`, an alert rule that fired; `alertmanager`, a
+	// notification of Prometheus Alertmanager.
+	Source DeliverySource `json:"source"`
+
+	// Subject What the event is about, where a later event can overtake it.
+	Subject *string `json:"subject,omitempty"`
+	Title   string  `json:"title"`
+	UserId  string  `json:"user_id"`
 }
 
 // DeliveryReceipt defines model for DeliveryReceipt.
@@ -742,6 +893,34 @@ type DeliveryReceipt struct {
 	// Channels By target: `inapp`, `webhook`, `email`, or `destination:` and a destination's name.
 	Channels map[string]ChannelReceipt `json:"channels"`
 	EventId  openapi_types.UUID        `json:"event_id"`
+}
+
+// DeliveryReceipts defines model for DeliveryReceipts.
+type DeliveryReceipts struct {
+	// Items In the order of the request's.
+	Items []DeliveryReceipt `json:"items"`
+}
+
+// DeliverySource Who caused the event: `direct`, a caller; `rule`, an alert rule that fired; `alertmanager`, a
+// notification of Prometheus Alertmanager.
+type DeliverySource string
+
+// DeliverySummary defines model for DeliverySummary.
+type DeliverySummary struct {
+	AcceptedAt time.Time `json:"accepted_at"`
+	AlertId    string    `json:"alert_id"`
+
+	// Channels By target: `inapp`, `webhook`, `email`, or `destination:` and a destination's name.
+	Channels  map[string]TargetSummary `json:"channels"`
+	EventId   openapi_types.UUID       `json:"event_id"`
+	ExpiresAt *time.Time               `json:"expires_at,omitempty"`
+	Severity  Severity                 `json:"severity"`
+
+	// Source Who caused the event: `direct`, a caller; `rule`, an alert rule that fired; `alertmanager`, a
+	// notification of Prometheus Alertmanager.
+	Source DeliverySource `json:"source"`
+	Title  string         `json:"title"`
+	UserId string         `json:"user_id"`
 }
 
 // Destination defines model for Destination.
@@ -954,6 +1133,15 @@ type Failure struct {
 	Detail string      `json:"detail"`
 }
 
+// FallbackTarget defines model for FallbackTarget.
+type FallbackTarget struct {
+	// Channel The kind of transport.
+	Channel string `json:"channel"`
+
+	// Target Where to, without query and fragment.
+	Target *string `json:"target,omitempty"`
+}
+
 // Finding Something that is wrong with a definition.
 //
 // Examples: {"column":20,"line":7,"message":"no agent has the capability \"ledger.postions\"","pointer":"/steps/0/capability","severity":"error","step":"positions","suggestion":"ledger.positions"}
@@ -985,6 +1173,11 @@ type FindingSeverity string
 // its type.
 type Input = pattern.Input
 
+// NewDeliveries defines model for NewDeliveries.
+type NewDeliveries struct {
+	Items []NewDelivery `json:"items"`
+}
+
 // NewDelivery defines model for NewDelivery.
 type NewDelivery struct {
 	// AlertId The caller's name for what this is about.
@@ -994,10 +1187,16 @@ type NewDelivery struct {
 	Channels *Channels `json:"channels,omitempty"`
 
 	// Data Handed to the receiver as it is.
-	Data     *json.RawMessage     `json:"data,omitempty"`
+	Data *json.RawMessage `json:"data,omitempty"`
+
+	// Fallback Where to once one of `channels` has failed for good; none of `channels` may be in it.
+	Fallback *Channels            `json:"fallback,omitempty"`
 	Message  string               `json:"message"`
 	Severity *NewDeliverySeverity `json:"severity,omitempty"`
 	Title    string               `json:"title"`
+
+	// TtlSeconds For how long the message is of use. What is undelivered then is not sent any more.
+	TtlSeconds *int `json:"ttl_seconds,omitempty"`
 
 	// UserId Whom it is for.
 	UserId string `json:"user_id"`
@@ -1087,6 +1286,25 @@ type NewTransactions1 = []NewTransaction
 // NextCursor Pass it as `cursor` for the next page; null on the last.
 type NextCursor = string
 
+// Notification defines model for Notification.
+type Notification struct {
+	AlertId string `json:"alert_id"`
+
+	// CreatedAt When its event was accepted.
+	CreatedAt time.Time `json:"created_at"`
+
+	// EventId The event; `GET /v1/deliveries/{event_id}` has its data.
+	EventId openapi_types.UUID `json:"event_id"`
+	Id      openapi_types.UUID `json:"id"`
+	Message string             `json:"message"`
+
+	// ReadAt Not there while it is unread.
+	ReadAt   *time.Time `json:"read_at,omitempty"`
+	Severity Severity   `json:"severity"`
+	Title    string     `json:"title"`
+	UserId   string     `json:"user_id"`
+}
+
 // Pattern A definition, as a file holds it. Where it is written otherwise than it was, such as a timeout
 // of `1500ms` or a default that is spelt out, it means the same.
 //
@@ -1152,6 +1370,11 @@ type RateLimit struct {
 
 	// WaitSeconds How long a call may wait for its turn; 0 refuses it at once.
 	WaitSeconds float64 `json:"wait_seconds"`
+}
+
+// ReadNotifications defines model for ReadNotifications.
+type ReadNotifications struct {
+	UserId string `json:"user_id"`
 }
 
 // Replay defines model for Replay.
@@ -1339,6 +1562,27 @@ type StepStarted struct {
 	StartedAt  *time.Time `json:"started_at,omitempty"`
 }
 
+// TargetState `in_flight`: taken on, the first attempt's outcome is not known; `delivered`; `duplicate`: not
+// sent, an earlier event says the same; or what a dead letter's `state` says.
+type TargetState string
+
+// TargetSummary defines model for TargetSummary.
+type TargetSummary struct {
+	// Cause Why an attempt failed.
+	Cause *Cause `json:"cause,omitempty"`
+
+	// Channel The kind of transport.
+	Channel      string              `json:"channel"`
+	DeadLetterId *openapi_types.UUID `json:"dead_letter_id,omitempty"`
+	DeliveredAt  *time.Time          `json:"delivered_at,omitempty"`
+	DuplicateOf  *openapi_types.UUID `json:"duplicate_of,omitempty"`
+	NextRetryAt  *time.Time          `json:"next_retry_at,omitempty"`
+
+	// State `in_flight`: taken on, the first attempt's outcome is not known; `delivered`; `duplicate`: not
+	// sent, an earlier event says the same; or what a dead letter's `state` says.
+	State TargetState `json:"state"`
+}
+
 // Trace defines model for Trace.
 type Trace struct {
 	AgentsUsed []string `json:"agents_used"`
@@ -1440,6 +1684,9 @@ type DestinationIfMatch = string
 // DestinationName defines model for DestinationName.
 type DestinationName = string
 
+// IdempotencyKey defines model for IdempotencyKey.
+type IdempotencyKey = string
+
 // Limit defines model for Limit.
 type Limit = int
 
@@ -1448,6 +1695,9 @@ type PatternID = string
 
 // PortfolioID defines model for PortfolioID.
 type PortfolioID = openapi_types.UUID
+
+// Prefer defines model for Prefer.
+type Prefer = string
 
 // Reason defines model for Reason.
 type Reason = string
@@ -1462,6 +1712,42 @@ type ListAgentsParams struct {
 
 	// Cursor The `next_cursor` of the page before.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ListDeliveriesParams defines parameters for ListDeliveries.
+type ListDeliveriesParams struct {
+	// Limit Items on a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The `next_cursor` of the page before.
+	Cursor  *Cursor         `form:"cursor,omitempty" json:"cursor,omitempty"`
+	AlertId *string         `form:"alert_id,omitempty" json:"alert_id,omitempty"`
+	UserId  *string         `form:"user_id,omitempty" json:"user_id,omitempty"`
+	Source  *DeliverySource `form:"source,omitempty" json:"source,omitempty"`
+}
+
+// CreateDeliveryParams defines parameters for CreateDelivery.
+type CreateDeliveryParams struct {
+	// IdempotencyKey Names this request, so that it can be sent again without being done again: for 24 hours the
+	// same key with the same body gets the first answer, with `Idempotency-Replayed: true`. The same
+	// key with another body is refused.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer With `respond-async` (RFC 7240) the answer, a 202, comes as soon as the events are durable;
+	// the worker makes the first attempts.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+}
+
+// CreateDeliveriesParams defines parameters for CreateDeliveries.
+type CreateDeliveriesParams struct {
+	// IdempotencyKey Names this request, so that it can be sent again without being done again: for 24 hours the
+	// same key with the same body gets the first answer, with `Idempotency-Replayed: true`. The same
+	// key with another body is refused.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer With `respond-async` (RFC 7240) the answer, a 202, comes as soon as the events are durable;
+	// the worker makes the first attempts.
+	Prefer *Prefer `json:"Prefer,omitempty"`
 }
 
 // ListDestinationsParams defines parameters for ListDestinations.
@@ -1516,6 +1802,19 @@ type ListDeadLettersParams struct {
 	Cause   *Cause           `form:"cause,omitempty" json:"cause,omitempty"`
 }
 
+// ListNotificationsParams defines parameters for ListNotifications.
+type ListNotificationsParams struct {
+	// Limit Items on a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The `next_cursor` of the page before.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+	UserId string  `form:"user_id" json:"user_id"`
+
+	// Unread Only those that have not been read.
+	Unread *bool `form:"unread,omitempty" json:"unread,omitempty"`
+}
+
 // ListPatternsParams defines parameters for ListPatterns.
 type ListPatternsParams struct {
 	// Limit Items on a page.
@@ -1559,6 +1858,24 @@ type ListTransactionsParams struct {
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
+// ReceiveAlertmanagerParams defines parameters for ReceiveAlertmanager.
+type ReceiveAlertmanagerParams struct {
+	// UserId Whom it is for.
+	UserId *string `form:"user_id,omitempty" json:"user_id,omitempty"`
+
+	// Inapp To the user's in-app inbox.
+	Inapp *bool `form:"inapp,omitempty" json:"inapp,omitempty"`
+
+	// Webhook To a webhook, by its address.
+	Webhook *string `form:"webhook,omitempty" json:"webhook,omitempty"`
+
+	// Email By mail to this address; may be repeated.
+	Email *[]string `form:"email,omitempty" json:"email,omitempty"`
+
+	// Destination To a stored destination, by its name; may be repeated.
+	Destination *[]string `form:"destination,omitempty" json:"destination,omitempty"`
+}
+
 // ListRunsParams defines parameters for ListRuns.
 type ListRunsParams struct {
 	// Limit Items on a page.
@@ -1579,6 +1896,9 @@ type GetRunParams struct {
 // CreateDeliveryJSONRequestBody defines body for CreateDelivery for application/json ContentType.
 type CreateDeliveryJSONRequestBody = NewDelivery
 
+// CreateDeliveriesJSONRequestBody defines body for CreateDeliveries for application/json ContentType.
+type CreateDeliveriesJSONRequestBody = NewDeliveries
+
 // CreateDestinationJSONRequestBody defines body for CreateDestination for application/json ContentType.
 type CreateDestinationJSONRequestBody = NewDestination
 
@@ -1587,6 +1907,9 @@ type UpdateDestinationJSONRequestBody = DestinationPatch
 
 // RotateDestinationSecretJSONRequestBody defines body for RotateDestinationSecret for application/json ContentType.
 type RotateDestinationSecretJSONRequestBody = SecretRotation
+
+// ReadNotificationsJSONRequestBody defines body for ReadNotifications for application/json ContentType.
+type ReadNotificationsJSONRequestBody = ReadNotifications
 
 // ValidatePatternJSONRequestBody defines body for ValidatePattern for application/json ContentType.
 type ValidatePatternJSONRequestBody = ValidatePatternJSONBody
@@ -1599,6 +1922,9 @@ type CreatePortfolioJSONRequestBody = NewPortfolio
 
 // BookTransactionsJSONRequestBody defines body for BookTransactions for application/json ContentType.
 type BookTransactionsJSONRequestBody = NewTransactions
+
+// ReceiveAlertmanagerJSONRequestBody defines body for ReceiveAlertmanager for application/json ContentType.
+type ReceiveAlertmanagerJSONRequestBody = AlertmanagerPayload
 
 // ReplayRunJSONRequestBody defines body for ReplayRun for application/json ContentType.
 type ReplayRunJSONRequestBody = ReplayRequest
@@ -1808,25 +2134,58 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/agents (the `ListAgents` operationId).
 	ListAgents(ctx context.Context, params *ListAgentsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListDeliveries List events
+	//
+	// Newest first, with where each stands on its channels.
+	//
+	// Corresponds with GET /v1/deliveries (the `ListDeliveries` operationId).
+	ListDeliveries(ctx context.Context, params *ListDeliveriesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// CreateDeliveryWithBody Deliver a message
 	//
 	// The event is durable before anything is sent. Every channel is then tried once; a channel
 	// that fails does not hold up the others, it is `queued` for retries as a dead letter.
 	//
+	// A message with the same alert, title, text, data, user and channel as one that is on its way
+	// or was delivered within `DEDUP_WINDOW` is a `duplicate`, and not sent.
+	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /v1/deliveries (the `CreateDelivery` operationId).
-	CreateDeliveryWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateDeliveryWithBody(ctx context.Context, params *CreateDeliveryParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateDelivery Deliver a message
 	//
 	// The event is durable before anything is sent. Every channel is then tried once; a channel
 	// that fails does not hold up the others, it is `queued` for retries as a dead letter.
 	//
+	// A message with the same alert, title, text, data, user and channel as one that is on its way
+	// or was delivered within `DEDUP_WINDOW` is a `duplicate`, and not sent.
+	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /v1/deliveries (the `CreateDelivery` operationId).
-	CreateDelivery(ctx context.Context, body CreateDeliveryJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateDelivery(ctx context.Context, params *CreateDeliveryParams, body CreateDeliveryJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateDeliveriesWithBody Deliver up to 100 messages
+	//
+	// All are accepted, or none: what is wrong with an item is pointed to as `/items/3/title`. Apart
+	// from that each is an event of its own, delivered as if it had come alone.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/deliveries/batch (the `CreateDeliveries` operationId).
+	CreateDeliveriesWithBody(ctx context.Context, params *CreateDeliveriesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateDeliveries Deliver up to 100 messages
+	//
+	// All are accepted, or none: what is wrong with an item is pointed to as `/items/3/title`. Apart
+	// from that each is an event of its own, delivered as if it had come alone.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/deliveries/batch (the `CreateDeliveries` operationId).
+	CreateDeliveries(ctx context.Context, params *CreateDeliveriesParams, body CreateDeliveriesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetDelivery One event with every attempt on every channel
 	//
@@ -1933,6 +2292,38 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /v1/dlq/{id} (the `GetDeadLetter` operationId).
 	GetDeadLetter(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListNotifications A user's inbox
+	//
+	// Newest first.
+	//
+	// Corresponds with GET /v1/notifications (the `ListNotifications` operationId).
+	ListNotifications(ctx context.Context, params *ListNotificationsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReadNotificationsWithBody Mark all of a user's notifications as read
+	//
+	// All that are there when the request comes in.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/notifications/read (the `ReadNotifications` operationId).
+	ReadNotificationsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReadNotifications Mark all of a user's notifications as read
+	//
+	// All that are there when the request comes in.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/notifications/read (the `ReadNotifications` operationId).
+	ReadNotifications(ctx context.Context, body ReadNotificationsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReadNotification Mark a notification as read
+	//
+	// One that has been read keeps the time at which it was.
+	//
+	// Corresponds with PATCH /v1/notifications/{id}/read (the `ReadNotification` operationId).
+	ReadNotification(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListPatterns List patterns
 	//
@@ -2053,6 +2444,36 @@ type ClientInterface interface {
 	// Corresponds with POST /v1/portfolios/{id}/transactions (the `BookTransactions` operationId).
 	BookTransactions(ctx context.Context, id PortfolioID, body BookTransactionsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ReceiveAlertmanagerWithBody Take a notification of Prometheus Alertmanager
+	//
+	// What Alertmanager's `webhook_config` posts, payload version 4. A notification becomes one
+	// event, durable before the answer; the worker sends it. The query says where to, `inapp` by
+	// default.
+	//
+	// Repetitions within `ALERTMANAGER_DEDUP_WINDOW` of the same state of a group, such as retries
+	// and the copies of the members of a cluster, are `duplicate`. A notification whose `status` is
+	// `resolved` supersedes those of its group that have not been delivered.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/receivers/alertmanager (the `ReceiveAlertmanager` operationId).
+	ReceiveAlertmanagerWithBody(ctx context.Context, params *ReceiveAlertmanagerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReceiveAlertmanager Take a notification of Prometheus Alertmanager
+	//
+	// What Alertmanager's `webhook_config` posts, payload version 4. A notification becomes one
+	// event, durable before the answer; the worker sends it. The query says where to, `inapp` by
+	// default.
+	//
+	// Repetitions within `ALERTMANAGER_DEDUP_WINDOW` of the same state of a group, such as retries
+	// and the copies of the members of a cluster, are `duplicate`. A notification whose `status` is
+	// `resolved` supersedes those of its group that have not been delivered.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/receivers/alertmanager (the `ReceiveAlertmanager` operationId).
+	ReceiveAlertmanager(ctx context.Context, params *ReceiveAlertmanagerParams, body ReceiveAlertmanagerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListRuns List recorded runs
 	//
 	// Newest first.
@@ -2105,16 +2526,36 @@ func (c *Client) ListAgents(ctx context.Context, params *ListAgentsParams, reqEd
 	return c.Client.Do(req)
 }
 
+// ListDeliveries List events
+//
+// Newest first, with where each stands on its channels.
+//
+// Corresponds with GET /v1/deliveries (the `ListDeliveries` operationId).
+func (c *Client) ListDeliveries(ctx context.Context, params *ListDeliveriesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListDeliveriesRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // CreateDeliveryWithBody Deliver a message
 //
 // The event is durable before anything is sent. Every channel is then tried once; a channel
 // that fails does not hold up the others, it is `queued` for retries as a dead letter.
 //
+// A message with the same alert, title, text, data, user and channel as one that is on its way
+// or was delivered within `DEDUP_WINDOW` is a `duplicate`, and not sent.
+//
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /v1/deliveries (the `CreateDelivery` operationId).
-func (c *Client) CreateDeliveryWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateDeliveryRequestWithBody(c.Server, contentType, body)
+func (c *Client) CreateDeliveryWithBody(ctx context.Context, params *CreateDeliveryParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateDeliveryRequestWithBody(c.Server, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -2130,11 +2571,54 @@ func (c *Client) CreateDeliveryWithBody(ctx context.Context, contentType string,
 // The event is durable before anything is sent. Every channel is then tried once; a channel
 // that fails does not hold up the others, it is `queued` for retries as a dead letter.
 //
+// A message with the same alert, title, text, data, user and channel as one that is on its way
+// or was delivered within `DEDUP_WINDOW` is a `duplicate`, and not sent.
+//
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /v1/deliveries (the `CreateDelivery` operationId).
-func (c *Client) CreateDelivery(ctx context.Context, body CreateDeliveryJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateDeliveryRequest(c.Server, body)
+func (c *Client) CreateDelivery(ctx context.Context, params *CreateDeliveryParams, body CreateDeliveryJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateDeliveryRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateDeliveriesWithBody Deliver up to 100 messages
+//
+// All are accepted, or none: what is wrong with an item is pointed to as `/items/3/title`. Apart
+// from that each is an event of its own, delivered as if it had come alone.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/deliveries/batch (the `CreateDeliveries` operationId).
+func (c *Client) CreateDeliveriesWithBody(ctx context.Context, params *CreateDeliveriesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateDeliveriesRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateDeliveries Deliver up to 100 messages
+//
+// All are accepted, or none: what is wrong with an item is pointed to as `/items/3/title`. Apart
+// from that each is an event of its own, delivered as if it had come alone.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/deliveries/batch (the `CreateDeliveries` operationId).
+func (c *Client) CreateDeliveries(ctx context.Context, params *CreateDeliveriesParams, body CreateDeliveriesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateDeliveriesRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -2371,6 +2855,78 @@ func (c *Client) ListDeadLetters(ctx context.Context, params *ListDeadLettersPar
 // Corresponds with GET /v1/dlq/{id} (the `GetDeadLetter` operationId).
 func (c *Client) GetDeadLetter(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetDeadLetterRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListNotifications A user's inbox
+//
+// Newest first.
+//
+// Corresponds with GET /v1/notifications (the `ListNotifications` operationId).
+func (c *Client) ListNotifications(ctx context.Context, params *ListNotificationsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListNotificationsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReadNotificationsWithBody Mark all of a user's notifications as read
+//
+// All that are there when the request comes in.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/notifications/read (the `ReadNotifications` operationId).
+func (c *Client) ReadNotificationsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReadNotificationsRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReadNotifications Mark all of a user's notifications as read
+//
+// All that are there when the request comes in.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/notifications/read (the `ReadNotifications` operationId).
+func (c *Client) ReadNotifications(ctx context.Context, body ReadNotificationsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReadNotificationsRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReadNotification Mark a notification as read
+//
+// One that has been read keeps the time at which it was.
+//
+// Corresponds with PATCH /v1/notifications/{id}/read (the `ReadNotification` operationId).
+func (c *Client) ReadNotification(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReadNotificationRequest(c.Server, id)
 	if err != nil {
 		return nil, err
 	}
@@ -2630,6 +3186,56 @@ func (c *Client) BookTransactions(ctx context.Context, id PortfolioID, body Book
 	return c.Client.Do(req)
 }
 
+// ReceiveAlertmanagerWithBody Take a notification of Prometheus Alertmanager
+//
+// What Alertmanager's `webhook_config` posts, payload version 4. A notification becomes one
+// event, durable before the answer; the worker sends it. The query says where to, `inapp` by
+// default.
+//
+// Repetitions within `ALERTMANAGER_DEDUP_WINDOW` of the same state of a group, such as retries
+// and the copies of the members of a cluster, are `duplicate`. A notification whose `status` is
+// `resolved` supersedes those of its group that have not been delivered.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/receivers/alertmanager (the `ReceiveAlertmanager` operationId).
+func (c *Client) ReceiveAlertmanagerWithBody(ctx context.Context, params *ReceiveAlertmanagerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReceiveAlertmanagerRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReceiveAlertmanager Take a notification of Prometheus Alertmanager
+//
+// What Alertmanager's `webhook_config` posts, payload version 4. A notification becomes one
+// event, durable before the answer; the worker sends it. The query says where to, `inapp` by
+// default.
+//
+// Repetitions within `ALERTMANAGER_DEDUP_WINDOW` of the same state of a group, such as retries
+// and the copies of the members of a cluster, are `duplicate`. A notification whose `status` is
+// `resolved` supersedes those of its group that have not been delivered.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/receivers/alertmanager (the `ReceiveAlertmanager` operationId).
+func (c *Client) ReceiveAlertmanager(ctx context.Context, params *ReceiveAlertmanagerParams, body ReceiveAlertmanagerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReceiveAlertmanagerRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListRuns List recorded runs
 //
 // Newest first.
@@ -2770,19 +3376,121 @@ func NewListAgentsRequest(server string, params *ListAgentsParams) (*http.Reques
 	return req, nil
 }
 
+// NewListDeliveriesRequest constructs an http.Request for the ListDeliveries method
+func NewListDeliveriesRequest(server string, params *ListDeliveriesParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/deliveries")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.AlertId != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "alert_id", *params.AlertId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.UserId != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "user_id", *params.UserId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Source != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "source", *params.Source, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewCreateDeliveryRequest calls the generic CreateDelivery builder with application/json body
-func NewCreateDeliveryRequest(server string, body CreateDeliveryJSONRequestBody) (*http.Request, error) {
+func NewCreateDeliveryRequest(server string, params *CreateDeliveryParams, body CreateDeliveryJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewCreateDeliveryRequestWithBody(server, "application/json", bodyReader)
+	return NewCreateDeliveryRequestWithBody(server, params, "application/json", bodyReader)
 }
 
 // NewCreateDeliveryRequestWithBody constructs an http.Request for the CreateDelivery method, with any body, and a specified content type
-func NewCreateDeliveryRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+func NewCreateDeliveryRequestWithBody(server string, params *CreateDeliveryParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -2806,6 +3514,98 @@ func NewCreateDeliveryRequestWithBody(server string, contentType string, body io
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.Prefer != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Prefer", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewCreateDeliveriesRequest calls the generic CreateDeliveries builder with application/json body
+func NewCreateDeliveriesRequest(server string, params *CreateDeliveriesParams, body CreateDeliveriesJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateDeliveriesRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewCreateDeliveriesRequestWithBody constructs an http.Request for the CreateDeliveries method, with any body, and a specified content type
+func NewCreateDeliveriesRequestWithBody(server string, params *CreateDeliveriesParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/deliveries/batch")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.Prefer != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Prefer", headerParam1)
+		}
+
+	}
 
 	return req, nil
 }
@@ -3376,6 +4176,166 @@ func NewGetDeadLetterRequest(server string, id openapi_types.UUID) (*http.Reques
 	return req, nil
 }
 
+// NewListNotificationsRequest constructs an http.Request for the ListNotifications method
+func NewListNotificationsRequest(server string, params *ListNotificationsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/notifications")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "user_id", params.UserId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if params.Unread != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "unread", *params.Unread, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewReadNotificationsRequest calls the generic ReadNotifications builder with application/json body
+func NewReadNotificationsRequest(server string, body ReadNotificationsJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReadNotificationsRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewReadNotificationsRequestWithBody constructs an http.Request for the ReadNotifications method, with any body, and a specified content type
+func NewReadNotificationsRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/notifications/read")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewReadNotificationRequest constructs an http.Request for the ReadNotification method
+func NewReadNotificationRequest(server string, id openapi_types.UUID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/notifications/%s/read", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListPatternsRequest constructs an http.Request for the ListPatterns method
 func NewListPatternsRequest(server string, params *ListPatternsParams) (*http.Request, error) {
 	var err error
@@ -3865,6 +4825,121 @@ func NewBookTransactionsRequestWithBody(server string, id PortfolioID, contentTy
 	return req, nil
 }
 
+// NewReceiveAlertmanagerRequest calls the generic ReceiveAlertmanager builder with application/json body
+func NewReceiveAlertmanagerRequest(server string, params *ReceiveAlertmanagerParams, body ReceiveAlertmanagerJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReceiveAlertmanagerRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewReceiveAlertmanagerRequestWithBody constructs an http.Request for the ReceiveAlertmanager method, with any body, and a specified content type
+func NewReceiveAlertmanagerRequestWithBody(server string, params *ReceiveAlertmanagerParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/receivers/alertmanager")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.UserId != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "user_id", *params.UserId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Inapp != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "inapp", *params.Inapp, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Webhook != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "webhook", *params.Webhook, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Email != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "email", *params.Email, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Destination != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "destination", *params.Destination, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewListRunsRequest constructs an http.Request for the ListRuns method
 func NewListRunsRequest(server string, params *ListRunsParams) (*http.Request, error) {
 	var err error
@@ -4104,25 +5179,60 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/agents (the `ListAgents` operationId).
 	ListAgentsWithResponse(ctx context.Context, params *ListAgentsParams, reqEditors ...RequestEditorFn) (*ListAgentsResponse, error)
 
+	// ListDeliveriesWithResponse List events
+	//
+	// Newest first, with where each stands on its channels.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/deliveries (the `ListDeliveries` operationId).
+	ListDeliveriesWithResponse(ctx context.Context, params *ListDeliveriesParams, reqEditors ...RequestEditorFn) (*ListDeliveriesResponse, error)
+
 	// CreateDeliveryWithBodyWithResponse Deliver a message
 	//
 	// The event is durable before anything is sent. Every channel is then tried once; a channel
 	// that fails does not hold up the others, it is `queued` for retries as a dead letter.
 	//
+	// A message with the same alert, title, text, data, user and channel as one that is on its way
+	// or was delivered within `DEDUP_WINDOW` is a `duplicate`, and not sent.
+	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/deliveries (the `CreateDelivery` operationId).
-	CreateDeliveryWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateDeliveryResponse, error)
+	CreateDeliveryWithBodyWithResponse(ctx context.Context, params *CreateDeliveryParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateDeliveryResponse, error)
 
 	// CreateDeliveryWithResponse Deliver a message
 	//
 	// The event is durable before anything is sent. Every channel is then tried once; a channel
 	// that fails does not hold up the others, it is `queued` for retries as a dead letter.
 	//
+	// A message with the same alert, title, text, data, user and channel as one that is on its way
+	// or was delivered within `DEDUP_WINDOW` is a `duplicate`, and not sent.
+	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/deliveries (the `CreateDelivery` operationId).
-	CreateDeliveryWithResponse(ctx context.Context, body CreateDeliveryJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateDeliveryResponse, error)
+	CreateDeliveryWithResponse(ctx context.Context, params *CreateDeliveryParams, body CreateDeliveryJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateDeliveryResponse, error)
+
+	// CreateDeliveriesWithBodyWithResponse Deliver up to 100 messages
+	//
+	// All are accepted, or none: what is wrong with an item is pointed to as `/items/3/title`. Apart
+	// from that each is an event of its own, delivered as if it had come alone.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/deliveries/batch (the `CreateDeliveries` operationId).
+	CreateDeliveriesWithBodyWithResponse(ctx context.Context, params *CreateDeliveriesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateDeliveriesResponse, error)
+
+	// CreateDeliveriesWithResponse Deliver up to 100 messages
+	//
+	// All are accepted, or none: what is wrong with an item is pointed to as `/items/3/title`. Apart
+	// from that each is an event of its own, delivered as if it had come alone.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/deliveries/batch (the `CreateDeliveries` operationId).
+	CreateDeliveriesWithResponse(ctx context.Context, params *CreateDeliveriesParams, body CreateDeliveriesJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateDeliveriesResponse, error)
 
 	// GetDeliveryWithResponse One event with every attempt on every channel
 	//
@@ -4243,6 +5353,42 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/dlq/{id} (the `GetDeadLetter` operationId).
 	GetDeadLetterWithResponse(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*GetDeadLetterResponse, error)
+
+	// ListNotificationsWithResponse A user's inbox
+	//
+	// Newest first.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/notifications (the `ListNotifications` operationId).
+	ListNotificationsWithResponse(ctx context.Context, params *ListNotificationsParams, reqEditors ...RequestEditorFn) (*ListNotificationsResponse, error)
+
+	// ReadNotificationsWithBodyWithResponse Mark all of a user's notifications as read
+	//
+	// All that are there when the request comes in.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/notifications/read (the `ReadNotifications` operationId).
+	ReadNotificationsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReadNotificationsResponse, error)
+
+	// ReadNotificationsWithResponse Mark all of a user's notifications as read
+	//
+	// All that are there when the request comes in.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/notifications/read (the `ReadNotifications` operationId).
+	ReadNotificationsWithResponse(ctx context.Context, body ReadNotificationsJSONRequestBody, reqEditors ...RequestEditorFn) (*ReadNotificationsResponse, error)
+
+	// ReadNotificationWithResponse Mark a notification as read
+	//
+	// One that has been read keeps the time at which it was.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /v1/notifications/{id}/read (the `ReadNotification` operationId).
+	ReadNotificationWithResponse(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*ReadNotificationResponse, error)
 
 	// ListPatternsWithResponse List patterns
 	//
@@ -4373,6 +5519,36 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/portfolios/{id}/transactions (the `BookTransactions` operationId).
 	BookTransactionsWithResponse(ctx context.Context, id PortfolioID, body BookTransactionsJSONRequestBody, reqEditors ...RequestEditorFn) (*BookTransactionsResponse, error)
 
+	// ReceiveAlertmanagerWithBodyWithResponse Take a notification of Prometheus Alertmanager
+	//
+	// What Alertmanager's `webhook_config` posts, payload version 4. A notification becomes one
+	// event, durable before the answer; the worker sends it. The query says where to, `inapp` by
+	// default.
+	//
+	// Repetitions within `ALERTMANAGER_DEDUP_WINDOW` of the same state of a group, such as retries
+	// and the copies of the members of a cluster, are `duplicate`. A notification whose `status` is
+	// `resolved` supersedes those of its group that have not been delivered.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/receivers/alertmanager (the `ReceiveAlertmanager` operationId).
+	ReceiveAlertmanagerWithBodyWithResponse(ctx context.Context, params *ReceiveAlertmanagerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReceiveAlertmanagerResponse, error)
+
+	// ReceiveAlertmanagerWithResponse Take a notification of Prometheus Alertmanager
+	//
+	// What Alertmanager's `webhook_config` posts, payload version 4. A notification becomes one
+	// event, durable before the answer; the worker sends it. The query says where to, `inapp` by
+	// default.
+	//
+	// Repetitions within `ALERTMANAGER_DEDUP_WINDOW` of the same state of a group, such as retries
+	// and the copies of the members of a cluster, are `duplicate`. A notification whose `status` is
+	// `resolved` supersedes those of its group that have not been delivered.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/receivers/alertmanager (the `ReceiveAlertmanager` operationId).
+	ReceiveAlertmanagerWithResponse(ctx context.Context, params *ReceiveAlertmanagerParams, body ReceiveAlertmanagerJSONRequestBody, reqEditors ...RequestEditorFn) (*ReceiveAlertmanagerResponse, error)
+
 	// ListRunsWithResponse List recorded runs
 	//
 	// Newest first.
@@ -4470,18 +5646,100 @@ func (r ListAgentsResponse) ContentType() string {
 	return ""
 }
 
-type CreateDeliveryResponse struct {
+type ListDeliveriesResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *DeliveryReceipt
+	JSON200 *struct {
+		Items []DeliverySummary `json:"items"`
+
+		// NextCursor Pass it as `cursor` for the next page; null on the last.
+		NextCursor *NextCursor `json:"next_cursor"`
+	}
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListDeliveriesResponse) GetJSON200() *struct {
+	Items []DeliverySummary `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListDeliveriesResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListDeliveriesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListDeliveriesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListDeliveriesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListDeliveriesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// CreateDeliveryResponse200Headers the declared response headers of an HTTP 200 response for CreateDelivery
+type CreateDeliveryResponse200Headers struct {
+	IdempotencyReplayed *string
+	Location            *string
+}
+
+// CreateDeliveryResponse202Headers the declared response headers of an HTTP 202 response for CreateDelivery
+type CreateDeliveryResponse202Headers struct {
+	IdempotencyReplayed *string
+	Location            *string
+	PreferenceApplied   *string
+}
+
+type CreateDeliveryResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DeliveryReceipt
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *DeliveryReceipt
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *CreateDeliveryResponse200Headers
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *CreateDeliveryResponse202Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
 func (r CreateDeliveryResponse) GetJSON200() *DeliveryReceipt {
 	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r CreateDeliveryResponse) GetJSON202() *DeliveryReceipt {
+	return r.JSON202
 }
 
 // GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
@@ -4512,6 +5770,76 @@ func (r CreateDeliveryResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r CreateDeliveryResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// CreateDeliveriesResponse200Headers the declared response headers of an HTTP 200 response for CreateDeliveries
+type CreateDeliveriesResponse200Headers struct {
+	IdempotencyReplayed *string
+}
+
+// CreateDeliveriesResponse202Headers the declared response headers of an HTTP 202 response for CreateDeliveries
+type CreateDeliveriesResponse202Headers struct {
+	IdempotencyReplayed *string
+	PreferenceApplied   *string
+}
+
+type CreateDeliveriesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DeliveryReceipts
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *DeliveryReceipts
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *CreateDeliveriesResponse200Headers
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *CreateDeliveriesResponse202Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CreateDeliveriesResponse) GetJSON200() *DeliveryReceipts {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r CreateDeliveriesResponse) GetJSON202() *DeliveryReceipts {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreateDeliveriesResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateDeliveriesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateDeliveriesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateDeliveriesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateDeliveriesResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -5040,6 +6368,170 @@ func (r GetDeadLetterResponse) ContentType() string {
 	return ""
 }
 
+type ListNotificationsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Items []Notification `json:"items"`
+
+		// NextCursor Pass it as `cursor` for the next page; null on the last.
+		NextCursor *NextCursor `json:"next_cursor"`
+
+		// UnreadCount The user's unread notifications, counted up to 1000.
+		UnreadCount int `json:"unread_count"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListNotificationsResponse) GetJSON200() *struct {
+	Items []Notification `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+
+	// UnreadCount The user's unread notifications, counted up to 1000.
+	UnreadCount int `json:"unread_count"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListNotificationsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListNotificationsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListNotificationsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListNotificationsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListNotificationsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ReadNotificationsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Read int `json:"read"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ReadNotificationsResponse) GetJSON200() *struct {
+	Read int `json:"read"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ReadNotificationsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ReadNotificationsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReadNotificationsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReadNotificationsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReadNotificationsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ReadNotificationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Notification
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ReadNotificationResponse) GetJSON200() *Notification {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ReadNotificationResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ReadNotificationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReadNotificationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReadNotificationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReadNotificationResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListPatternsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -5529,6 +7021,61 @@ func (r BookTransactionsResponse) ContentType() string {
 	return ""
 }
 
+// ReceiveAlertmanagerResponse200Headers the declared response headers of an HTTP 200 response for ReceiveAlertmanager
+type ReceiveAlertmanagerResponse200Headers struct {
+	Location *string
+}
+
+type ReceiveAlertmanagerResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DeliveryReceipt
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ReceiveAlertmanagerResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ReceiveAlertmanagerResponse) GetJSON200() *DeliveryReceipt {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ReceiveAlertmanagerResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ReceiveAlertmanagerResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReceiveAlertmanagerResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReceiveAlertmanagerResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReceiveAlertmanagerResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListRunsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -5712,16 +7259,34 @@ func (c *ClientWithResponses) ListAgentsWithResponse(ctx context.Context, params
 	return ParseListAgentsResponse(rsp)
 }
 
+// ListDeliveriesWithResponse List events
+//
+// Newest first, with where each stands on its channels.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/deliveries (the `ListDeliveries` operationId).
+func (c *ClientWithResponses) ListDeliveriesWithResponse(ctx context.Context, params *ListDeliveriesParams, reqEditors ...RequestEditorFn) (*ListDeliveriesResponse, error) {
+	rsp, err := c.ListDeliveries(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListDeliveriesResponse(rsp)
+}
+
 // CreateDeliveryWithBodyWithResponse Deliver a message
 //
 // The event is durable before anything is sent. Every channel is then tried once; a channel
 // that fails does not hold up the others, it is `queued` for retries as a dead letter.
 //
+// A message with the same alert, title, text, data, user and channel as one that is on its way
+// or was delivered within `DEDUP_WINDOW` is a `duplicate`, and not sent.
+//
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/deliveries (the `CreateDelivery` operationId).
-func (c *ClientWithResponses) CreateDeliveryWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateDeliveryResponse, error) {
-	rsp, err := c.CreateDeliveryWithBody(ctx, contentType, body, reqEditors...)
+func (c *ClientWithResponses) CreateDeliveryWithBodyWithResponse(ctx context.Context, params *CreateDeliveryParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateDeliveryResponse, error) {
+	rsp, err := c.CreateDeliveryWithBody(ctx, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -5733,15 +7298,50 @@ func (c *ClientWithResponses) CreateDeliveryWithBodyWithResponse(ctx context.Con
 // The event is durable before anything is sent. Every channel is then tried once; a channel
 // that fails does not hold up the others, it is `queued` for retries as a dead letter.
 //
+// A message with the same alert, title, text, data, user and channel as one that is on its way
+// or was delivered within `DEDUP_WINDOW` is a `duplicate`, and not sent.
+//
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/deliveries (the `CreateDelivery` operationId).
-func (c *ClientWithResponses) CreateDeliveryWithResponse(ctx context.Context, body CreateDeliveryJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateDeliveryResponse, error) {
-	rsp, err := c.CreateDelivery(ctx, body, reqEditors...)
+func (c *ClientWithResponses) CreateDeliveryWithResponse(ctx context.Context, params *CreateDeliveryParams, body CreateDeliveryJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateDeliveryResponse, error) {
+	rsp, err := c.CreateDelivery(ctx, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
 	return ParseCreateDeliveryResponse(rsp)
+}
+
+// CreateDeliveriesWithBodyWithResponse Deliver up to 100 messages
+//
+// All are accepted, or none: what is wrong with an item is pointed to as `/items/3/title`. Apart
+// from that each is an event of its own, delivered as if it had come alone.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/deliveries/batch (the `CreateDeliveries` operationId).
+func (c *ClientWithResponses) CreateDeliveriesWithBodyWithResponse(ctx context.Context, params *CreateDeliveriesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateDeliveriesResponse, error) {
+	rsp, err := c.CreateDeliveriesWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateDeliveriesResponse(rsp)
+}
+
+// CreateDeliveriesWithResponse Deliver up to 100 messages
+//
+// All are accepted, or none: what is wrong with an item is pointed to as `/items/3/title`. Apart
+// from that each is an event of its own, delivered as if it had come alone.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/deliveries/batch (the `CreateDeliveries` operationId).
+func (c *ClientWithResponses) CreateDeliveriesWithResponse(ctx context.Context, params *CreateDeliveriesParams, body CreateDeliveriesJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateDeliveriesResponse, error) {
+	rsp, err := c.CreateDeliveries(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateDeliveriesResponse(rsp)
 }
 
 // GetDeliveryWithResponse One event with every attempt on every channel
@@ -5940,6 +7540,66 @@ func (c *ClientWithResponses) GetDeadLetterWithResponse(ctx context.Context, id 
 		return nil, err
 	}
 	return ParseGetDeadLetterResponse(rsp)
+}
+
+// ListNotificationsWithResponse A user's inbox
+//
+// Newest first.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/notifications (the `ListNotifications` operationId).
+func (c *ClientWithResponses) ListNotificationsWithResponse(ctx context.Context, params *ListNotificationsParams, reqEditors ...RequestEditorFn) (*ListNotificationsResponse, error) {
+	rsp, err := c.ListNotifications(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListNotificationsResponse(rsp)
+}
+
+// ReadNotificationsWithBodyWithResponse Mark all of a user's notifications as read
+//
+// All that are there when the request comes in.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/notifications/read (the `ReadNotifications` operationId).
+func (c *ClientWithResponses) ReadNotificationsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReadNotificationsResponse, error) {
+	rsp, err := c.ReadNotificationsWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReadNotificationsResponse(rsp)
+}
+
+// ReadNotificationsWithResponse Mark all of a user's notifications as read
+//
+// All that are there when the request comes in.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/notifications/read (the `ReadNotifications` operationId).
+func (c *ClientWithResponses) ReadNotificationsWithResponse(ctx context.Context, body ReadNotificationsJSONRequestBody, reqEditors ...RequestEditorFn) (*ReadNotificationsResponse, error) {
+	rsp, err := c.ReadNotifications(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReadNotificationsResponse(rsp)
+}
+
+// ReadNotificationWithResponse Mark a notification as read
+//
+// One that has been read keeps the time at which it was.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /v1/notifications/{id}/read (the `ReadNotification` operationId).
+func (c *ClientWithResponses) ReadNotificationWithResponse(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*ReadNotificationResponse, error) {
+	rsp, err := c.ReadNotification(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReadNotificationResponse(rsp)
 }
 
 // ListPatternsWithResponse List patterns
@@ -6149,6 +7809,48 @@ func (c *ClientWithResponses) BookTransactionsWithResponse(ctx context.Context, 
 	return ParseBookTransactionsResponse(rsp)
 }
 
+// ReceiveAlertmanagerWithBodyWithResponse Take a notification of Prometheus Alertmanager
+//
+// What Alertmanager's `webhook_config` posts, payload version 4. A notification becomes one
+// event, durable before the answer; the worker sends it. The query says where to, `inapp` by
+// default.
+//
+// Repetitions within `ALERTMANAGER_DEDUP_WINDOW` of the same state of a group, such as retries
+// and the copies of the members of a cluster, are `duplicate`. A notification whose `status` is
+// `resolved` supersedes those of its group that have not been delivered.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/receivers/alertmanager (the `ReceiveAlertmanager` operationId).
+func (c *ClientWithResponses) ReceiveAlertmanagerWithBodyWithResponse(ctx context.Context, params *ReceiveAlertmanagerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReceiveAlertmanagerResponse, error) {
+	rsp, err := c.ReceiveAlertmanagerWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReceiveAlertmanagerResponse(rsp)
+}
+
+// ReceiveAlertmanagerWithResponse Take a notification of Prometheus Alertmanager
+//
+// What Alertmanager's `webhook_config` posts, payload version 4. A notification becomes one
+// event, durable before the answer; the worker sends it. The query says where to, `inapp` by
+// default.
+//
+// Repetitions within `ALERTMANAGER_DEDUP_WINDOW` of the same state of a group, such as retries
+// and the copies of the members of a cluster, are `duplicate`. A notification whose `status` is
+// `resolved` supersedes those of its group that have not been delivered.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/receivers/alertmanager (the `ReceiveAlertmanager` operationId).
+func (c *ClientWithResponses) ReceiveAlertmanagerWithResponse(ctx context.Context, params *ReceiveAlertmanagerParams, body ReceiveAlertmanagerJSONRequestBody, reqEditors ...RequestEditorFn) (*ReceiveAlertmanagerResponse, error) {
+	rsp, err := c.ReceiveAlertmanager(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReceiveAlertmanagerResponse(rsp)
+}
+
 // ListRunsWithResponse List recorded runs
 //
 // Newest first.
@@ -6249,6 +7951,44 @@ func ParseListAgentsResponse(rsp *http.Response) (*ListAgentsResponse, error) {
 	return response, nil
 }
 
+// ParseListDeliveriesResponse parses an HTTP response from a ListDeliveriesWithResponse call
+func ParseListDeliveriesResponse(rsp *http.Response) (*ListDeliveriesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListDeliveriesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Items []DeliverySummary `json:"items"`
+
+			// NextCursor Pass it as `cursor` for the next page; null on the last.
+			NextCursor *NextCursor `json:"next_cursor"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseCreateDeliveryResponse parses an HTTP response from a CreateDeliveryWithResponse call
 func ParseCreateDeliveryResponse(rsp *http.Response) (*CreateDeliveryResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -6270,6 +8010,13 @@ func ParseCreateDeliveryResponse(rsp *http.Response) (*CreateDeliveryResponse, e
 		}
 		response.JSON200 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest DeliveryReceipt
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -6277,6 +8024,120 @@ func ParseCreateDeliveryResponse(rsp *http.Response) (*CreateDeliveryResponse, e
 		}
 		response.ApplicationproblemJSONDefault = &dest
 
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers CreateDeliveryResponse200Headers
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 202:
+		var headers CreateDeliveryResponse202Headers
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers202 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseCreateDeliveriesResponse parses an HTTP response from a CreateDeliveriesWithResponse call
+func ParseCreateDeliveriesResponse(rsp *http.Response) (*CreateDeliveriesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateDeliveriesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DeliveryReceipts
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest DeliveryReceipts
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers CreateDeliveriesResponse200Headers
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 202:
+		var headers CreateDeliveriesResponse202Headers
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers202 = &headers
 	}
 
 	return response, nil
@@ -6677,6 +8538,115 @@ func ParseGetDeadLetterResponse(rsp *http.Response) (*GetDeadLetterResponse, err
 	return response, nil
 }
 
+// ParseListNotificationsResponse parses an HTTP response from a ListNotificationsWithResponse call
+func ParseListNotificationsResponse(rsp *http.Response) (*ListNotificationsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListNotificationsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Items []Notification `json:"items"`
+
+			// NextCursor Pass it as `cursor` for the next page; null on the last.
+			NextCursor *NextCursor `json:"next_cursor"`
+
+			// UnreadCount The user's unread notifications, counted up to 1000.
+			UnreadCount int `json:"unread_count"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseReadNotificationsResponse parses an HTTP response from a ReadNotificationsWithResponse call
+func ParseReadNotificationsResponse(rsp *http.Response) (*ReadNotificationsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReadNotificationsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Read int `json:"read"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseReadNotificationResponse parses an HTTP response from a ReadNotificationWithResponse call
+func ParseReadNotificationResponse(rsp *http.Response) (*ReadNotificationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReadNotificationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Notification
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListPatternsResponse parses an HTTP response from a ListPatternsWithResponse call
 func ParseListPatternsResponse(rsp *http.Response) (*ListPatternsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -7034,6 +9004,52 @@ func ParseBookTransactionsResponse(rsp *http.Response) (*BookTransactionsRespons
 	return response, nil
 }
 
+// ParseReceiveAlertmanagerResponse parses an HTTP response from a ReceiveAlertmanagerWithResponse call
+func ParseReceiveAlertmanagerResponse(rsp *http.Response) (*ReceiveAlertmanagerResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReceiveAlertmanagerResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DeliveryReceipt
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ReceiveAlertmanagerResponse200Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
 // ParseListRunsResponse parses an HTTP response from a ListRunsWithResponse call
 func ParseListRunsResponse(rsp *http.Response) (*ListRunsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -7169,9 +9185,15 @@ type ServerInterface interface {
 	// ListAgents List agents
 	// (GET /v1/agents)
 	ListAgents(ctx echo.Context, params ListAgentsParams) error
+	// ListDeliveries List events
+	// (GET /v1/deliveries)
+	ListDeliveries(ctx echo.Context, params ListDeliveriesParams) error
 	// CreateDelivery Deliver a message
 	// (POST /v1/deliveries)
-	CreateDelivery(ctx echo.Context) error
+	CreateDelivery(ctx echo.Context, params CreateDeliveryParams) error
+	// CreateDeliveries Deliver up to 100 messages
+	// (POST /v1/deliveries/batch)
+	CreateDeliveries(ctx echo.Context, params CreateDeliveriesParams) error
 	// GetDelivery One event with every attempt on every channel
 	// (GET /v1/deliveries/{event_id})
 	GetDelivery(ctx echo.Context, eventId openapi_types.UUID) error
@@ -7202,6 +9224,15 @@ type ServerInterface interface {
 	// GetDeadLetter One dead letter with its attempts
 	// (GET /v1/dlq/{id})
 	GetDeadLetter(ctx echo.Context, id openapi_types.UUID) error
+	// ListNotifications A user's inbox
+	// (GET /v1/notifications)
+	ListNotifications(ctx echo.Context, params ListNotificationsParams) error
+	// ReadNotifications Mark all of a user's notifications as read
+	// (POST /v1/notifications/read)
+	ReadNotifications(ctx echo.Context) error
+	// ReadNotification Mark a notification as read
+	// (PATCH /v1/notifications/{id}/read)
+	ReadNotification(ctx echo.Context, id openapi_types.UUID) error
 	// ListPatterns List patterns
 	// (GET /v1/patterns)
 	ListPatterns(ctx echo.Context, params ListPatternsParams) error
@@ -7229,6 +9260,9 @@ type ServerInterface interface {
 	// BookTransactions Book transactions
 	// (POST /v1/portfolios/{id}/transactions)
 	BookTransactions(ctx echo.Context, id PortfolioID) error
+	// ReceiveAlertmanager Take a notification of Prometheus Alertmanager
+	// (POST /v1/receivers/alertmanager)
+	ReceiveAlertmanager(ctx echo.Context, params ReceiveAlertmanagerParams) error
 	// ListRuns List recorded runs
 	// (GET /v1/runs)
 	ListRuns(ctx echo.Context, params ListRunsParams) error
@@ -7270,12 +9304,137 @@ func (w *ServerInterfaceWrapper) ListAgents(ctx echo.Context) error {
 	return err
 }
 
+// ListDeliveries converts echo context to params.
+func (w *ServerInterfaceWrapper) ListDeliveries(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListDeliveriesParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "alert_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "alert_id", ctx.QueryParams(), &params.AlertId, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter alert_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "user_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "user_id", ctx.QueryParams(), &params.UserId, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter user_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "source" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "source", ctx.QueryParams(), &params.Source, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter source: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListDeliveries(ctx, params)
+	return err
+}
+
 // CreateDelivery converts echo context to params.
 func (w *ServerInterfaceWrapper) CreateDelivery(ctx echo.Context) error {
 	var err error
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateDeliveryParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Prefer, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Prefer: %s", err))
+		}
+
+		params.Prefer = &Prefer
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.CreateDelivery(ctx)
+	err = w.Handler.CreateDelivery(ctx, params)
+	return err
+}
+
+// CreateDeliveries converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateDeliveries(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateDeliveriesParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Prefer, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Prefer: %s", err))
+		}
+
+		params.Prefer = &Prefer
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateDeliveries(ctx, params)
 	return err
 }
 
@@ -7588,6 +9747,70 @@ func (w *ServerInterfaceWrapper) GetDeadLetter(ctx echo.Context) error {
 	return err
 }
 
+// ListNotifications converts echo context to params.
+func (w *ServerInterfaceWrapper) ListNotifications(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListNotificationsParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Required query parameter "user_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "user_id", ctx.QueryParams(), &params.UserId, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter user_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "unread" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "unread", ctx.QueryParams(), &params.Unread, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter unread: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListNotifications(ctx, params)
+	return err
+}
+
+// ReadNotifications converts echo context to params.
+func (w *ServerInterfaceWrapper) ReadNotifications(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReadNotifications(ctx)
+	return err
+}
+
+// ReadNotification converts echo context to params.
+func (w *ServerInterfaceWrapper) ReadNotification(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id openapi_types.UUID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReadNotification(ctx, id)
+	return err
+}
+
 // ListPatterns converts echo context to params.
 func (w *ServerInterfaceWrapper) ListPatterns(ctx echo.Context) error {
 	var err error
@@ -7781,6 +10004,52 @@ func (w *ServerInterfaceWrapper) BookTransactions(ctx echo.Context) error {
 	return err
 }
 
+// ReceiveAlertmanager converts echo context to params.
+func (w *ServerInterfaceWrapper) ReceiveAlertmanager(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReceiveAlertmanagerParams
+	// ------------- Optional query parameter "user_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "user_id", ctx.QueryParams(), &params.UserId, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter user_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "inapp" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "inapp", ctx.QueryParams(), &params.Inapp, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter inapp: %s", err))
+	}
+
+	// ------------- Optional query parameter "webhook" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "webhook", ctx.QueryParams(), &params.Webhook, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter webhook: %s", err))
+	}
+
+	// ------------- Optional query parameter "email" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "email", ctx.QueryParams(), &params.Email, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter email: %s", err))
+	}
+
+	// ------------- Optional query parameter "destination" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "destination", ctx.QueryParams(), &params.Destination, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter destination: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReceiveAlertmanager(ctx, params)
+	return err
+}
+
 // ListRuns converts echo context to params.
 func (w *ServerInterfaceWrapper) ListRuns(ctx echo.Context) error {
 	var err error
@@ -7932,7 +10201,9 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/v1/portfolios/:id", wrapper.GetPortfolio, options.OperationMiddlewares["getPortfolio"]...)
 	router.GET(options.BaseURL+"/v1/portfolios/:id/transactions", wrapper.ListTransactions, options.OperationMiddlewares["listTransactions"]...)
 	router.POST(options.BaseURL+"/v1/portfolios/:id/transactions", wrapper.BookTransactions, options.OperationMiddlewares["bookTransactions"]...)
+	router.GET(options.BaseURL+"/v1/deliveries", wrapper.ListDeliveries, options.OperationMiddlewares["listDeliveries"]...)
 	router.POST(options.BaseURL+"/v1/deliveries", wrapper.CreateDelivery, options.OperationMiddlewares["createDelivery"]...)
+	router.POST(options.BaseURL+"/v1/deliveries/batch", wrapper.CreateDeliveries, options.OperationMiddlewares["createDeliveries"]...)
 	router.GET(options.BaseURL+"/v1/deliveries/:event_id", wrapper.GetDelivery, options.OperationMiddlewares["getDelivery"]...)
 	router.GET(options.BaseURL+"/v1/dlq", wrapper.ListDeadLetters, options.OperationMiddlewares["listDeadLetters"]...)
 	router.GET(options.BaseURL+"/v1/dlq/:id", wrapper.GetDeadLetter, options.OperationMiddlewares["getDeadLetter"]...)
@@ -7943,6 +10214,10 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.PATCH(options.BaseURL+"/v1/destinations/:name", wrapper.UpdateDestination, options.OperationMiddlewares["updateDestination"]...)
 	router.POST(options.BaseURL+"/v1/destinations/:name/test", wrapper.TestDestination, options.OperationMiddlewares["testDestination"]...)
 	router.POST(options.BaseURL+"/v1/destinations/:name/rotate-secret", wrapper.RotateDestinationSecret, options.OperationMiddlewares["rotateDestinationSecret"]...)
+	router.GET(options.BaseURL+"/v1/notifications", wrapper.ListNotifications, options.OperationMiddlewares["listNotifications"]...)
+	router.PATCH(options.BaseURL+"/v1/notifications/:id/read", wrapper.ReadNotification, options.OperationMiddlewares["readNotification"]...)
+	router.POST(options.BaseURL+"/v1/notifications/read", wrapper.ReadNotifications, options.OperationMiddlewares["readNotifications"]...)
+	router.POST(options.BaseURL+"/v1/receivers/alertmanager", wrapper.ReceiveAlertmanager, options.OperationMiddlewares["receiveAlertmanager"]...)
 
 }
 
@@ -7992,17 +10267,22 @@ func (response ListAgentsdefaultApplicationProblemPlusJSONResponse) VisitListAge
 	return err
 }
 
-type CreateDeliveryRequestObject struct {
-	Body *CreateDeliveryJSONRequestBody
+type ListDeliveriesRequestObject struct {
+	Params ListDeliveriesParams
 }
 
-type CreateDeliveryResponseObject interface {
-	VisitCreateDeliveryResponse(w http.ResponseWriter) error
+type ListDeliveriesResponseObject interface {
+	VisitListDeliveriesResponse(w http.ResponseWriter) error
 }
 
-type CreateDelivery200JSONResponse DeliveryReceipt
+type ListDeliveries200JSONResponse struct {
+	Items []DeliverySummary `json:"items"`
 
-func (response CreateDelivery200JSONResponse) VisitCreateDeliveryResponse(w http.ResponseWriter) error {
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+}
+
+func (response ListDeliveries200JSONResponse) VisitListDeliveriesResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -8014,12 +10294,176 @@ func (response CreateDelivery200JSONResponse) VisitCreateDeliveryResponse(w http
 	return err
 }
 
+type ListDeliveriesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListDeliveriesdefaultApplicationProblemPlusJSONResponse) VisitListDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateDeliveryRequestObject struct {
+	Params CreateDeliveryParams
+	Body   *CreateDeliveryJSONRequestBody
+}
+
+type CreateDeliveryResponseObject interface {
+	VisitCreateDeliveryResponse(w http.ResponseWriter) error
+}
+
+type CreateDelivery200ResponseHeaders struct {
+	IdempotencyReplayed *string
+	Location            *string
+}
+
+type CreateDelivery200JSONResponse struct {
+	Body    DeliveryReceipt
+	Headers CreateDelivery200ResponseHeaders
+}
+
+func (response CreateDelivery200JSONResponse) VisitCreateDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateDelivery202ResponseHeaders struct {
+	IdempotencyReplayed *string
+	Location            *string
+	PreferenceApplied   *string
+}
+
+type CreateDelivery202JSONResponse struct {
+	Body    DeliveryReceipt
+	Headers CreateDelivery202ResponseHeaders
+}
+
+func (response CreateDelivery202JSONResponse) VisitCreateDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type CreateDeliverydefaultApplicationProblemPlusJSONResponse struct {
 	Body       Problem
 	StatusCode int
 }
 
 func (response CreateDeliverydefaultApplicationProblemPlusJSONResponse) VisitCreateDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateDeliveriesRequestObject struct {
+	Params CreateDeliveriesParams
+	Body   *CreateDeliveriesJSONRequestBody
+}
+
+type CreateDeliveriesResponseObject interface {
+	VisitCreateDeliveriesResponse(w http.ResponseWriter) error
+}
+
+type CreateDeliveries200ResponseHeaders struct {
+	IdempotencyReplayed *string
+}
+
+type CreateDeliveries200JSONResponse struct {
+	Body    DeliveryReceipts
+	Headers CreateDeliveries200ResponseHeaders
+}
+
+func (response CreateDeliveries200JSONResponse) VisitCreateDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateDeliveries202ResponseHeaders struct {
+	IdempotencyReplayed *string
+	PreferenceApplied   *string
+}
+
+type CreateDeliveries202JSONResponse struct {
+	Body    DeliveryReceipts
+	Headers CreateDeliveries202ResponseHeaders
+}
+
+func (response CreateDeliveries202JSONResponse) VisitCreateDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateDeliveriesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateDeliveriesdefaultApplicationProblemPlusJSONResponse) VisitCreateDeliveriesResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -8464,6 +10908,133 @@ type GetDeadLetterdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetDeadLetterdefaultApplicationProblemPlusJSONResponse) VisitGetDeadLetterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListNotificationsRequestObject struct {
+	Params ListNotificationsParams
+}
+
+type ListNotificationsResponseObject interface {
+	VisitListNotificationsResponse(w http.ResponseWriter) error
+}
+
+type ListNotifications200JSONResponse struct {
+	Items []Notification `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+
+	// UnreadCount The user's unread notifications, counted up to 1000.
+	UnreadCount int `json:"unread_count"`
+}
+
+func (response ListNotifications200JSONResponse) VisitListNotificationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListNotificationsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListNotificationsdefaultApplicationProblemPlusJSONResponse) VisitListNotificationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReadNotificationsRequestObject struct {
+	Body *ReadNotificationsJSONRequestBody
+}
+
+type ReadNotificationsResponseObject interface {
+	VisitReadNotificationsResponse(w http.ResponseWriter) error
+}
+
+type ReadNotifications200JSONResponse struct {
+	Read int `json:"read"`
+}
+
+func (response ReadNotifications200JSONResponse) VisitReadNotificationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReadNotificationsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReadNotificationsdefaultApplicationProblemPlusJSONResponse) VisitReadNotificationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReadNotificationRequestObject struct {
+	Id openapi_types.UUID `json:"id"`
+}
+
+type ReadNotificationResponseObject interface {
+	VisitReadNotificationResponse(w http.ResponseWriter) error
+}
+
+type ReadNotification200JSONResponse Notification
+
+func (response ReadNotification200JSONResponse) VisitReadNotificationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReadNotificationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReadNotificationdefaultApplicationProblemPlusJSONResponse) VisitReadNotificationResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -8928,6 +11499,56 @@ func (response BookTransactionsdefaultApplicationProblemPlusJSONResponse) VisitB
 	return err
 }
 
+type ReceiveAlertmanagerRequestObject struct {
+	Params ReceiveAlertmanagerParams
+	Body   *ReceiveAlertmanagerJSONRequestBody
+}
+
+type ReceiveAlertmanagerResponseObject interface {
+	VisitReceiveAlertmanagerResponse(w http.ResponseWriter) error
+}
+
+type ReceiveAlertmanager200ResponseHeaders struct {
+	Location *string
+}
+
+type ReceiveAlertmanager200JSONResponse struct {
+	Body    DeliveryReceipt
+	Headers ReceiveAlertmanager200ResponseHeaders
+}
+
+func (response ReceiveAlertmanager200JSONResponse) VisitReceiveAlertmanagerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReceiveAlertmanagerdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReceiveAlertmanagerdefaultApplicationProblemPlusJSONResponse) VisitReceiveAlertmanagerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListRunsRequestObject struct {
 	Params ListRunsParams
 }
@@ -9083,9 +11704,15 @@ type StrictServerInterface interface {
 	// ListAgents List agents
 	// (GET /v1/agents)
 	ListAgents(ctx context.Context, request ListAgentsRequestObject) (ListAgentsResponseObject, error)
+	// ListDeliveries List events
+	// (GET /v1/deliveries)
+	ListDeliveries(ctx context.Context, request ListDeliveriesRequestObject) (ListDeliveriesResponseObject, error)
 	// CreateDelivery Deliver a message
 	// (POST /v1/deliveries)
 	CreateDelivery(ctx context.Context, request CreateDeliveryRequestObject) (CreateDeliveryResponseObject, error)
+	// CreateDeliveries Deliver up to 100 messages
+	// (POST /v1/deliveries/batch)
+	CreateDeliveries(ctx context.Context, request CreateDeliveriesRequestObject) (CreateDeliveriesResponseObject, error)
 	// GetDelivery One event with every attempt on every channel
 	// (GET /v1/deliveries/{event_id})
 	GetDelivery(ctx context.Context, request GetDeliveryRequestObject) (GetDeliveryResponseObject, error)
@@ -9116,6 +11743,15 @@ type StrictServerInterface interface {
 	// GetDeadLetter One dead letter with its attempts
 	// (GET /v1/dlq/{id})
 	GetDeadLetter(ctx context.Context, request GetDeadLetterRequestObject) (GetDeadLetterResponseObject, error)
+	// ListNotifications A user's inbox
+	// (GET /v1/notifications)
+	ListNotifications(ctx context.Context, request ListNotificationsRequestObject) (ListNotificationsResponseObject, error)
+	// ReadNotifications Mark all of a user's notifications as read
+	// (POST /v1/notifications/read)
+	ReadNotifications(ctx context.Context, request ReadNotificationsRequestObject) (ReadNotificationsResponseObject, error)
+	// ReadNotification Mark a notification as read
+	// (PATCH /v1/notifications/{id}/read)
+	ReadNotification(ctx context.Context, request ReadNotificationRequestObject) (ReadNotificationResponseObject, error)
 	// ListPatterns List patterns
 	// (GET /v1/patterns)
 	ListPatterns(ctx context.Context, request ListPatternsRequestObject) (ListPatternsResponseObject, error)
@@ -9143,6 +11779,9 @@ type StrictServerInterface interface {
 	// BookTransactions Book transactions
 	// (POST /v1/portfolios/{id}/transactions)
 	BookTransactions(ctx context.Context, request BookTransactionsRequestObject) (BookTransactionsResponseObject, error)
+	// ReceiveAlertmanager Take a notification of Prometheus Alertmanager
+	// (POST /v1/receivers/alertmanager)
+	ReceiveAlertmanager(ctx context.Context, request ReceiveAlertmanagerRequestObject) (ReceiveAlertmanagerResponseObject, error)
 	// ListRuns List recorded runs
 	// (GET /v1/runs)
 	ListRuns(ctx context.Context, request ListRunsRequestObject) (ListRunsResponseObject, error)
@@ -9191,9 +11830,36 @@ func (sh *strictHandler) ListAgents(ctx echo.Context, params ListAgentsParams) e
 	return nil
 }
 
+// ListDeliveries operation middleware
+func (sh *strictHandler) ListDeliveries(ctx echo.Context, params ListDeliveriesParams) error {
+	var request ListDeliveriesRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListDeliveries(ctx.Request().Context(), request.(ListDeliveriesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListDeliveries")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListDeliveriesResponseObject); ok {
+		return validResponse.VisitListDeliveriesResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // CreateDelivery operation middleware
-func (sh *strictHandler) CreateDelivery(ctx echo.Context) error {
+func (sh *strictHandler) CreateDelivery(ctx echo.Context, params CreateDeliveryParams) error {
 	var request CreateDeliveryRequestObject
+
+	request.Params = params
 
 	var body CreateDeliveryJSONRequestBody
 	var err error
@@ -9231,6 +11897,54 @@ func (sh *strictHandler) CreateDelivery(ctx echo.Context) error {
 		return err
 	} else if validResponse, ok := response.(CreateDeliveryResponseObject); ok {
 		return validResponse.VisitCreateDeliveryResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CreateDeliveries operation middleware
+func (sh *strictHandler) CreateDeliveries(ctx echo.Context, params CreateDeliveriesParams) error {
+	var request CreateDeliveriesRequestObject
+
+	request.Params = params
+
+	var body CreateDeliveriesJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateDeliveries(ctx.Request().Context(), request.(CreateDeliveriesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateDeliveries")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateDeliveriesResponseObject); ok {
+		return validResponse.VisitCreateDeliveriesResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -9559,6 +12273,102 @@ func (sh *strictHandler) GetDeadLetter(ctx echo.Context, id openapi_types.UUID) 
 	return nil
 }
 
+// ListNotifications operation middleware
+func (sh *strictHandler) ListNotifications(ctx echo.Context, params ListNotificationsParams) error {
+	var request ListNotificationsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListNotifications(ctx.Request().Context(), request.(ListNotificationsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListNotifications")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListNotificationsResponseObject); ok {
+		return validResponse.VisitListNotificationsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReadNotifications operation middleware
+func (sh *strictHandler) ReadNotifications(ctx echo.Context) error {
+	var request ReadNotificationsRequestObject
+
+	var body ReadNotificationsJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReadNotifications(ctx.Request().Context(), request.(ReadNotificationsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReadNotifications")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ReadNotificationsResponseObject); ok {
+		return validResponse.VisitReadNotificationsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReadNotification operation middleware
+func (sh *strictHandler) ReadNotification(ctx echo.Context, id openapi_types.UUID) error {
+	var request ReadNotificationRequestObject
+
+	request.Id = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReadNotification(ctx.Request().Context(), request.(ReadNotificationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReadNotification")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ReadNotificationResponseObject); ok {
+		return validResponse.VisitReadNotificationResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // ListPatterns operation middleware
 func (sh *strictHandler) ListPatterns(ctx echo.Context, params ListPatternsParams) error {
 	var request ListPatternsRequestObject
@@ -9869,6 +12679,54 @@ func (sh *strictHandler) BookTransactions(ctx echo.Context, id PortfolioID) erro
 		return err
 	} else if validResponse, ok := response.(BookTransactionsResponseObject); ok {
 		return validResponse.VisitBookTransactionsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReceiveAlertmanager operation middleware
+func (sh *strictHandler) ReceiveAlertmanager(ctx echo.Context, params ReceiveAlertmanagerParams) error {
+	var request ReceiveAlertmanagerRequestObject
+
+	request.Params = params
+
+	var body ReceiveAlertmanagerJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReceiveAlertmanager(ctx.Request().Context(), request.(ReceiveAlertmanagerRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReceiveAlertmanager")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ReceiveAlertmanagerResponseObject); ok {
+		return validResponse.VisitReceiveAlertmanagerResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
