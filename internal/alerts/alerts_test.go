@@ -26,7 +26,9 @@ func condition(t *testing.T, s string) alerts.Condition {
 	return c
 }
 
-func number(s string) alerts.Value { return alerts.Value{Value: decimal.RequireFromString(s), Asof: now} }
+func number(s string) alerts.Value {
+	return alerts.Value{Value: decimal.RequireFromString(s), Asof: now}
+}
 
 // pointers returns which fields an error is about.
 func pointers(t *testing.T, err error) []string {

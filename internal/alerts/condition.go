@@ -107,7 +107,7 @@ const (
 )
 
 var forms = map[Type]form{
-	Macro:  {subject: "entity", metrics: []string{"level"}, limit: valueField},
+	Macro:  {subject: "entity", metrics: []string{MetricLevel}, limit: valueField},
 	Metric: {subject: "portfolio_id", metrics: portfolio.FigureNames(), needed: true, limit: valueField},
 	Rating: {
 		subject: "symbol", needed: true, limit: valueField, least: "0", most: "10",
@@ -135,8 +135,9 @@ var forms = map[Type]form{
 	},
 }
 
-// The metrics of prices that can be told from closes.
+// The metric of macro series, and those of prices that can be told from closes.
 const (
+	MetricLevel     = "level"
 	MetricClose     = "close"
 	MetricChangePct = "change_pct" // from the close before, in percent
 	MetricChangeAbs = "change_abs" // from the close before, in the price's currency

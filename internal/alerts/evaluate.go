@@ -43,7 +43,9 @@ type Value struct {
 // Values are what is known. A key that is not in it is unknown.
 type Values map[Key]Value
 
-func (c Condition) key() Key { return Key{Source: sources[c.Type], Subject: c.Subject, Metric: c.Metric} }
+func (c Condition) key() Key {
+	return Key{Source: sources[c.Type], Subject: c.Subject, Metric: c.Metric}
+}
 
 // Needs returns the distinct values that a condition hangs on, in its order.
 func Needs(c Condition) []Key {

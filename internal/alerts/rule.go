@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/shopspring/decimal"
+
+	"github.com/dawsos/dawsos/internal/fault"
 )
 
 // Severity of what a rule says.
@@ -94,13 +96,13 @@ type Reason string
 
 // The reasons.
 const (
-	Fires            Reason = "fires"
-	IsNotMet         Reason = "not_met"
-	IsUnknown        Reason = "unknown"
-	IsInactive       Reason = "inactive"
-	IsSnoozed        Reason = "snoozed"
-	IsAcknowledged   Reason = "acknowledged"
-	IsCoolingDown    Reason = "cooldown"
+	Fires          Reason = "fires"
+	IsNotMet       Reason = "not_met"
+	IsUnknown      Reason = "unknown"
+	IsInactive     Reason = "inactive"
+	IsSnoozed      Reason = "snoozed"
+	IsAcknowledged Reason = "acknowledged"
+	IsCoolingDown  Reason = "cooldown"
 )
 
 // Decision is what follows from a result.
@@ -189,3 +191,82 @@ func (s Signal) Occasion() (day string, end time.Time, ok bool) {
 const occasionCooldown = 24 * time.Hour
 
 func at(pointer string, i int) string { return pointer + "/" + strconv.Itoa(i) }
+
+// Snooze keeps a rule quiet until a time, from any state.
+func Snooze(r Rule, until time.Time) Rule {
+	r.State, r.SnoozedUntil = Snoozed, until
+	return r
+}
+
+// Wake ends a snooze before its time; the next evaluation finds out how things stand.
+func Wake(r Rule) (Rule, error) {
+	if r.State != Snoozed {
+		return r, fault.New(fault.Conflict, "the rule is %s, not snoozed", r.State)
+	}
+	r.State, r.SnoozedUntil = OK, time.Time{}
+	return r, nil
+}
+
+// Acknowledge keeps a firing rule quiet until its condition is no longer met. To do so again is no error.
+func Acknowledge(r Rule) (Rule, error) {
+	if r.State != Firing && r.State != Acknowledged {
+		return r, fault.New(fault.Conflict, "the rule is %s: only what is firing can be acknowledged", r.State)
+	}
+	r.State = Acknowledged
+	return r, nil
+}
+
+// Filter selects rules; empty fields select all.
+type Filter struct {
+	UserID string
+	State  State
+	Type   Type
+	Active *bool
+}
+
+// Report is what an evaluation of many rules came to.
+type Report struct {
+	Evaluated int
+	Results   map[Truth]int
+	States    map[State]int // of the active ones, from now on
+	Fired     []Firing
+	Unknown   []Doubt   // rules that could not be judged
+	Refused   []Refusal // rules that should have fired and could not hand their message on
+	// Overtaken counts rules that somebody changed, or another evaluation fired, at the same time.
+	Overtaken int
+	// Counts of all; the lists above hold the first MaxReported each.
+	FiredCount, UnknownCount, RefusedCount int
+}
+
+// MaxReported bounds each list of a Report.
+const MaxReported = 1000
+
+// Firing is a rule that fired.
+type Firing struct {
+	RuleID  uuid.UUID
+	EventID uuid.UUID // of the delivery
+	Title   string
+	// Duplicate says that the same was delivered on every channel before, so that nothing is sent.
+	Duplicate bool
+}
+
+// Doubt is a rule whose condition hangs on what is not known.
+type Doubt struct {
+	RuleID  uuid.UUID
+	Missing []Missing
+}
+
+// Refusal is a rule whose message can't be delivered.
+type Refusal struct {
+	RuleID uuid.UUID
+	Reason string
+}
+
+// Trial is what an evaluation would come to.
+type Trial struct {
+	Rule     Rule
+	Result   Result
+	Decision Decision
+	Signal   Signal // what would be said
+	Problem  string // why it could not be delivered; "" when it could
+}
