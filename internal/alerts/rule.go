@@ -230,8 +230,8 @@ type Report struct {
 	Results   map[Truth]int
 	States    map[State]int // of the active ones, from now on
 	Fired     []Firing
-	Unknown   []Doubt   // rules that could not be judged
-	Refused   []Refusal // rules that should have fired and could not hand their message on
+	Unknown   []UnknownRule // rules that could not be judged
+	Refused   []RefusedRule // rules that should have fired and could not hand their message on
 	// Overtaken counts rules that somebody changed, or another evaluation fired, at the same time.
 	Overtaken int
 	// Counts of all; the lists above hold the first MaxReported each.
@@ -241,8 +241,8 @@ type Report struct {
 // MaxReported bounds each list of a Report.
 const MaxReported = 1000
 
-// Firing is a rule that fired.
-type Firing struct {
+// FiredRule is a rule that fired.
+type FiredRule struct {
 	RuleID  uuid.UUID
 	EventID uuid.UUID // of the delivery
 	Title   string
@@ -250,14 +250,14 @@ type Firing struct {
 	Duplicate bool
 }
 
-// Doubt is a rule whose condition hangs on what is not known.
-type Doubt struct {
+// UnknownRule is a rule whose condition hangs on what is not known.
+type UnknownRule struct {
 	RuleID  uuid.UUID
 	Missing []Missing
 }
 
-// Refusal is a rule whose message can't be delivered.
-type Refusal struct {
+// RefusedRule is a rule whose message can't be delivered.
+type RefusedRule struct {
 	RuleID uuid.UUID
 	Reason string
 }

@@ -374,7 +374,7 @@ func (p *pass) count(r alerts.Rule, result alerts.Result) {
 	if result.Met == alerts.Unknown {
 		p.report.UnknownCount++
 		if len(p.report.Unknown) < alerts.MaxReported {
-			p.report.Unknown = append(p.report.Unknown, alerts.Doubt{RuleID: r.ID, Missing: result.Missing})
+			p.report.Unknown = append(p.report.Unknown, alerts.UnknownRule{RuleID: r.ID, Missing: result.Missing})
 		}
 	}
 }
@@ -404,7 +404,7 @@ func (p *pass) refuse(ctx context.Context, ev *Evaluated, err error) {
 	p.metrics.refused.Inc()
 	p.report.RefusedCount++
 	if len(p.report.Refused) < alerts.MaxReported {
-		p.report.Refused = append(p.report.Refused, alerts.Refusal{RuleID: ev.Rule.ID, Reason: ev.Error})
+		p.report.Refused = append(p.report.Refused, alerts.RefusedRule{RuleID: ev.Rule.ID, Reason: ev.Error})
 	}
 	p.log.ErrorContext(ctx, "alert rule fires, but its message can't be delivered", "rule_id", ev.Rule.ID, "err", err)
 }
@@ -453,7 +453,7 @@ func (p *pass) conclude(ctx context.Context, list []Evaluated, recorded map[uuid
 		p.metrics.signals.WithLabelValues(string(ev.Rule.Severity)).Inc()
 		p.report.FiredCount++
 		if len(p.report.Fired) < alerts.MaxReported {
-			p.report.Fired = append(p.report.Fired, alerts.Firing{
+			p.report.Fired = append(p.report.Fired, alerts.FiredRule{
 				RuleID: ev.Rule.ID, EventID: event.ID, Title: event.Title, Duplicate: how.Duplicate,
 			})
 		}

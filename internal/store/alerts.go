@@ -255,7 +255,7 @@ func (s *Alerts) RecordEvaluations(ctx context.Context, tenantID string, at time
 		}
 		accepted, err := s.accepter.AcceptTx(ctx, tx, as)
 		if err != nil {
-			return fmt.Errorf("accept what %d rules say: %w", len(as), err)
+			return fmt.Errorf("accept what %d rules say: %w", len(as), unstorable(err))
 		}
 		for i, a := range accepted {
 			recorded[fired[i]] = jobs.Recorded{Duplicate: !slices.Contains(a.Duplicates, uuid.Nil)}
