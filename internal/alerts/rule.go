@@ -229,7 +229,7 @@ type Report struct {
 	Evaluated int
 	Results   map[Truth]int
 	States    map[State]int // of the active ones, from now on
-	Fired     []Firing
+	Fired     []FiredRule
 	Unknown   []UnknownRule // rules that could not be judged
 	Refused   []RefusedRule // rules that should have fired and could not hand their message on
 	// Overtaken counts rules that somebody changed, or another evaluation fired, at the same time.
