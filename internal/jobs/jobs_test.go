@@ -168,7 +168,7 @@ func (b *bundle) deliver(ctx context.Context) (event, letter uuid.UUID) {
 	b.t.Helper()
 	receipt, err := b.service.Deliver(ctx, delivery.Event{
 		TenantID: "default", AlertID: "nav-drop", UserID: "ada", Title: "NAV fell", Severity: delivery.Warning,
-		Data: json.RawMessage("{}"), Targets: []delivery.Target{{Channel: "hook"}},
+		Data: json.RawMessage("{}"), Targets: []delivery.Target{{Channel: "hook"}}, Dedup: delivery.Dedup{Off: true},
 	})
 	require.NoError(b.t, err)
 	return receipt.EventID, receipt.Targets[0].DeadLetterID
@@ -282,8 +282,9 @@ func TestAnOutdatedJobEndsWithoutSending(t *testing.T) {
 		w.wait(river.EventKindJobCompleted)
 		require.Len(t, b.history(event).Attempts, 1)
 	}
-	b.exec(`DELETE FROM alert_attempts`)
-	b.exec(`DELETE FROM alert_events`)
+	for _, table := range []string{"alert_attempts", "alert_events", "alert_account_changes"} {
+		b.exec(`DELETE FROM ` + table)
+	}
 }
 
 // blocking is a channel whose first retry does not end before its context does. It closes started as

@@ -820,7 +820,8 @@ func TestRescheduleOrphansPassesWhatItCannotMend(t *testing.T) {
 	d.job(goodLetter)
 	d.now = d.now.Add(2 * time.Minute)
 	// An attempt that must not be there yet.
-	d.exec(`INSERT INTO alert_attempts SELECT event_id, channel, 2, tenant_id, started_at, 0, 'failed' FROM alert_attempts WHERE event_id = $1`, bad.ID)
+	d.exec(`INSERT INTO alert_attempts (event_id, target, channel, attempt, tenant_id, started_at, duration_seconds, outcome)
+		SELECT event_id, target, channel, 2, tenant_id, started_at, 0, 'failed' FROM alert_attempts WHERE event_id = $1`, bad.ID)
 	n, err := d.RescheduleOrphans(t.Context(), d.now.Add(-time.Minute), maxInterruptions, 100)
 	require.ErrorContains(t, err, badLetter.String())
 	require.Equal(t, 1, n)
