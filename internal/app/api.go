@@ -98,10 +98,13 @@ func (p *process) startAPI(ctx context.Context, getenv func(string) string) erro
 		metrics.Init(delivery.FirstAttemptAgent, delivery.Capability(c.Name()))
 	}
 
+	service := delivery.NewService(deliveries, sending)
+	rules, evaluator := p.alerting(db, deliveries, service, sending.Destinations)
+
 	handler, err := httpapi.New(httpapi.Options{
 		Patterns: orchestrator, Catalog: orchestrator, Validator: orchestrator, Agents: crew.runtime,
 		Runs: db, Replayer: runs.NewReplayer(db, orchestrator), Portfolios: db,
-		Deliverer: delivery.NewService(deliveries, sending), Deliveries: deliveries,
+		Deliverer: service, Deliveries: deliveries, Rules: rules, Evaluator: evaluator,
 		TenantID: store.DefaultTenant, Unavailable: store.Unavailable, RequestTimeout: p.cfg.RequestTimeout, MaxBodyBytes: p.cfg.MaxBodyBytes,
 		Healthz: http.HandlerFunc(p.probes.Healthz), Readyz: http.HandlerFunc(p.probes.Readyz), Metrics: p.tel.MetricsHandler(),
 		Registerer: p.tel.Registry, Log: p.tel.Log, Tracer: p.tracer, Now: time.Now,

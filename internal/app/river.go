@@ -62,8 +62,12 @@ func (p *process) worker(metrics *agents.Metrics) (*river.Client[pgx.Tx], error)
 	river.AddWorker(workers, jobs.NewRetryWorker(delivery.NewRetrier(options), deliveries, p.cfg.DeliveryTimeout, time.Now))
 	river.AddWorker(workers, jobs.NewReconcileWorker(deliveries, p.cfg.DeliveryTimeout, p.tel.Log, time.Now))
 
+	db := store.New(p.pool, store.Options{})
+	_, evaluator := p.alerting(db, deliveries, service, options.Destinations)
+	river.AddWorker(workers, jobs.NewEvaluateWorker(evaluator))
+
 	river.AddWorker(workers, jobs.NewPruneRunsWorker(
-		store.New(p.pool, store.Options{}), p.cfg.RunRetention, p.tel.Registry, p.tel.Log, time.Now))
+		db, p.cfg.RunRetention, p.tel.Registry, p.tel.Log, time.Now))
 
 	jobTimeout := jobs.RetryTimeout(p.cfg.DeliveryTimeout)
 	return newRiver(p.pool, &river.Config{
@@ -78,6 +82,9 @@ func (p *process) worker(metrics *agents.Metrics) (*river.Client[pgx.Tx], error)
 				&river.PeriodicJobOpts{RunOnStart: true}),
 			river.NewPeriodicJob(river.PeriodicInterval(jobs.PruneInterval),
 				func() (river.JobArgs, *river.InsertOpts) { return jobs.PruneRunsArgs{}, nil },
+				&river.PeriodicJobOpts{RunOnStart: true}),
+			river.NewPeriodicJob(river.PeriodicInterval(p.cfg.AlertEvaluationInterval),
+				func() (river.JobArgs, *river.InsertOpts) { return jobs.EvaluateArgs{}, nil },
 				&river.PeriodicJobOpts{RunOnStart: true}),
 		},
 		JobTimeout:           jobTimeout,

@@ -39,6 +39,7 @@ import (
 	"github.com/dawsos/dawsos/internal/delivery/webhook"
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/httpapi"
+	"github.com/dawsos/dawsos/internal/jobs"
 	"github.com/dawsos/dawsos/internal/outbound"
 	"github.com/dawsos/dawsos/internal/patterns"
 	"github.com/dawsos/dawsos/internal/runs"
@@ -272,8 +273,10 @@ func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 		Schedule: delivery.Schedule{Delays: []time.Duration{time.Minute, time.Hour}},
 		Timeout:  5 * time.Second, Observer: metrics, Log: log, Tracer: tracer,
 	})
+	rules := store.NewAlerts(s.pool, deliveries, analyst.New(db, db, analyst.Options{RiskFreeSeries: "FF_RF"}), log, time.Now)
 	probe := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 	o := httpapi.Options{
+		Rules: rules, Evaluator: jobs.NewEvaluator(rules, service, noDestinations{}, s.registry, log, time.Now),
 		Patterns: s.orchestrator, Catalog: s.orchestrator, Validator: s.orchestrator, Agents: runtime,
 		Runs: db, Replayer: runs.NewReplayer(db, s.orchestrator), Portfolios: db, Deliverer: service, Deliveries: deliveries,
 		Unavailable: store.Unavailable, TenantID: store.DefaultTenant, RequestTimeout: 10 * time.Second, MaxBodyBytes: maxBody,
