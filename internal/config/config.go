@@ -97,6 +97,8 @@ type Config struct {
 	PatternCacheSize   int64         // bytes; 0 means that results are not kept for later requests
 	RunRetention       time.Duration // how long recorded runs are kept
 
+	AlertEvaluationInterval time.Duration
+
 	RetrySchedule       Schedule
 	RetryJitter         float64
 	DedupWindow         time.Duration // for how long the same message is a duplicate

@@ -116,6 +116,9 @@ var settings = []setting{
 		duration(time.Hour, 87600*time.Hour), always("720h"),
 		"How long recorded pattern runs are kept. The worker deletes older ones every hour."),
 
+	row("ALERT_EVALUATION_INTERVAL", func(c *Config) *time.Duration { return &c.AlertEvaluationInterval },
+		duration(time.Second, 24*time.Hour), always("1m"),
+		"How often the worker evaluates alert rules."),
 	row("RETRY_SCHEDULE", func(c *Config) *Schedule { return &c.RetrySchedule },
 		rule[Schedule]{scheduleAllowed, ParseSchedule}, always("5m,30m,2h,12h,24h"),
 		"Waits before the first, second, ... retry of a failed delivery. Its length is the number of retries."),

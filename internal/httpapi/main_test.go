@@ -41,6 +41,7 @@ import (
 	"github.com/dawsos/dawsos/internal/delivery/webhook"
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/httpapi"
+	"github.com/dawsos/dawsos/internal/jobs"
 	"github.com/dawsos/dawsos/internal/outbound"
 	"github.com/dawsos/dawsos/internal/patterns"
 	"github.com/dawsos/dawsos/internal/runs"
@@ -283,8 +284,10 @@ func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 		Metrics: delivery.NewMetrics(s.registry), DedupWindow: time.Hour,
 	}
 	service := delivery.NewService(deliveries, s.sending)
+	rules := store.NewAlerts(s.pool, deliveries, analyst.New(db, db, analyst.Options{RiskFreeSeries: "FF_RF"}), log, time.Now)
 	probe := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 	o := httpapi.Options{
+		Rules: rules, Evaluator: jobs.NewEvaluator(rules, service, stored, s.registry, log, time.Now),
 		Patterns: s.orchestrator, Catalog: s.orchestrator, Validator: s.orchestrator, Agents: runtime,
 		Runs: db, Replayer: runs.NewReplayer(db, s.orchestrator), Portfolios: db, Deliverer: service, Deliveries: deliveries,
 		Destinations: stored, DestinationManager: destinations.NewManager(stored, destinations.Options{

@@ -104,6 +104,8 @@ type Options struct {
 	Portfolios Portfolios
 	Deliverer  Deliverer
 	Deliveries Deliveries
+	Rules      Rules
+	Evaluator  RuleEvaluator
 	// Destinations are the targets that have names.
 	Destinations Destinations
 	// DestinationManager changes them.
