@@ -271,7 +271,8 @@ func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 	service := delivery.NewService(deliveries, delivery.Options{
 		Channels: []delivery.Channel{inapp.New(deliveries), hook},
 		Schedule: delivery.Schedule{Delays: []time.Duration{time.Minute, time.Hour}},
-		Timeout:  5 * time.Second, Observer: metrics, Log: log, Tracer: tracer,
+		Metrics:  delivery.NewMetrics(s.registry), DedupWindow: time.Hour,
+		Timeout: 5 * time.Second, Observer: metrics, Log: log, Tracer: tracer,
 	})
 	rules := store.NewAlerts(s.pool, deliveries, analyst.New(db, db, analyst.Options{RiskFreeSeries: "FF_RF"}), log, time.Now)
 	probe := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
