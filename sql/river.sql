@@ -2,6 +2,9 @@
 -- create it (internal/store/migrate).
 CREATE TABLE river_job (
     id           bigint PRIMARY KEY,
+    kind         text NOT NULL,
     state        text NOT NULL,
-    attempted_at timestamptz
+    created_at   timestamptz NOT NULL,
+    attempted_at timestamptz,
+    finalized_at timestamptz
 );
