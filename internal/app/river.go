@@ -60,6 +60,7 @@ func (p *process) worker(metrics *agents.Metrics) (*river.Client[pgx.Tx], error)
 	service := delivery.NewService(deliveries, options)
 	river.AddWorker(workers, jobs.NewDeliverWorker(service, deliveries, p.cfg.DeliveryTimeout, time.Now))
 	river.AddWorker(workers, jobs.NewRetryWorker(delivery.NewRetrier(options), deliveries, p.cfg.DeliveryTimeout, time.Now))
+	river.AddWorker(workers, jobs.NewOperationWorker(deliveries, p.tel.Registry, time.Now))
 	river.AddWorker(workers, jobs.NewReconcileWorker(deliveries, p.cfg.DeliveryTimeout, p.tel.Log, time.Now))
 
 	river.AddWorker(workers, jobs.NewPruneRunsWorker(
@@ -72,14 +73,7 @@ func (p *process) worker(metrics *agents.Metrics) (*river.Client[pgx.Tx], error)
 			jobs.QueueDelivery: {MaxWorkers: p.cfg.WorkerConcurrency},
 			jobs.QueueUpkeep:   {MaxWorkers: upkeepWorkers},
 		},
-		PeriodicJobs: []*river.PeriodicJob{
-			river.NewPeriodicJob(river.PeriodicInterval(jobs.ReconcileInterval),
-				func() (river.JobArgs, *river.InsertOpts) { return jobs.ReconcileArgs{}, nil },
-				&river.PeriodicJobOpts{RunOnStart: true}),
-			river.NewPeriodicJob(river.PeriodicInterval(jobs.PruneInterval),
-				func() (river.JobArgs, *river.InsertOpts) { return jobs.PruneRunsArgs{}, nil },
-				&river.PeriodicJobOpts{RunOnStart: true}),
-		},
+		PeriodicJobs:         jobs.RiverPeriodics(),
 		JobTimeout:           jobTimeout,
 		RescueStuckJobsAfter: jobTimeout + rescueMargin,
 		FetchCooldown:        fetchCooldown,

@@ -102,6 +102,9 @@ type Options struct {
 	Deliveries Deliveries
 	// Destinations are the targets that have names.
 	Destinations Destinations
+	Operations   Operations
+	AuditLog     AuditLog
+	Jobs         Jobs
 
 	// Unavailable reports whether a failure is the database being away, which passes.
 	Unavailable func(error) bool

@@ -601,7 +601,9 @@ func (s *Deliveries) workLetters(ctx context.Context, tx pgx.Tx, o delivery.Oper
 
 // release makes letters due now, under new jobs. restart begins their schedule again.
 func (s *Deliveries) release(ctx context.Context, tx pgx.Tx, letters []db.LockLettersRow, operationID *uuid.UUID, restart bool, now time.Time) error {
-	retries := answers(letters, func(l db.LockLettersRow) river.InsertManyParams { return s.retryJob(l.ID, now, zeroIfNil(l.Traceparent)) })
+	retries := answers(letters, func(l db.LockLettersRow) river.InsertManyParams {
+		return s.retryJob(l.ID, now, zeroIfNil(l.Traceparent))
+	})
 	inserted, err := s.jobs.InsertManyTx(ctx, tx, retries)
 	if err != nil {
 		return fmt.Errorf("insert retry jobs: %w", err)

@@ -309,7 +309,9 @@ func TestFiltersOfOperations(t *testing.T) {
 	q.fill(2)
 	q.fill(1, func(e *delivery.Event) { e.AlertID, e.UserID, e.Title = "fx", "bob", "CHF Jumped" })
 	q.receiver.answer = failsForNow
-	q.fill(1, func(e *delivery.Event) { e.Targets[0] = delivery.Target{Channel: "hook", URL: "https://example.org/late"} })
+	q.fill(1, func(e *delivery.Event) {
+		e.Targets[0] = delivery.Target{Channel: "hook", URL: "https://example.org/late"}
+	})
 	q.fill(1, func(e *delivery.Event) { e.ExpiresAt = time.Now().Add(time.Hour) })
 	letters, err := q.DeadLetters(t.Context(), "default", delivery.LetterFilter{AlertID: "fx"}, uuid.Max, 1)
 	require.NoError(t, err)

@@ -21,6 +21,27 @@ import (
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
+// Defines values for ActingClient.
+const (
+	Api     ActingClient = "api"
+	Cli     ActingClient = "cli"
+	Console ActingClient = "console"
+)
+
+// Valid indicates whether the value is a known member of the ActingClient enum.
+func (e ActingClient) Valid() bool {
+	switch e {
+	case Api:
+		return true
+	case Cli:
+		return true
+	case Console:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for AttemptOutcome.
 const (
 	AttemptOutcomeDelivered   AttemptOutcome = "delivered"
@@ -225,48 +246,6 @@ func (e ChannelReceiptOutcome) Valid() bool {
 	}
 }
 
-// Defines values for DeadLetterHeldBy.
-const (
-	DeadLetterHeldByBreaker     DeadLetterHeldBy = "breaker"
-	DeadLetterHeldByConcurrency DeadLetterHeldBy = "concurrency"
-	DeadLetterHeldByRateLimit   DeadLetterHeldBy = "rate_limit"
-)
-
-// Valid indicates whether the value is a known member of the DeadLetterHeldBy enum.
-func (e DeadLetterHeldBy) Valid() bool {
-	switch e {
-	case DeadLetterHeldByBreaker:
-		return true
-	case DeadLetterHeldByConcurrency:
-		return true
-	case DeadLetterHeldByRateLimit:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for DeadLetterDetailHeldBy.
-const (
-	DeadLetterDetailHeldByBreaker     DeadLetterDetailHeldBy = "breaker"
-	DeadLetterDetailHeldByConcurrency DeadLetterDetailHeldBy = "concurrency"
-	DeadLetterDetailHeldByRateLimit   DeadLetterDetailHeldBy = "rate_limit"
-)
-
-// Valid indicates whether the value is a known member of the DeadLetterDetailHeldBy enum.
-func (e DeadLetterDetailHeldBy) Valid() bool {
-	switch e {
-	case DeadLetterDetailHeldByBreaker:
-		return true
-	case DeadLetterDetailHeldByConcurrency:
-		return true
-	case DeadLetterDetailHeldByRateLimit:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for DeadLetterState.
 const (
 	DeadLetterStateDiscarded  DeadLetterState = "discarded"
@@ -294,42 +273,6 @@ func (e DeadLetterState) Valid() bool {
 	}
 }
 
-// Defines values for ExplanationTargetsState.
-const (
-	ExplanationTargetsStateDelivered  ExplanationTargetsState = "delivered"
-	ExplanationTargetsStateDiscarded  ExplanationTargetsState = "discarded"
-	ExplanationTargetsStateDuplicate  ExplanationTargetsState = "duplicate"
-	ExplanationTargetsStateExhausted  ExplanationTargetsState = "exhausted"
-	ExplanationTargetsStateExpired    ExplanationTargetsState = "expired"
-	ExplanationTargetsStateInFlight   ExplanationTargetsState = "in_flight"
-	ExplanationTargetsStatePending    ExplanationTargetsState = "pending"
-	ExplanationTargetsStateSuperseded ExplanationTargetsState = "superseded"
-)
-
-// Valid indicates whether the value is a known member of the ExplanationTargetsState enum.
-func (e ExplanationTargetsState) Valid() bool {
-	switch e {
-	case ExplanationTargetsStateDelivered:
-		return true
-	case ExplanationTargetsStateDiscarded:
-		return true
-	case ExplanationTargetsStateDuplicate:
-		return true
-	case ExplanationTargetsStateExhausted:
-		return true
-	case ExplanationTargetsStateExpired:
-		return true
-	case ExplanationTargetsStateInFlight:
-		return true
-	case ExplanationTargetsStatePending:
-		return true
-	case ExplanationTargetsStateSuperseded:
-		return true
-	default:
-		return false
-	}
-}
-
 // Defines values for FindingSeverity.
 const (
 	FindingSeverityError   FindingSeverity = "error"
@@ -348,15 +291,21 @@ func (e FindingSeverity) Valid() bool {
 	}
 }
 
-// Defines values for LetterFilterAll.
+// Defines values for HoldReason.
 const (
-	True LetterFilterAll = true
+	HoldReasonBreaker     HoldReason = "breaker"
+	HoldReasonConcurrency HoldReason = "concurrency"
+	HoldReasonRateLimit   HoldReason = "rate_limit"
 )
 
-// Valid indicates whether the value is a known member of the LetterFilterAll enum.
-func (e LetterFilterAll) Valid() bool {
+// Valid indicates whether the value is a known member of the HoldReason enum.
+func (e HoldReason) Valid() bool {
 	switch e {
-	case True:
+	case HoldReasonBreaker:
+		return true
+	case HoldReasonConcurrency:
+		return true
+	case HoldReasonRateLimit:
 		return true
 	default:
 		return false
@@ -495,6 +444,42 @@ func (e Severity) Valid() bool {
 	}
 }
 
+// Defines values for StandingState.
+const (
+	StandingStateDelivered  StandingState = "delivered"
+	StandingStateDiscarded  StandingState = "discarded"
+	StandingStateDuplicate  StandingState = "duplicate"
+	StandingStateExhausted  StandingState = "exhausted"
+	StandingStateExpired    StandingState = "expired"
+	StandingStateInFlight   StandingState = "in_flight"
+	StandingStatePending    StandingState = "pending"
+	StandingStateSuperseded StandingState = "superseded"
+)
+
+// Valid indicates whether the value is a known member of the StandingState enum.
+func (e StandingState) Valid() bool {
+	switch e {
+	case StandingStateDelivered:
+		return true
+	case StandingStateDiscarded:
+		return true
+	case StandingStateDuplicate:
+		return true
+	case StandingStateExhausted:
+		return true
+	case StandingStateExpired:
+		return true
+	case StandingStateInFlight:
+		return true
+	case StandingStatePending:
+		return true
+	case StandingStateSuperseded:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for TraceStepStatus.
 const (
 	TraceStepStatusCached  TraceStepStatus = "cached"
@@ -549,173 +534,8 @@ func (e TransactionType) Valid() bool {
 	}
 }
 
-// Defines values for Client.
-const (
-	ClientApi     Client = "api"
-	ClientCli     Client = "cli"
-	ClientConsole Client = "console"
-)
-
-// Valid indicates whether the value is a known member of the Client enum.
-func (e Client) Valid() bool {
-	switch e {
-	case ClientApi:
-		return true
-	case ClientCli:
-		return true
-	case ClientConsole:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for DiscardDeadLettersParamsXClient.
-const (
-	DiscardDeadLettersParamsXClientApi     DiscardDeadLettersParamsXClient = "api"
-	DiscardDeadLettersParamsXClientCli     DiscardDeadLettersParamsXClient = "cli"
-	DiscardDeadLettersParamsXClientConsole DiscardDeadLettersParamsXClient = "console"
-)
-
-// Valid indicates whether the value is a known member of the DiscardDeadLettersParamsXClient enum.
-func (e DiscardDeadLettersParamsXClient) Valid() bool {
-	switch e {
-	case DiscardDeadLettersParamsXClientApi:
-		return true
-	case DiscardDeadLettersParamsXClientCli:
-		return true
-	case DiscardDeadLettersParamsXClientConsole:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for CancelOperationParamsXClient.
-const (
-	CancelOperationParamsXClientApi     CancelOperationParamsXClient = "api"
-	CancelOperationParamsXClientCli     CancelOperationParamsXClient = "cli"
-	CancelOperationParamsXClientConsole CancelOperationParamsXClient = "console"
-)
-
-// Valid indicates whether the value is a known member of the CancelOperationParamsXClient enum.
-func (e CancelOperationParamsXClient) Valid() bool {
-	switch e {
-	case CancelOperationParamsXClientApi:
-		return true
-	case CancelOperationParamsXClientCli:
-		return true
-	case CancelOperationParamsXClientConsole:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for ContinueOperationParamsXClient.
-const (
-	ContinueOperationParamsXClientApi     ContinueOperationParamsXClient = "api"
-	ContinueOperationParamsXClientCli     ContinueOperationParamsXClient = "cli"
-	ContinueOperationParamsXClientConsole ContinueOperationParamsXClient = "console"
-)
-
-// Valid indicates whether the value is a known member of the ContinueOperationParamsXClient enum.
-func (e ContinueOperationParamsXClient) Valid() bool {
-	switch e {
-	case ContinueOperationParamsXClientApi:
-		return true
-	case ContinueOperationParamsXClientCli:
-		return true
-	case ContinueOperationParamsXClientConsole:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for ReplayDeadLettersParamsXClient.
-const (
-	ReplayDeadLettersParamsXClientApi     ReplayDeadLettersParamsXClient = "api"
-	ReplayDeadLettersParamsXClientCli     ReplayDeadLettersParamsXClient = "cli"
-	ReplayDeadLettersParamsXClientConsole ReplayDeadLettersParamsXClient = "console"
-)
-
-// Valid indicates whether the value is a known member of the ReplayDeadLettersParamsXClient enum.
-func (e ReplayDeadLettersParamsXClient) Valid() bool {
-	switch e {
-	case ReplayDeadLettersParamsXClientApi:
-		return true
-	case ReplayDeadLettersParamsXClientCli:
-		return true
-	case ReplayDeadLettersParamsXClientConsole:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for DiscardDeadLetterParamsXClient.
-const (
-	DiscardDeadLetterParamsXClientApi     DiscardDeadLetterParamsXClient = "api"
-	DiscardDeadLetterParamsXClientCli     DiscardDeadLetterParamsXClient = "cli"
-	DiscardDeadLetterParamsXClientConsole DiscardDeadLetterParamsXClient = "console"
-)
-
-// Valid indicates whether the value is a known member of the DiscardDeadLetterParamsXClient enum.
-func (e DiscardDeadLetterParamsXClient) Valid() bool {
-	switch e {
-	case DiscardDeadLetterParamsXClientApi:
-		return true
-	case DiscardDeadLetterParamsXClientCli:
-		return true
-	case DiscardDeadLetterParamsXClientConsole:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for ReplayDeadLetterParamsXClient.
-const (
-	ReplayDeadLetterParamsXClientApi     ReplayDeadLetterParamsXClient = "api"
-	ReplayDeadLetterParamsXClientCli     ReplayDeadLetterParamsXClient = "cli"
-	ReplayDeadLetterParamsXClientConsole ReplayDeadLetterParamsXClient = "console"
-)
-
-// Valid indicates whether the value is a known member of the ReplayDeadLetterParamsXClient enum.
-func (e ReplayDeadLetterParamsXClient) Valid() bool {
-	switch e {
-	case ReplayDeadLetterParamsXClientApi:
-		return true
-	case ReplayDeadLetterParamsXClientCli:
-		return true
-	case ReplayDeadLetterParamsXClientConsole:
-		return true
-	default:
-		return false
-	}
-}
-
-// Defines values for RunJobParamsXClient.
-const (
-	RunJobParamsXClientApi     RunJobParamsXClient = "api"
-	RunJobParamsXClientCli     RunJobParamsXClient = "cli"
-	RunJobParamsXClientConsole RunJobParamsXClient = "console"
-)
-
-// Valid indicates whether the value is a known member of the RunJobParamsXClient enum.
-func (e RunJobParamsXClient) Valid() bool {
-	switch e {
-	case RunJobParamsXClientApi:
-		return true
-	case RunJobParamsXClientCli:
-		return true
-	case RunJobParamsXClientConsole:
-		return true
-	default:
-		return false
-	}
-}
+// ActingClient defines model for ActingClient.
+type ActingClient string
 
 // Agent defines model for Agent.
 type Agent struct {
@@ -973,7 +793,7 @@ type DeadLetter struct {
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 
 	// HeldBy Why a retry that was due waits.
-	HeldBy      *DeadLetterHeldBy  `json:"held_by,omitempty"`
+	HeldBy      *HoldReason        `json:"held_by,omitempty"`
 	Id          openapi_types.UUID `json:"id"`
 	LastRetryAt *time.Time         `json:"last_retry_at,omitempty"`
 	NextRetryAt *time.Time         `json:"next_retry_at,omitempty"`
@@ -996,9 +816,6 @@ type DeadLetter struct {
 	TraceId *string `json:"trace_id,omitempty"`
 	UserId  string  `json:"user_id"`
 }
-
-// DeadLetterHeldBy Why a retry that was due waits.
-type DeadLetterHeldBy string
 
 // DeadLetterDetail defines model for DeadLetterDetail.
 type DeadLetterDetail struct {
@@ -1028,10 +845,10 @@ type DeadLetterDetail struct {
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
 
 	// HeldBy Why a retry that was due waits.
-	HeldBy      *DeadLetterDetailHeldBy `json:"held_by,omitempty"`
-	Id          openapi_types.UUID      `json:"id"`
-	LastRetryAt *time.Time              `json:"last_retry_at,omitempty"`
-	Message     string                  `json:"message"`
+	HeldBy      *HoldReason        `json:"held_by,omitempty"`
+	Id          openapi_types.UUID `json:"id"`
+	LastRetryAt *time.Time         `json:"last_retry_at,omitempty"`
+	Message     string             `json:"message"`
 
 	// Next What happens next and when, in words.
 	Next        string     `json:"next"`
@@ -1059,9 +876,6 @@ type DeadLetterDetail struct {
 	Why string `json:"why"`
 }
 
-// DeadLetterDetailHeldBy Why a retry that was due waits.
-type DeadLetterDetailHeldBy string
-
 // DeadLetterState `pending`: being retried; `exhausted`: the schedule is spent, or it was refused for good;
 // `discarded`: an operator gave it up; `expired`: its time to live ended first; `superseded`: a
 // later event ended what it was about.
@@ -1082,15 +896,7 @@ type DeadLetterStats struct {
 	Destinations []TargetGroup `json:"destinations"`
 
 	// States Letters by channel and state. The closed states count all that there ever were.
-	States []struct {
-		Channel string `json:"channel"`
-		Letters int64  `json:"letters"`
-
-		// State `pending`: being retried; `exhausted`: the schedule is spent, or it was refused for good;
-		// `discarded`: an operator gave it up; `expired`: its time to live ended first; `superseded`: a
-		// later event ended what it was about.
-		State DeadLetterState `json:"state"`
-	} `json:"states"`
+	States []LetterBalance `json:"states"`
 }
 
 // Decimal A decimal number as a string, so that it never passes through binary floating point.
@@ -1171,30 +977,19 @@ type ExecuteRequest struct {
 
 // Explanation defines model for Explanation.
 type Explanation struct {
-	EventId openapi_types.UUID `json:"event_id"`
-	Targets []struct {
-		DeadLetterId *openapi_types.UUID `json:"dead_letter_id,omitempty"`
-
-		// Next What happens next, and when.
-		Next   string                  `json:"next"`
-		NextAt *time.Time              `json:"next_at,omitempty"`
-		State  ExplanationTargetsState `json:"state"`
-		Target string                  `json:"target"`
-
-		// Why Why it stands there.
-		Why string `json:"why"`
-	} `json:"targets"`
-	Timeline []struct {
-		At time.Time `json:"at"`
-
-		// Target Absent where the line is about the event as a whole.
-		Target *string `json:"target,omitempty"`
-		Text   string  `json:"text"`
-	} `json:"timeline"`
+	EventId  openapi_types.UUID `json:"event_id"`
+	Targets  []Standing         `json:"targets"`
+	Timeline []ExplanationLine  `json:"timeline"`
 }
 
-// ExplanationTargetsState defines model for Explanation.Targets.State.
-type ExplanationTargetsState string
+// ExplanationLine defines model for ExplanationLine.
+type ExplanationLine struct {
+	At time.Time `json:"at"`
+
+	// Target Absent where the line is about the event as a whole.
+	Target *string `json:"target,omitempty"`
+	Text   string  `json:"text"`
+}
 
 // Failure defines model for Failure.
 type Failure struct {
@@ -1230,16 +1025,30 @@ type Finding struct {
 // FindingSeverity `error`: the pattern would not be served; `warning`: something is of no use.
 type FindingSeverity string
 
+// HoldReason Why a retry that was due waits.
+type HoldReason string
+
 // Input An input, an item of an array or a property of an object. Which bounds it may have depends on
 // its type.
 type Input = pattern.Input
+
+// LetterBalance defines model for LetterBalance.
+type LetterBalance struct {
+	Channel string `json:"channel"`
+	Letters int64  `json:"letters"`
+
+	// State `pending`: being retried; `exhausted`: the schedule is spent, or it was refused for good;
+	// `discarded`: an operator gave it up; `expired`: its time to live ended first; `superseded`: a
+	// later event ended what it was about.
+	State DeadLetterState `json:"state"`
+}
 
 // LetterFilter What is not given selects all. All that is given must hold.
 type LetterFilter struct {
 	AlertId *string `json:"alert_id,omitempty"`
 
 	// All Says that everything is meant, where nothing else is given.
-	All *LetterFilterAll `json:"all,omitempty"`
+	All *bool `json:"all,omitempty"`
 
 	// Cause Why an attempt failed.
 	Cause   *Cause  `json:"cause,omitempty"`
@@ -1263,9 +1072,6 @@ type LetterFilter struct {
 	State  *DeadLetterState `json:"state,omitempty"`
 	UserId *string          `json:"user_id,omitempty"`
 }
-
-// LetterFilterAll Says that everything is meant, where nothing else is given.
-type LetterFilterAll bool
 
 // LetterGroup defines model for LetterGroup.
 type LetterGroup struct {
@@ -1678,6 +1484,23 @@ type Staleness struct {
 	OldestSource string `json:"oldest_source"`
 }
 
+// Standing defines model for Standing.
+type Standing struct {
+	DeadLetterId *openapi_types.UUID `json:"dead_letter_id,omitempty"`
+
+	// Next What happens next, and when.
+	Next   string        `json:"next"`
+	NextAt *time.Time    `json:"next_at,omitempty"`
+	State  StandingState `json:"state"`
+	Target string        `json:"target"`
+
+	// Why Why it stands there.
+	Why string `json:"why"`
+}
+
+// StandingState defines model for Standing.State.
+type StandingState string
+
 // Step Asks one capability and keeps its result under a name.
 type Step = pattern.Step
 
@@ -1792,8 +1615,8 @@ type WebhookTarget struct {
 	Url string `json:"url"`
 }
 
-// Client defines model for Client.
-type Client string
+// Actor defines model for Actor.
+type Actor = ActingClient
 
 // Cursor defines model for Cursor.
 type Cursor = string
@@ -1867,12 +1690,9 @@ type ListDeadLettersParams struct {
 
 // DiscardDeadLettersParams defines parameters for DiscardDeadLetters.
 type DiscardDeadLettersParams struct {
-	// XClient Who acts, for the audit trail.
-	XClient *DiscardDeadLettersParamsXClient `json:"X-Client,omitempty"`
+	// XClient Who acts, for the audit trail; `api` when it is not given.
+	XClient *Actor `json:"X-Client,omitempty"`
 }
-
-// DiscardDeadLettersParamsXClient defines parameters for DiscardDeadLetters.
-type DiscardDeadLettersParamsXClient string
 
 // ListOperationsParams defines parameters for ListOperations.
 type ListOperationsParams struct {
@@ -1885,57 +1705,39 @@ type ListOperationsParams struct {
 
 // CancelOperationParams defines parameters for CancelOperation.
 type CancelOperationParams struct {
-	// XClient Who acts, for the audit trail.
-	XClient *CancelOperationParamsXClient `json:"X-Client,omitempty"`
+	// XClient Who acts, for the audit trail; `api` when it is not given.
+	XClient *Actor `json:"X-Client,omitempty"`
 }
-
-// CancelOperationParamsXClient defines parameters for CancelOperation.
-type CancelOperationParamsXClient string
 
 // ContinueOperationParams defines parameters for ContinueOperation.
 type ContinueOperationParams struct {
-	// XClient Who acts, for the audit trail.
-	XClient *ContinueOperationParamsXClient `json:"X-Client,omitempty"`
+	// XClient Who acts, for the audit trail; `api` when it is not given.
+	XClient *Actor `json:"X-Client,omitempty"`
 }
-
-// ContinueOperationParamsXClient defines parameters for ContinueOperation.
-type ContinueOperationParamsXClient string
 
 // ReplayDeadLettersParams defines parameters for ReplayDeadLetters.
 type ReplayDeadLettersParams struct {
-	// XClient Who acts, for the audit trail.
-	XClient *ReplayDeadLettersParamsXClient `json:"X-Client,omitempty"`
+	// XClient Who acts, for the audit trail; `api` when it is not given.
+	XClient *Actor `json:"X-Client,omitempty"`
 }
-
-// ReplayDeadLettersParamsXClient defines parameters for ReplayDeadLetters.
-type ReplayDeadLettersParamsXClient string
 
 // DiscardDeadLetterParams defines parameters for DiscardDeadLetter.
 type DiscardDeadLetterParams struct {
-	// XClient Who acts, for the audit trail.
-	XClient *DiscardDeadLetterParamsXClient `json:"X-Client,omitempty"`
+	// XClient Who acts, for the audit trail; `api` when it is not given.
+	XClient *Actor `json:"X-Client,omitempty"`
 }
-
-// DiscardDeadLetterParamsXClient defines parameters for DiscardDeadLetter.
-type DiscardDeadLetterParamsXClient string
 
 // ReplayDeadLetterParams defines parameters for ReplayDeadLetter.
 type ReplayDeadLetterParams struct {
-	// XClient Who acts, for the audit trail.
-	XClient *ReplayDeadLetterParamsXClient `json:"X-Client,omitempty"`
+	// XClient Who acts, for the audit trail; `api` when it is not given.
+	XClient *Actor `json:"X-Client,omitempty"`
 }
-
-// ReplayDeadLetterParamsXClient defines parameters for ReplayDeadLetter.
-type ReplayDeadLetterParamsXClient string
 
 // RunJobParams defines parameters for RunJob.
 type RunJobParams struct {
-	// XClient Who acts, for the audit trail.
-	XClient *RunJobParamsXClient `json:"X-Client,omitempty"`
+	// XClient Who acts, for the audit trail; `api` when it is not given.
+	XClient *Actor `json:"X-Client,omitempty"`
 }
-
-// RunJobParamsXClient defines parameters for RunJob.
-type RunJobParamsXClient string
 
 // ListPatternsParams defines parameters for ListPatterns.
 type ListPatternsParams struct {
@@ -9318,7 +9120,7 @@ func (w *ServerInterfaceWrapper) DiscardDeadLetters(ctx echo.Context) error {
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "X-Client" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("X-Client")]; found {
-		var XClient DiscardDeadLettersParamsXClient
+		var XClient Actor
 		n := len(valueList)
 		if n != 1 {
 			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Client, got %d", n))
@@ -9395,7 +9197,7 @@ func (w *ServerInterfaceWrapper) CancelOperation(ctx echo.Context) error {
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "X-Client" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("X-Client")]; found {
-		var XClient CancelOperationParamsXClient
+		var XClient Actor
 		n := len(valueList)
 		if n != 1 {
 			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Client, got %d", n))
@@ -9431,7 +9233,7 @@ func (w *ServerInterfaceWrapper) ContinueOperation(ctx echo.Context) error {
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "X-Client" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("X-Client")]; found {
-		var XClient ContinueOperationParamsXClient
+		var XClient Actor
 		n := len(valueList)
 		if n != 1 {
 			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Client, got %d", n))
@@ -9460,7 +9262,7 @@ func (w *ServerInterfaceWrapper) ReplayDeadLetters(ctx echo.Context) error {
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "X-Client" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("X-Client")]; found {
-		var XClient ReplayDeadLettersParamsXClient
+		var XClient Actor
 		n := len(valueList)
 		if n != 1 {
 			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Client, got %d", n))
@@ -9521,7 +9323,7 @@ func (w *ServerInterfaceWrapper) DiscardDeadLetter(ctx echo.Context) error {
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "X-Client" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("X-Client")]; found {
-		var XClient DiscardDeadLetterParamsXClient
+		var XClient Actor
 		n := len(valueList)
 		if n != 1 {
 			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Client, got %d", n))
@@ -9557,7 +9359,7 @@ func (w *ServerInterfaceWrapper) ReplayDeadLetter(ctx echo.Context) error {
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "X-Client" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("X-Client")]; found {
-		var XClient ReplayDeadLetterParamsXClient
+		var XClient Actor
 		n := len(valueList)
 		if n != 1 {
 			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Client, got %d", n))
@@ -9602,7 +9404,7 @@ func (w *ServerInterfaceWrapper) RunJob(ctx echo.Context) error {
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "X-Client" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("X-Client")]; found {
-		var XClient RunJobParamsXClient
+		var XClient Actor
 		n := len(valueList)
 		if n != 1 {
 			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Client, got %d", n))
