@@ -66,6 +66,10 @@ func (p *process) worker(metrics *agents.Metrics) (*river.Client[pgx.Tx], error)
 	river.AddWorker(workers, jobs.NewPruneRunsWorker(
 		store.New(p.pool, store.Options{}), p.cfg.RunRetention, p.tel.Registry, p.tel.Log, time.Now))
 
+	river.AddWorker(workers, jobs.NewAuditDeliveriesWorker(deliveries, p.tel.Registry, p.tel.Log, time.Now))
+	river.AddWorker(workers, jobs.NewPruneEventsWorker(deliveries, p.cfg.DeliveryRetention, p.tel.Registry, p.tel.Log, time.Now))
+	p.tel.Registry.MustRegister(delivery.NewLedgerCollector(deliveries, channelNames(options.Channels), p.tel.Log, time.Now))
+
 	jobTimeout := jobs.RetryTimeout(p.cfg.DeliveryTimeout)
 	return newRiver(p.pool, &river.Config{
 		Workers: workers,
@@ -73,11 +77,16 @@ func (p *process) worker(metrics *agents.Metrics) (*river.Client[pgx.Tx], error)
 			jobs.QueueDelivery: {MaxWorkers: p.cfg.WorkerConcurrency},
 			jobs.QueueUpkeep:   {MaxWorkers: upkeepWorkers},
 		},
-		PeriodicJobs:         jobs.RiverPeriodics(),
-		JobTimeout:           jobTimeout,
-		RescueStuckJobsAfter: jobTimeout + rescueMargin,
-		FetchCooldown:        fetchCooldown,
-		FetchPollInterval:    fetchPoll,
+		PeriodicJobs: jobs.RiverPeriodics(),
+		// A job is nothing that an operator has to look for: what he sees stands in our tables. Done
+		// periodic jobs are kept for their last run to be shown, and discarded ones for a week.
+		CompletedJobRetentionPeriod: 24 * time.Hour,
+		CancelledJobRetentionPeriod: 24 * time.Hour,
+		DiscardedJobRetentionPeriod: 7 * 24 * time.Hour,
+		JobTimeout:                  jobTimeout,
+		RescueStuckJobsAfter:        jobTimeout + rescueMargin,
+		FetchCooldown:               fetchCooldown,
+		FetchPollInterval:           fetchPoll,
 		// Running attempts may finish; what is left is handed back in time for the rest to stop.
 		SoftStopTimeout: p.cfg.ShutdownGrace / 2,
 		Logger:          p.riverLog(),
@@ -101,6 +110,7 @@ func (p *process) startRiver(ctx context.Context, client *river.Client[pgx.Tx]) 
 		case <-time.After(schemaCheckEvery):
 		}
 	}
+	p.reseal(ctx)
 	// Not ctx: its end must not cancel running jobs. Stop does what is to be done, in order.
 	if err := client.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("start river: %w", err)
@@ -108,4 +118,12 @@ func (p *process) startRiver(ctx context.Context, client *river.Client[pgx.Tx]) 
 	p.onStop("river", func(ctx context.Context) error { return client.Stop(ctx) })
 	p.tel.Log.InfoContext(ctx, "working", "concurrency", p.cfg.WorkerConcurrency, "retry_schedule", p.cfg.RetrySchedule.String())
 	return nil
+}
+
+func channelNames(channels []delivery.Channel) []string {
+	names := make([]string, len(channels))
+	for i, c := range channels {
+		names[i] = c.Name()
+	}
+	return names
 }

@@ -100,15 +100,15 @@ func (o Operation) Pace(slices, waiting int) int {
 
 // Stats tells what is in the queue.
 type Stats struct {
-	Balances     []Balance     // by channel and state: what is open now, and all that was ever closed
-	Channels     []LetterGroup // open letters by channel
-	Causes       []LetterGroup // open letters by cause of the latest failure
-	Destinations []TargetGroup // open letters by target
-	Complete     bool          // false: only the oldest MaxCounted open letters were looked at
+	Balances     []LetterBalance // by channel and state: what is open now, and all that was ever closed
+	Channels     []LetterGroup   // open letters by channel
+	Causes       []LetterGroup   // open letters by cause of the latest failure
+	Destinations []TargetGroup   // open letters by target
+	Complete     bool            // false: only the oldest MaxCounted open letters were looked at
 }
 
-// Balance is how many letters of a channel are in a state.
-type Balance struct {
+// LetterBalance is how many letters of a channel are in a state.
+type LetterBalance struct {
 	Channel string
 	State   State
 	Letters int64

@@ -80,7 +80,7 @@ func toDeadLetter(l delivery.DeadLetter) api.DeadLetter {
 }
 
 // by says who acts: the kind of client, until access control knows more.
-func by(client *api.ActingClient, reason *api.Reason) delivery.By {
+func by(client *api.ActingClient, reason *api.GivenReason) delivery.By {
 	b := delivery.By{Actor: string(value(client))}
 	if client == nil {
 		b.Actor = "api"
@@ -145,7 +145,7 @@ func (h *handlers) operate(ctx context.Context, kind delivery.OperationKind, n a
 		}, nil, nil
 	}
 	wanted := delivery.Operation{
-		TenantID: h.TenantID, Kind: kind, Filter: filter, By: by(client, &api.Reason{Reason: n.Reason}),
+		TenantID: h.TenantID, Kind: kind, Filter: filter, By: by(client, &api.GivenReason{Reason: n.Reason}),
 		PerSecond: delivery.DefaultPerSecond, StopAfterFailures: delivery.DefaultStopAfterFailures,
 	}
 	if n.PerSecond != nil {

@@ -105,6 +105,8 @@ type Options struct {
 	Operations   Operations
 	AuditLog     AuditLog
 	Jobs         Jobs
+	// DestinationManager changes them.
+	DestinationManager DestinationManager
 
 	// Unavailable reports whether a failure is the database being away, which passes.
 	Unavailable func(error) bool

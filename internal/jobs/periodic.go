@@ -20,6 +20,8 @@ func (p Periodic) Name() string { return p.Args.Kind() }
 // here: the worker runs what stands here, and operators see it.
 func Periodics() []Periodic {
 	return []Periodic{
+		{AuditDeliveriesArgs{}, "Folds the accounts of deliveries and compares them with what is there.", AuditInterval},
+		{PruneEventsArgs{}, "Deletes events, attempts and deliveries that are past their retention.", PruneInterval},
 		{PruneRunsArgs{}, "Deletes recorded pattern runs that are past their retention.", PruneInterval},
 		{ReconcileArgs{}, "Finds deliveries that an interruption left without an outcome or a job, and queues them again.", ReconcileInterval},
 	}

@@ -709,17 +709,17 @@ func (s *Deliveries) DeadLetterStats(ctx context.Context, tenantID string) (deli
 	if err != nil {
 		return delivery.Stats{}, tooMany(err, "group dead letters")
 	}
-	stats := delivery.Stats{Balances: []delivery.Balance{}}
+	stats := delivery.Stats{Balances: []delivery.LetterBalance{}}
 	for _, a := range accounts {
 		switch state := delivery.State(a.Account); state {
 		case delivery.Pending, delivery.Exhausted, delivery.Discarded, delivery.Expired, delivery.Superseded:
 			if a.TenantID == tenantID && a.Balance != 0 {
-				stats.Balances = append(stats.Balances, delivery.Balance{Channel: a.Channel, State: state, Letters: a.Balance})
+				stats.Balances = append(stats.Balances, delivery.LetterBalance{Channel: a.Channel, State: state, Letters: a.Balance})
 			}
 		default: // what is no dead letter
 		}
 	}
-	slices.SortFunc(stats.Balances, func(a, b delivery.Balance) int {
+	slices.SortFunc(stats.Balances, func(a, b delivery.LetterBalance) int {
 		return strings.Compare(a.Channel+"\x00"+string(a.State), b.Channel+"\x00"+string(b.State))
 	})
 	looked := 0

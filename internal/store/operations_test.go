@@ -609,7 +609,7 @@ func TestStatsOfTheQueue(t *testing.T) {
 	s, err := q.DeadLetterStats(t.Context(), "default")
 	require.NoError(t, err)
 	require.True(t, s.Complete)
-	require.Equal(t, []delivery.Balance{
+	require.Equal(t, []delivery.LetterBalance{
 		{Channel: "hook", State: delivery.Discarded, Letters: 1},
 		{Channel: "hook", State: delivery.Exhausted, Letters: 2},
 		{Channel: "hook", State: delivery.Pending, Letters: 1},
@@ -620,5 +620,5 @@ func TestStatsOfTheQueue(t *testing.T) {
 	require.Equal(t, []delivery.TargetGroup{{Target: "hook", Channel: "hook", Cause: delivery.HTTP4xx, Letters: 3, Oldest: oldest}}, s.Destinations)
 	other, err := q.DeadLetterStats(t.Context(), "other")
 	require.NoError(t, err)
-	require.Equal(t, delivery.Stats{Complete: true, Balances: []delivery.Balance{}}, other)
+	require.Equal(t, delivery.Stats{Complete: true, Balances: []delivery.LetterBalance{}}, other)
 }
