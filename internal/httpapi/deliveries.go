@@ -217,56 +217,6 @@ func toSummary(s delivery.Summary) api.DeliverySummary {
 	return item
 }
 
-func (h *handlers) ListDeadLetters(ctx context.Context, r api.ListDeadLettersRequestObject) (api.ListDeadLettersResponseObject, error) {
-	before, limit := uuid.Max, limitOf(r.Params.Limit)
-	if err := decodeCursor(r.Params.Cursor, &before); err != nil {
-		return nil, err
-	}
-	filter := delivery.LetterFilter{
-		State: delivery.State(value(r.Params.State)), Channel: value(r.Params.Channel),
-		AlertID: value(r.Params.AlertId), Cause: delivery.Cause(value(r.Params.Cause)),
-	}
-	letters, err := h.Deliveries.DeadLetters(ctx, h.TenantID, filter, before, limit+1) // one more tells of a next page
-	if err != nil {
-		return nil, err
-	}
-	var page api.ListDeadLetters200JSONResponse
-	if len(letters) > limit {
-		letters = letters[:limit]
-		page.NextCursor = encodeCursor(letters[limit-1].ID)
-	}
-	page.Items = make([]api.DeadLetter, len(letters))
-	for i, l := range letters {
-		page.Items[i] = toDeadLetter(l)
-	}
-	return page, nil
-}
-
-func (h *handlers) GetDeadLetter(ctx context.Context, r api.GetDeadLetterRequestObject) (api.GetDeadLetterResponseObject, error) {
-	l, attempts, err := h.Deliveries.DeadLetter(ctx, h.TenantID, r.Id)
-	if err != nil {
-		return nil, err
-	}
-	d := toDeadLetter(l)
-	return api.GetDeadLetter200JSONResponse{
-		Id: d.Id, EventId: d.EventId, AlertId: d.AlertId, UserId: d.UserId, Channel: d.Channel,
-		Destination: d.Destination, Target: d.Target, Title: d.Title, Severity: d.Severity, State: d.State, Cause: d.Cause,
-		ErrorMessage: d.ErrorMessage, RetryCount: d.RetryCount, CreatedAt: d.CreatedAt,
-		LastRetryAt: d.LastRetryAt, NextRetryAt: d.NextRetryAt, TraceId: d.TraceId,
-		Message: l.Event.Message, Data: l.Event.Data, Attempts: toAttempts(attempts),
-	}, nil
-}
-
-func toDeadLetter(l delivery.DeadLetter) api.DeadLetter {
-	return api.DeadLetter{
-		Id: l.ID, EventId: l.Event.ID, AlertId: l.Event.AlertID, UserId: l.Event.UserID,
-		Channel: l.Target().Channel, Destination: orNull(l.Target().Destination), Target: address(l.Target()), Title: l.Event.Title,
-		Severity: api.Severity(l.Event.Severity), State: api.DeadLetterState(l.State), Cause: api.Cause(l.Cause),
-		ErrorMessage: l.Error, RetryCount: l.RetryCount, CreatedAt: l.CreatedAt,
-		LastRetryAt: l.LastRetryAt, NextRetryAt: l.NextRetryAt, TraceId: orNull(l.TraceID),
-	}
-}
-
 func toAttempts(attempts []delivery.Attempt) []api.Attempt {
 	list := make([]api.Attempt, len(attempts))
 	for i, a := range attempts {

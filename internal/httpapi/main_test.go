@@ -290,6 +290,8 @@ func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 		Rules: rules, Evaluator: jobs.NewEvaluator(rules, service, stored, s.registry, log, time.Now),
 		Patterns: s.orchestrator, Catalog: s.orchestrator, Validator: s.orchestrator, Agents: runtime,
 		Runs: db, Replayer: runs.NewReplayer(db, s.orchestrator), Portfolios: db, Deliverer: service, Deliveries: deliveries,
+		Operations: deliveries, AuditLog: db,
+		Jobs: store.NewPeriodicJobs(deliveries, jobs.Periodics(time.Minute)),
 		Destinations: stored, DestinationManager: destinations.NewManager(stored, destinations.Options{
 			Channels: []delivery.Channel{inapp.New(deliveries), hook}, Timeout: 5 * time.Second, Log: log,
 		}),

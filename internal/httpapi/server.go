@@ -108,6 +108,9 @@ type Options struct {
 	Evaluator  RuleEvaluator
 	// Destinations are the targets that have names.
 	Destinations Destinations
+	Operations   Operations
+	AuditLog     AuditLog
+	Jobs         Jobs
 	// DestinationManager changes them.
 	DestinationManager DestinationManager
 	// Notifications are the users' inboxes.

@@ -98,6 +98,31 @@ type AlertDlq struct {
 	ClosedAt      *time.Time
 }
 
+type AlertDlqOperation struct {
+	ID                uuid.UUID
+	TenantID          string
+	Kind              string
+	Filter            json.RawMessage
+	Endpoint          string
+	Actor             string
+	Reason            *string
+	PerSecond         int32
+	StopAfterFailures int32
+	State             string
+	StopReason        *string
+	Total             int32
+	Released          int64
+	CursorID          uuid.UUID
+	LastID            uuid.UUID
+	Slices            int32
+	FailuresBefore    int64
+	Progress          int64
+	ProgressAt        time.Time
+	JobID             *int64
+	StartedAt         time.Time
+	EndedAt           *time.Time
+}
+
 type AlertDuplicate struct {
 	EventID    uuid.UUID
 	Target     string
