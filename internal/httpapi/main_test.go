@@ -275,7 +275,7 @@ func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 	stored := store.NewDestinations(s.pool, box, time.Now)
 	service := delivery.NewService(deliveries, delivery.Options{
 		Channels: []delivery.Channel{inapp.New(deliveries), hook}, Destinations: stored,
-		Metrics: delivery.NewMetrics(s.registry),
+		Metrics:  delivery.NewMetrics(s.registry),
 		Schedule: delivery.Schedule{Delays: []time.Duration{time.Minute, time.Hour}},
 		Timeout:  5 * time.Second, Observer: metrics, Log: log, Tracer: tracer,
 	})
