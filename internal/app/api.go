@@ -107,7 +107,7 @@ func (p *process) startAPI(ctx context.Context, getenv func(string) string) erro
 		Patterns: orchestrator, Catalog: orchestrator, Validator: orchestrator, Agents: crew.runtime,
 		Runs: db, Replayer: runs.NewReplayer(db, orchestrator), Portfolios: db,
 		Operations: deliveries, AuditLog: db,
-		Jobs: store.NewPeriodicJobs(deliveries, jobs.Periodics(p.cfg.AlertEvaluationInterval)),
+		Jobs:         store.NewPeriodicJobs(deliveries, jobs.Periodics(p.cfg.AlertEvaluationInterval)),
 		Destinations: p.destinations, DestinationManager: destinations.NewManager(p.destinations, destinations.Options{
 			Channels: sending.Channels, Timeout: p.cfg.DeliveryTimeout, Log: p.tel.Log,
 		}),

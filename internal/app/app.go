@@ -22,6 +22,7 @@ import (
 	"github.com/dawsos/dawsos/internal/agents"
 	"github.com/dawsos/dawsos/internal/config"
 	"github.com/dawsos/dawsos/internal/delivery"
+	"github.com/dawsos/dawsos/internal/delivery/gate"
 	"github.com/dawsos/dawsos/internal/delivery/inapp"
 	"github.com/dawsos/dawsos/internal/delivery/webhook"
 	"github.com/dawsos/dawsos/internal/outbound"
@@ -188,7 +189,12 @@ func (p *process) deliveryOptions(deliveries *store.Deliveries, observer *agents
 	}
 	return delivery.Options{
 		Channels: []delivery.Channel{inapp.New(deliveries), hook}, Destinations: p.destinations,
-		Metrics: delivery.NewMetrics(p.tel.Registry), DedupWindow: p.cfg.DedupWindow,
+		Gate: gate.New(gate.Options{
+			Failures: p.cfg.BreakerFailures, After: p.cfg.BreakerAfter, Delay: p.cfg.BreakerDelay,
+			Timeout: p.cfg.DeliveryTimeout, Registerer: p.tel.Registry, Log: p.tel.Log,
+		}),
+		Recoveries: deliveries,
+		Metrics:    delivery.NewMetrics(p.tel.Registry), DedupWindow: p.cfg.DedupWindow,
 		Schedule: delivery.Schedule{Delays: p.cfg.RetrySchedule, Jitter: p.cfg.RetryJitter},
 		Timeout:  p.cfg.DeliveryTimeout, Observer: observer, Log: p.tel.Log, Tracer: p.tracer,
 	}, nil

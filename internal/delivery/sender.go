@@ -191,7 +191,8 @@ func (s *sender) send(ctx context.Context, d Delivery) (o Outcome) {
 	if !ok { // a letter of a newer release, during a rollback: it can wait for the roll-forward
 		return Outcome{Cause: Internal, Retry: true, Detail: "this process knows no channel " + d.Target.Channel}
 	}
-	ctx, cancel := context.WithTimeout(ctx, cmp.Or(d.Endpoint.Timeout, s.Timeout))
+	// A destination may have less time than DELIVERY_TIMEOUT, never more: jobs and reconciler count on it.
+	ctx, cancel := context.WithTimeout(ctx, min(cmp.Or(d.Endpoint.Timeout, s.Timeout), s.Timeout))
 	defer cancel()
 	defer func() {
 		if p := recover(); p != nil {

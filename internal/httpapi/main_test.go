@@ -291,7 +291,7 @@ func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 		Patterns: s.orchestrator, Catalog: s.orchestrator, Validator: s.orchestrator, Agents: runtime,
 		Runs: db, Replayer: runs.NewReplayer(db, s.orchestrator), Portfolios: db, Deliverer: service, Deliveries: deliveries,
 		Operations: deliveries, AuditLog: db,
-		Jobs: store.NewPeriodicJobs(deliveries, jobs.Periodics(time.Minute)),
+		Jobs:         store.NewPeriodicJobs(deliveries, jobs.Periodics(time.Minute)),
 		Destinations: stored, DestinationManager: destinations.NewManager(stored, destinations.Options{
 			Channels: []delivery.Channel{inapp.New(deliveries), hook}, Timeout: 5 * time.Second, Log: log,
 		}),

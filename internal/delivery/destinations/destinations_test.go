@@ -446,7 +446,7 @@ func FuzzRotation(f *testing.F) {
 		store := &memory{entries: make(map[string]destinations.Entry)}
 		now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 		m := destinations.NewManager(store, destinations.Options{
-			Channels: []delivery.Channel{channel{name: "webhook"}}, Timeout: time.Second,
+			Channels: []delivery.Channel{channel{name: "webhook"}}, Timeout: 5 * time.Second,
 			Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now },
 		})
 		e, newest, err := m.Create(t.Context(), draft(), author)
