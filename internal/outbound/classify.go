@@ -74,10 +74,14 @@ func Describe(err error) string {
 	if e, ok := errors.AsType[*net.OpError](err); ok { // its text begins with both addresses
 		return e.Err.Error()
 	}
-	if strings.Contains(err.Error(), "malformed") { // its text quotes what came instead
+	switch text := err.Error(); {
+	case strings.Contains(text, "malformed"): // it quotes what came instead
 		return "the server does not speak HTTP here"
+	case strings.Contains(text, " tcp "): // net/http hides some errors of the connection, addresses and all
+		return "the connection broke before there was an answer"
+	default:
+		return text
 	}
-	return err.Error()
 }
 
 func describeTLS(err error) string {
