@@ -71,8 +71,12 @@ func Describe(err error) string {
 		return "the connection was closed before there was an answer"
 	}
 	err = WithoutURL(err)
-	if e, ok := errors.AsType[*net.OpError](err); ok { // its text begins with both addresses
-		return e.Err.Error()
+	for { // their texts begin with both addresses
+		e, ok := errors.AsType[*net.OpError](err)
+		if !ok {
+			break
+		}
+		err = e.Err
 	}
 	switch text := err.Error(); {
 	case strings.Contains(text, "malformed"): // it quotes what came instead
