@@ -102,6 +102,7 @@ type Config struct {
 	RetryJitter         float64
 	DedupWindow         time.Duration // for how long the same message is a duplicate
 	DeliveryTimeout     time.Duration
+	DeliveryRetention   time.Duration // how long events are kept of which nothing is open
 	WorkerConcurrency   int
 	WebhookSecret       Secret // "" means that webhooks given by address are refused
 	WebhookAllowPrivate bool

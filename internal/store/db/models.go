@@ -266,8 +266,15 @@ type PricingPack struct {
 
 type RiverJob struct {
 	ID          int64
+	Kind        string
+	Queue       string
+	Args        json.RawMessage
 	State       string
+	Priority    int16
+	CreatedAt   time.Time
+	ScheduledAt time.Time
 	AttemptedAt *time.Time
+	FinalizedAt *time.Time
 }
 
 type Security struct {
