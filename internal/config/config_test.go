@@ -59,6 +59,7 @@ func TestLoadDefaults(t *testing.T) {
 		RetryJitter:         0.1,
 		DedupWindow:         24 * time.Hour,
 		DeliveryTimeout:     10 * time.Second,
+		DeliveryRetention:   90 * 24 * time.Hour,
 		WorkerConcurrency:   100,
 		WebhookAllowPrivate: true,
 	}
@@ -101,6 +102,7 @@ func TestLoadReadsEverySetting(t *testing.T) {
 		"RETRY_JITTER", "0",
 		"DEDUP_WINDOW", "90m",
 		"DELIVERY_TIMEOUT", "100ms",
+		"DELIVERY_RETENTION", "24h",
 		"WORKER_CONCURRENCY", "10000",
 		"WEBHOOK_SECRET", testSecret,
 		"WEBHOOK_ALLOW_PRIVATE", "true",
@@ -129,6 +131,7 @@ func TestLoadReadsEverySetting(t *testing.T) {
 		RetryJitter:         0,
 		DedupWindow:         90 * time.Minute,
 		DeliveryTimeout:     100 * time.Millisecond,
+		DeliveryRetention:   24 * time.Hour,
 		WorkerConcurrency:   10000,
 		WebhookSecret:       Secret(testSecret),
 		WebhookAllowPrivate: true,

@@ -75,7 +75,7 @@ func (c *Channel) CheckEndpoint(e delivery.Endpoint) error {
 	}
 	// The library finds some mistakes only when it writes the request.
 	var probe probe
-	_ = send(s, &http.Client{Transport: &probe}, message{title: "title", text: "text", severity: delivery.Info})
+	send(s, &http.Client{Transport: &probe}, message{title: "title", text: "text", severity: delivery.Info})
 	if !probe.reachable {
 		return fault.InvalidField("/url", "%s", errAddress.Error())
 	}
@@ -92,11 +92,11 @@ func (c *Channel) Send(ctx context.Context, d delivery.Delivery) delivery.Outcom
 		ctx: ctx, channel: c, messageID: d.MessageID(),
 		hidden: append(exchange.SecretsOf(address), address.Host, address.Hostname()),
 	}
-	err = send(s, &http.Client{Transport: a, CheckRedirect: asTheAnswer}, messageOf(d.Event, s.limit()))
+	send(s, &http.Client{Transport: a, CheckRedirect: asTheAnswer}, messageOf(d.Event, s.limit()))
 	switch {
 	case a.outcome == nil && ctx.Err() != nil:
 		return exchange.Failure(ctx.Err())
-	case a.outcome == nil: // its text may hold the address
+	case a.outcome == nil: // the library wrote no request
 		return delivery.Outcome{Cause: delivery.Payload, Detail: "the message can't be written for the service"}
 	}
 	if j, ok := s.(judge); ok {

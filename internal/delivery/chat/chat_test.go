@@ -206,7 +206,8 @@ func TestSend(t *testing.T) {
 		},
 		{
 			"generic, as JSON", "generic+https://example.org/hook?template=json&messagekey=text&$team=ops&method=PUT&kept=1", "https://example.org/hook?kept=1",
-			`{"title":"NAV fell 3 %","text":"It fell <by> 3 %.\nSince Monday.","team":"ops"}`, map[string]string{"Content-Type": "application/json"},
+			`{"title":"NAV fell 3 %","text":"It fell <by> 3 %.\nSince Monday.","team":"ops"}`,
+			map[string]string{"Content-Type": "application/json"},
 		},
 	}
 	for _, tt := range tests {
