@@ -23,9 +23,6 @@ import (
 	"github.com/dawsos/dawsos/internal/config"
 	"github.com/dawsos/dawsos/internal/delivery"
 	"github.com/dawsos/dawsos/internal/delivery/gate"
-	"github.com/dawsos/dawsos/internal/delivery/inapp"
-	"github.com/dawsos/dawsos/internal/delivery/webhook"
-	"github.com/dawsos/dawsos/internal/outbound"
 	"github.com/dawsos/dawsos/internal/store"
 	"github.com/dawsos/dawsos/internal/store/migrate"
 	"github.com/dawsos/dawsos/internal/telemetry"
@@ -177,18 +174,12 @@ func (p *process) closePool(ctx context.Context) error {
 
 // deliveryOptions are the same for first attempts and retries.
 func (p *process) deliveryOptions(deliveries *store.Deliveries, observer *agents.Metrics) (delivery.Options, error) {
-	client := outbound.NewClient(outbound.Options{
-		Policy:  outbound.Policy{AllowPrivate: p.cfg.WebhookAllowPrivate},
-		Timeout: p.cfg.DeliveryTimeout, TracerProvider: p.tel.TracerProvider, Propagator: p.tel.Propagator,
-	})
-	p.onStop("webhook connections", func(context.Context) error { client.CloseIdleConnections(); return nil })
-	version, _ := build()
-	hook, err := webhook.New(client, string(p.cfg.WebhookSecret), version, time.Now)
+	channels, err := p.channels(deliveries)
 	if err != nil {
 		return delivery.Options{}, err
 	}
 	return delivery.Options{
-		Channels: []delivery.Channel{inapp.New(deliveries), hook}, Destinations: p.destinations,
+		Channels: channels, Destinations: p.destinations,
 		Gate: gate.New(gate.Options{
 			Failures: p.cfg.BreakerFailures, After: p.cfg.BreakerAfter, Delay: p.cfg.BreakerDelay,
 			Timeout: p.cfg.DeliveryTimeout, Registerer: p.tel.Registry, Log: p.tel.Log,

@@ -14,6 +14,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net/mail"
 	"os"
 	"time"
 
@@ -112,8 +113,31 @@ type Config struct {
 	WebhookSecret       Secret        // "" means that webhooks given by address are refused
 	WebhookAllowPrivate bool
 
+	SMTP     SMTPServer   // without a host when email is off
+	SMTPFrom mail.Address // set when email is on
+
 	AlertmanagerDedupWindow time.Duration // for how long the same state of a group of alerts is a duplicate
 }
+
+// SMTPServer is the mail server.
+type SMTPServer struct {
+	Host     string
+	Port     int
+	Security SMTPSecurity
+	User     string
+	Password Secret
+}
+
+// SMTPSecurity is how the connection to the mail server is encrypted.
+type SMTPSecurity string
+
+// The ways to encrypt.
+const (
+	SMTPOpportunistic SMTPSecurity = ""         // STARTTLS where the server offers it
+	SMTPStartTLS      SMTPSecurity = "starttls" // STARTTLS, or nothing is sent
+	SMTPImplicitTLS   SMTPSecurity = "tls"      // from the first byte
+	SMTPPlain         SMTPSecurity = "plain"    // never
+)
 
 // Load returns the settings for a process in role. The error joins one line for every problem,
 // naming the setting, its value unless that is secret, where it stands, and what is allowed.
@@ -147,6 +171,9 @@ func Load(getenv func(string) string, role Role) (Config, error) {
 			problems = append(problems, fmt.Errorf("%s=%s%s: %w; it must be %s",
 				s.name, s.show(value), origin, err, s.allowed))
 		}
+	}
+	if len(problems) == 0 && cfg.SMTP.Host != "" && cfg.SMTPFrom.Address == "" {
+		problems = append(problems, errors.New("SMTP_FROM is not set; with SMTP_URL it must be the address that mail is from"))
 	}
 	if err := errors.Join(problems...); err != nil {
 		return Config{}, err

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/mail"
 	"os"
 	"path/filepath"
 	"strings"
@@ -60,8 +61,8 @@ func TestLoadDefaults(t *testing.T) {
 		RetrySchedule:       Schedule{5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 12 * time.Hour, 24 * time.Hour},
 		RetryJitter:         0.1,
 		DedupWindow:         24 * time.Hour,
-		DeliveryRetention:   90 * 24 * time.Hour,
 		DeliveryTimeout:     10 * time.Second,
+		DeliveryRetention:   90 * 24 * time.Hour,
 		WorkerConcurrency:   100,
 		BreakerFailures:     5,
 		BreakerAfter:        10 * time.Second,
@@ -69,6 +70,7 @@ func TestLoadDefaults(t *testing.T) {
 		WebhookAllowPrivate: true,
 
 		AlertmanagerDedupWindow: 5 * time.Minute,
+		AlertEvaluationInterval: time.Minute,
 	}
 	production := development
 	production.Environment = Production
@@ -110,8 +112,9 @@ func TestLoadReadsEverySetting(t *testing.T) {
 		"RETRY_JITTER", "0",
 		"DEDUP_WINDOW", "8760h",
 		"ALERTMANAGER_DEDUP_WINDOW", "1s",
+		"ALERT_EVALUATION_INTERVAL", "10s",
 		"DELIVERY_TIMEOUT", "100ms",
-		"DELIVERY_RETENTION", "720h",
+		"DELIVERY_RETENTION", "24h",
 		"WORKER_CONCURRENCY", "10000",
 		"BREAKER_FAILURES", "1",
 		"BREAKER_AFTER", "0s",
@@ -119,6 +122,8 @@ func TestLoadReadsEverySetting(t *testing.T) {
 		"SECRETS_KEY", testKey+", "+testKey,
 		"WEBHOOK_SECRET", testSecret,
 		"WEBHOOK_ALLOW_PRIVATE", "true",
+		"SMTP_URL", "smtps://mailer:pa%3Ass@mail.example.org",
+		"SMTP_FROM", "DawsOS <alerts@example.org>",
 	), Worker)
 	require.NoError(t, err)
 	require.Equal(t, Config{
@@ -141,8 +146,8 @@ func TestLoadReadsEverySetting(t *testing.T) {
 		RetrySchedule:       Schedule{time.Second, 2 * time.Second, 4 * time.Second},
 		RetryJitter:         0,
 		DedupWindow:         8760 * time.Hour,
-		DeliveryRetention:   720 * time.Hour,
 		DeliveryTimeout:     100 * time.Millisecond,
+		DeliveryRetention:   24 * time.Hour,
 		WorkerConcurrency:   10000,
 		BreakerFailures:     1,
 		BreakerAfter:        0,
@@ -150,8 +155,11 @@ func TestLoadReadsEverySetting(t *testing.T) {
 		SecretsKey:          testKey + ", " + testKey,
 		WebhookSecret:       Secret(testSecret),
 		WebhookAllowPrivate: true,
+		SMTP:                SMTPServer{Host: "mail.example.org", Port: 465, Security: SMTPImplicitTLS, User: "mailer", Password: "pa:ss"},
+		SMTPFrom:            mail.Address{Name: "DawsOS", Address: "alerts@example.org"},
 
 		AlertmanagerDedupWindow: time.Second,
+		AlertEvaluationInterval: 10 * time.Second,
 	}, got)
 }
 
@@ -260,6 +268,23 @@ func TestLoadRefuses(t *testing.T) {
 		{"WEBHOOK_SECRET", "whsec_aHVudGVyMg=="},
 		{"WEBHOOK_SECRET", long},
 		{"WEBHOOK_ALLOW_PRIVATE", "1"},
+		{"SMTP_URL", "mail.example.org"},
+		{"SMTP_URL", "http://mail.example.org"},
+		{"SMTP_URL", "smtp://"},
+		{"SMTP_URL", "smtp:u:hunter2@mail.example.org"},
+		{"SMTP_URL", "smtp://u:hunter2@mail.example.org:smtp"},
+		{"SMTP_URL", "smtp://u:hunter2@mail.example.org:0"},
+		{"SMTP_URL", "smtp://u:hunter2@mail.example.org:65536"},
+		{"SMTP_URL", "smtp://u/hunter2@mail.example.org"},
+		{"SMTP_URL", "smtp://mail.example.org/hunter2"},
+		{"SMTP_URL", "smtp://mail.example.org?starttls=maybe"},
+		{"SMTP_URL", "smtp://mail.example.org?starttls=never&starttls=required"},
+		{"SMTP_URL", "smtp://mail.example.org?tls=hunter2"},
+		{"SMTP_URL", "smtps://mail.example.org?starttls=required"},
+		{"SMTP_URL", "smtp://u:hunter2@mail.example.org?starttls=never"},
+		{"SMTP_FROM", "DawsOS"},
+		{"SMTP_FROM", "a@example.org, b@example.org"},
+		{"SMTP_FROM", "älerts@example.org"},
 	}
 	for _, test := range tests {
 		t.Run(test.name+"="+test.value, func(t *testing.T) {
@@ -275,6 +300,27 @@ func TestLoadRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestLoadReadsMailServers(t *testing.T) {
+	t.Parallel()
+
+	for value, want := range map[string]SMTPServer{
+		"smtp://localhost":                                     {Host: "localhost", Port: 587},
+		"smtp://localhost:1025/":                               {Host: "localhost", Port: 1025},
+		"smtp://[::1]:25?starttls=never":                       {Host: "::1", Port: 25, Security: SMTPPlain},
+		"smtp://u:p%40ss@mail.example.org?starttls=required":   {Host: "mail.example.org", Port: 587, Security: SMTPStartTLS, User: "u", Password: "p@ss"},
+		"smtp://u@mail.example.org":                            {Host: "mail.example.org", Port: 587, User: "u"},
+		"smtps://alerts%40example.org:p@mail.example.org:4650": {Host: "mail.example.org", Port: 4650, Security: SMTPImplicitTLS, User: "alerts@example.org", Password: "p"},
+	} {
+		got, err := Load(env("SMTP_URL", value, "SMTP_FROM", "alerts@example.org"), Dev)
+		require.NoError(t, err, value)
+		require.Equal(t, want, got.SMTP)
+		require.Equal(t, mail.Address{Address: "alerts@example.org"}, got.SMTPFrom)
+	}
+
+	_, err := Load(env("SMTP_URL", "smtp://u:hunter2@localhost"), Dev)
+	require.EqualError(t, err, "SMTP_FROM is not set; with SMTP_URL it must be the address that mail is from")
 }
 
 func TestLoadReportsEveryProblem(t *testing.T) {

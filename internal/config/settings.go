@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"net/mail"
 	"net/url"
 	"slices"
 	"strconv"
@@ -155,7 +156,12 @@ var settings = []setting{
 		requiredIf(func(e Environment, r Role) bool { return e != Development && (r == API || r == Worker) }).
 		shownAs(func(string) string { return redacted }),
 	row("WEBHOOK_ALLOW_PRIVATE", func(c *Config) *bool { return &c.WebhookAllowPrivate }, boolean(), either("true", "false"),
-		"Whether webhooks may go to loopback and private addresses. Multicast and link-local addresses, cloud metadata among them, are refused in any case."),
+		"Whether webhooks and chat services may be at loopback and private addresses. Multicast and link-local addresses, cloud metadata among them, are refused in any case."),
+	row("SMTP_URL", func(c *Config) *SMTPServer { return &c.SMTP }, smtpURL(), always(""),
+		"The mail server. `smtp://` uses STARTTLS where the server offers it, and always with a user and password; `?starttls=required` insists on it, `?starttls=never` does without. `smtps://` is TLS from the first byte. Special characters in a password are percent-encoded. Unset, email is off.").
+		shownAs(func(string) string { return redacted }),
+	row("SMTP_FROM", func(c *Config) *mail.Address { return &c.SMTPFrom }, mailAddress(), always(""),
+		"The sender of mail. Required when SMTP_URL is set."),
 }
 
 func oneOf[T ~string](values ...T) rule[T] {
@@ -373,6 +379,68 @@ func webhookSecret() rule[Secret] {
 			return "", errors.New("not base64")
 		}
 		return Secret(s), within(len(key), webhookSecretLeast, webhookSecretMost)
+	}}
+}
+
+// The ports of mail servers that take messages from programs, RFC 6409 and 8314.
+const (
+	smtpPort  = 587
+	smtpsPort = 465
+)
+
+// smtpURL reads the address of a mail server. The parser's own errors quote the whole address, so none
+// is passed on.
+func smtpURL() rule[SMTPServer] {
+	const allowed = "smtp://user:password@host:port or smtps://..., the user, password and port optional, smtp:// with ?starttls=required or never"
+	return rule[SMTPServer]{allowed, func(s string) (SMTPServer, error) {
+		u, err := url.Parse(s)
+		if err != nil || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" || u.Fragment != "" {
+			return SMTPServer{}, errors.New("not the address of a mail server (special characters in a password must be percent-encoded)")
+		}
+		m := SMTPServer{Host: u.Hostname(), User: u.User.Username()}
+		password, _ := u.User.Password()
+		m.Password = Secret(password)
+		switch u.Scheme {
+		case "smtp":
+			m.Port = smtpPort
+		case "smtps":
+			m.Port, m.Security = smtpsPort, SMTPImplicitTLS
+		default:
+			return SMTPServer{}, errors.New("not the address of a mail server")
+		}
+		if port := u.Port(); port != "" {
+			if m.Port, err = strconv.Atoi(port); err != nil || m.Port < 1 || m.Port > math.MaxUint16 {
+				return SMTPServer{}, errors.New("not a port")
+			}
+		}
+		for key, values := range u.Query() {
+			if key != "starttls" || len(values) != 1 || u.Scheme != "smtp" {
+				return SMTPServer{}, errors.New("an option that there is not")
+			}
+			switch values[0] {
+			case "required":
+				m.Security = SMTPStartTLS
+			case "never":
+				m.Security = SMTPPlain
+			default:
+				return SMTPServer{}, errors.New("an option that there is not")
+			}
+		}
+		if m.Security == SMTPPlain && u.User != nil {
+			return SMTPServer{}, errors.New("a password would be sent in the clear")
+		}
+		return m, nil
+	}}
+}
+
+// mailAddress reads an address with or without a name.
+func mailAddress() rule[mail.Address] {
+	return rule[mail.Address]{"an address such as alerts@example.org or DawsOS <alerts@example.org>", func(s string) (mail.Address, error) {
+		a, err := mail.ParseAddress(s)
+		if err != nil || strings.ContainsFunc(a.Address, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return mail.Address{}, errors.New("not an address")
+		}
+		return *a, nil
 	}}
 }
 

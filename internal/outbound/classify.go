@@ -5,9 +5,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"strings"
+	"syscall"
 )
 
 // Class is why an exchange brought no answer.
@@ -40,6 +42,69 @@ func Classify(err error) Class {
 		return Timeout
 	}
 	return Connect
+}
+
+// Describe says what went wrong in words that can be stored and shown: neither the address that was
+// asked for nor one that it resolved to is in them. It returns "" for nil.
+func Describe(err error) string {
+	switch Classify(err) {
+	case "":
+		return ""
+	case Rejected:
+		return WithoutURL(err).Error()
+	case Canceled:
+		return "given up before there was an answer"
+	case DNS:
+		if e, ok := errors.AsType[*net.DNSError](err); ok && (e.IsTimeout || e.IsTemporary) && !e.IsNotFound {
+			return "the name could not be resolved for now"
+		}
+		return "the name does not resolve"
+	case Timeout:
+		return "no answer in time"
+	case TLS:
+		return describeTLS(err)
+	}
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		return errno.Error() // "connection refused"
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return "the connection was closed before there was an answer"
+	}
+	err = WithoutURL(err)
+	for { // their texts begin with both addresses
+		e, ok := errors.AsType[*net.OpError](err)
+		if !ok {
+			break
+		}
+		err = e.Err
+	}
+	switch text := err.Error(); {
+	case strings.Contains(text, "malformed"): // it quotes what came instead
+		return "the server does not speak HTTP here"
+	case strings.Contains(text, " tcp "): // net/http hides some errors of the connection, addresses and all
+		return "the connection broke before there was an answer"
+	default:
+		return text
+	}
+}
+
+func describeTLS(err error) string {
+	if errors.Is(err, http.ErrSchemeMismatch) {
+		return "the server does not speak TLS here"
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return "the server does not speak TLS here"
+	}
+	if _, ok := errors.AsType[x509.HostnameError](err); ok { // its text lists the names
+		return "the server's certificate is for another name"
+	}
+	if e, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return "the server's certificate is not trusted: " + e.Err.Error()
+	}
+	if e, ok := errors.AsType[*net.OpError](err); ok {
+		return "the TLS handshake failed: " + e.Err.Error()
+	}
+	return WithoutURL(err).Error()
 }
 
 func isDNS(err error) bool {

@@ -11,7 +11,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -183,6 +186,10 @@ func TestClassify(t *testing.T) {
 				return
 			}
 			require.Error(t, err)
+			require.NotEmpty(t, Describe(err))
+			for _, secret := range []string{"s3cr3t", "127.0.0.1", "[::1]", "localhost", ".invalid", "example.com"} {
+				require.NotContains(t, Describe(err), secret)
+			}
 			stripped := WithoutURL(err)
 			require.NotContains(t, stripped.Error(), "s3cr3t")
 			require.Equal(t, test.want, Classify(stripped))
@@ -217,6 +224,15 @@ func TestClassifyWithoutANetwork(t *testing.T) {
 	require.Equal(t, Timeout, Classify(fmt.Errorf("send: %w", context.DeadlineExceeded)))
 	require.Equal(t, TLS, Classify(fmt.Errorf("send: %w", errors.New("tls: handshake failure"))))
 	require.Equal(t, DNS, Classify(&net.DNSError{IsTimeout: true}))
+	require.Empty(t, Describe(nil))
+	require.Equal(t, "given up before there was an answer", Describe(context.Canceled))
+	require.Equal(t, "the name could not be resolved for now", Describe(&net.DNSError{IsTimeout: true, Name: "example.org"}))
+	require.Equal(t, "the name does not resolve", Describe(&net.DNSError{IsNotFound: true, Name: "example.org"}))
+	require.Equal(t, "connection refused", Describe(&url.Error{Op: "Post", URL: "http://example.org/", Err: &net.OpError{
+		Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 80}, Err: os.NewSyscallError("connect", syscall.ECONNREFUSED),
+	}}))
+	require.Equal(t, "the connection was closed before there was an answer", Describe(fmt.Errorf("read: %w", io.ErrUnexpectedEOF)))
+	require.Equal(t, "the server does not speak HTTP here", Describe(errors.New(`malformed HTTP response "s3cr3t"`)))
 	require.NoError(t, WithoutURL(nil))
 	require.EqualError(t, WithoutURL(errors.New("as it is")), "as it is")
 }

@@ -37,6 +37,8 @@ func (c *Channel) Send(ctx context.Context, d delivery.Delivery) delivery.Outcom
 		return delivery.Outcome{}
 	case errors.Is(err, context.DeadlineExceeded):
 		return delivery.Outcome{Cause: delivery.Timeout, Retry: true, Detail: "the database did not take the notification in time"}
+	case errors.Is(err, context.Canceled): // we are being stopped
+		return delivery.Outcome{Cause: delivery.Interrupted, Retry: true, Detail: "given up before the database had taken the notification"}
 	default:
 		return delivery.Outcome{Cause: delivery.Internal, Retry: true, Detail: "store notification: " + err.Error()}
 	}

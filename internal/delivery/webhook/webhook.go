@@ -7,29 +7,26 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/dawsos/dawsos/internal/delivery"
+	"github.com/dawsos/dawsos/internal/delivery/exchange"
 	"github.com/dawsos/dawsos/internal/fault"
-	"github.com/dawsos/dawsos/internal/outbound"
 )
 
 const (
 	// maxURL bounds addresses; longer ones are refused by many servers anyway.
 	maxURL = 2048
-	// maxExcerpt is how much of the receiver's answer is kept, in bytes.
-	maxExcerpt = 1024
-	// maxDrain is how much of the rest is read, so that the connection can be used again.
-	maxDrain = 64 << 10
 	// eventType is the body's "type": what kind of event this is.
 	eventType = "alert"
 )
@@ -37,14 +34,14 @@ const (
 // Channel implements delivery.Channel.
 type Channel struct {
 	client    *http.Client
-	signer    *standardwebhooks.Webhook // nil without a secret
+	signer    *standardwebhooks.Webhook // the process's own; nil without a secret
 	userAgent string
 	now       func() time.Time
 }
 
 // New returns the channel. client must be guarded (package outbound) and must not follow
-// redirects. secret ("whsec_...") signs; without one every target is refused, because an unsigned
-// webhook can't be told from a forged one.
+// redirects. secret ("whsec_...") signs what goes to addresses, and to destinations without secrets of
+// their own; without one those are refused, because an unsigned webhook can't be told from a forged one.
 func New(client *http.Client, secret, version string, now func() time.Time) (*Channel, error) {
 	c := &Channel{client: client, userAgent: "DawsOS/" + version, now: now}
 	if secret == "" {
@@ -75,8 +72,46 @@ func (c *Channel) Endpoint(t delivery.Target) delivery.Endpoint {
 	return delivery.Endpoint{ID: fmt.Sprintf("webhook:%x", sum[:8]), URL: t.URL}
 }
 
-// CheckEndpoint wants the same of a destination's address.
-func (c *Channel) CheckEndpoint(e delivery.Endpoint) error { return checkURL("/url", e.URL) }
+// CheckEndpoint wants the same of a destination's address, secrets that can sign, and headers that a
+// request may carry besides its own.
+func (c *Channel) CheckEndpoint(e delivery.Endpoint) error {
+	if err := checkURL("/url", e.URL); err != nil {
+		return err
+	}
+	if len(e.To) > 0 {
+		return fault.InvalidField("/to", "is for destinations of email")
+	}
+	if len(e.Secrets) == 0 && c.signer == nil {
+		return fault.InvalidField("/secrets", "must hold a secret to sign with: WEBHOOK_SECRET is not set")
+	}
+	if len(e.Secrets) > maxSecrets {
+		return fault.InvalidField("/secrets", "at most %d: a new one and those it takes over from", maxSecrets)
+	}
+	for i, secret := range e.Secrets {
+		if err := checkSecret(fmt.Sprintf("/secrets/%d", i), secret); err != nil {
+			return err
+		}
+	}
+	return checkHeaders(e.Headers)
+}
+
+const (
+	// maxSecrets bounds how many secrets sign at the same time.
+	maxSecrets   = 5
+	secretPrefix = "whsec_"
+	// The length of a secret in bytes, as the specification demands.
+	leastSecret, mostSecret = 24, 64
+)
+
+func checkSecret(pointer, secret string) error {
+	encoded, ok := strings.CutPrefix(secret, secretPrefix)
+	key, err := base64.StdEncoding.DecodeString(encoded)
+	if !ok || err != nil || len(key) < leastSecret || len(key) > mostSecret {
+		return fault.InvalidField(pointer, "must be %s followed by the base64 of %d to %d random bytes",
+			secretPrefix, leastSecret, mostSecret)
+	}
+	return nil
+}
 
 func checkURL(pointer, address string) error {
 	if len(address) > maxURL {
@@ -115,33 +150,38 @@ type bodyData struct {
 
 // Send posts once.
 func (c *Channel) Send(ctx context.Context, d delivery.Delivery) delivery.Outcome {
-	if c.signer == nil {
-		return delivery.Outcome{Cause: delivery.Rejected, Retry: true, Detail: "WEBHOOK_SECRET is not set in this process"}
+	signers, err := c.signers(d.Endpoint)
+	if err != nil {
+		return delivery.Outcome{Cause: delivery.Rejected, Retry: true, Detail: err.Error()}
 	}
-	req, err := c.request(ctx, d)
+	req, err := c.request(ctx, d, signers)
 	if err != nil {
 		return delivery.Outcome{Cause: delivery.Payload, Detail: "encode the message: " + err.Error()}
 	}
-	resp, err := c.client.Do(req)
-	if err != nil {
-		return transportFailure(err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	excerpt, err := readExcerpt(resp.Body)
-	if err != nil && resp.StatusCode/100 == 2 {
-		// A 2xx says that the receiver took it; it can't take that back by stumbling over its own
-		// answer. Sending again would only repeat the message.
-		err = nil
-	}
-	o := classify(resp.StatusCode)
-	o.StatusCode, o.Excerpt = resp.StatusCode, excerpt
-	if err != nil {
-		o.Detail += "; its answer broke off"
-	}
+	o, _ := exchange.Do(c.client, req, c.now)
 	return o
 }
 
-func (c *Channel) request(ctx context.Context, d delivery.Delivery) (*http.Request, error) {
+// signers returns what signs for an endpoint, its newest secret first.
+func (c *Channel) signers(e delivery.Endpoint) ([]*standardwebhooks.Webhook, error) {
+	if len(e.Secrets) == 0 {
+		if c.signer == nil {
+			return nil, errors.New("WEBHOOK_SECRET is not set in this process")
+		}
+		return []*standardwebhooks.Webhook{c.signer}, nil
+	}
+	signers := make([]*standardwebhooks.Webhook, len(e.Secrets))
+	for i, secret := range e.Secrets {
+		signer, err := standardwebhooks.NewWebhook(secret)
+		if err != nil {
+			return nil, fmt.Errorf("the destination's secret %d can't sign", i+1)
+		}
+		signers[i] = signer
+	}
+	return signers, nil
+}
+
+func (c *Channel) request(ctx context.Context, d delivery.Delivery, signers []*standardwebhooks.Webhook) (*http.Request, error) {
 	payload, err := json.Marshal(body{
 		Type: eventType, Timestamp: d.Event.AcceptedAt,
 		Data: bodyData{
@@ -153,67 +193,24 @@ func (c *Channel) request(ctx context.Context, d delivery.Delivery) (*http.Reque
 		return nil, err
 	}
 	at, id := c.now(), d.MessageID()
-	signature, err := c.signer.Sign(id, at, payload)
-	if err != nil {
-		return nil, err
+	// While a secret is being replaced both sign, and a receiver takes whichever it knows.
+	signatures := make([]string, len(signers))
+	for i, signer := range signers {
+		if signatures[i], err = signer.Sign(id, at, payload); err != nil {
+			return nil, err
+		}
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.Endpoint.URL, bytes.NewReader(payload))
-	if err != nil {
-		return nil, outbound.WithoutURL(err)
+	if err != nil { // its text quotes the address
+		return nil, errors.New("the address can't be read")
+	}
+	for name, value := range d.Endpoint.Headers {
+		req.Header.Set(name, value)
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", c.userAgent)
 	req.Header.Set(standardwebhooks.HeaderWebhookID, id)
 	req.Header.Set(standardwebhooks.HeaderWebhookTimestamp, strconv.FormatInt(at.Unix(), 10))
-	req.Header.Set(standardwebhooks.HeaderWebhookSignature, signature)
+	req.Header.Set(standardwebhooks.HeaderWebhookSignature, strings.Join(signatures, " "))
 	return req, nil
-}
-
-// classify maps a receiver's status. 4xx means that the same request will be refused again,
-// except where the status itself says "later".
-func classify(status int) delivery.Outcome {
-	detail := fmt.Sprintf("the receiver answered %d %s", status, http.StatusText(status))
-	switch {
-	case status >= 200 && status < 300:
-		return delivery.Outcome{}
-	case status == http.StatusTooManyRequests:
-		return delivery.Outcome{Cause: delivery.HTTP429, Retry: true, Detail: detail}
-	case status == http.StatusRequestTimeout, status == http.StatusTooEarly:
-		return delivery.Outcome{Cause: delivery.HTTP4xx, Retry: true, Detail: detail}
-	case status >= 400 && status < 500:
-		return delivery.Outcome{Cause: delivery.HTTP4xx, Detail: detail}
-	case status >= 500:
-		return delivery.Outcome{Cause: delivery.HTTP5xx, Retry: true, Detail: detail}
-	default: // 1xx and 3xx
-		return delivery.Outcome{Cause: delivery.Rejected, Detail: detail + "; redirects are not followed"}
-	}
-}
-
-// transportFailure maps an exchange without an answer. All but our own refusal can pass.
-func transportFailure(err error) delivery.Outcome {
-	o := delivery.Outcome{Retry: true, Detail: outbound.WithoutURL(err).Error()}
-	switch outbound.Classify(err) {
-	case outbound.DNS:
-		o.Cause = delivery.DNS
-	case outbound.TLS:
-		o.Cause = delivery.TLS
-	case outbound.Timeout:
-		o.Cause = delivery.Timeout
-	case outbound.Rejected:
-		o.Cause, o.Retry = delivery.Rejected, false
-	case outbound.Canceled: // we are being stopped
-		o.Cause = delivery.Interrupted
-	default:
-		o.Cause = delivery.Connect
-	}
-	return o
-}
-
-// readExcerpt returns the beginning of an answer and drains a bounded rest.
-func readExcerpt(r io.Reader) (string, error) {
-	head, err := io.ReadAll(io.LimitReader(r, maxExcerpt))
-	if err == nil {
-		_, err = io.Copy(io.Discard, io.LimitReader(r, maxDrain))
-	}
-	return string(head), err
 }

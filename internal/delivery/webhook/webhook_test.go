@@ -1,6 +1,7 @@
 package webhook_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -27,6 +28,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/dawsos/dawsos/internal/delivery"
+	"github.com/dawsos/dawsos/internal/delivery/channeltest"
 	"github.com/dawsos/dawsos/internal/delivery/webhook"
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/outbound"
@@ -77,8 +79,9 @@ func deliveryTo(address string) delivery.Delivery {
 			Severity: delivery.Warning, Data: json.RawMessage(`{"change":-0.030,"deep":{"n":12345678901234567890}}`),
 			AcceptedAt: time.Date(2026, 5, 1, 12, 0, 0, 123456000, time.UTC),
 		},
-		Target:  delivery.Target{Channel: "webhook", URL: address},
-		Attempt: 1,
+		Target:   delivery.Target{Channel: "webhook", URL: address},
+		Endpoint: delivery.Endpoint{ID: "webhook:0123456789abcdef", URL: address},
+		Attempt:  1,
 	}
 }
 
@@ -121,6 +124,26 @@ func requireDiscreet(t *testing.T, o delivery.Outcome) {
 	for _, s := range []string{hidden, strings.TrimPrefix(secret, "whsec_"), "key="} {
 		require.NotContains(t, fmt.Sprintf("%+v", o), s)
 	}
+}
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	const apiKey = "an-api-key-of-the-receiver"
+	channeltest.Run(t, channeltest.Harness{
+		Wire:   channeltest.HTTP,
+		Hidden: []string{hidden, apiKey, strings.TrimPrefix(secret, "whsec_")},
+		Open: func(t *testing.T, r channeltest.Receiver) (delivery.Channel, delivery.Target, delivery.Endpoint) {
+			t.Helper()
+			scheme := "http"
+			if r.TLS {
+				scheme = "https"
+			}
+			return setup(t).channel, delivery.Target{Channel: "webhook", Destination: "ops"}, delivery.Endpoint{
+				ID: "destination:ops", URL: scheme + "://" + r.Addr + "/" + hidden + "?key=" + hidden,
+				Headers: map[string]string{"Authorization": "Bearer " + apiKey}, Secrets: []string{secret},
+			}
+		},
+	})
 }
 
 func TestSendIsAStandardWebhook(t *testing.T) {
@@ -551,6 +574,142 @@ func TestCheck(t *testing.T) {
 		require.Equal(t, "/channels/webhook/url", problem.Fields[0].Pointer)
 		require.NotContains(t, err.Error(), "secret")
 	}
+}
+
+// While a secret is being replaced, receivers that know either take the message.
+func TestSendSignsWithEverySecretOfTheDestination(t *testing.T) {
+	t.Parallel()
+	const newest, older = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD", "whsec_2pXr3YH4mSlmTBmUEXLK/g4pDBXJpJ7A"
+	b := setup(t)
+	address, requests := receiver(t, status(http.StatusNoContent))
+	d := deliveryTo(address)
+	d.Endpoint.Secrets = []string{newest, older}
+	require.True(t, b.channel.Send(t.Context(), d).Delivered())
+
+	r := requests()[0]
+	signatures := strings.Fields(r.Header.Get("webhook-signature"))
+	require.Len(t, signatures, 2)
+	for i, known := range []string{newest, older} {
+		verifier, err := standardwebhooks.NewWebhook(known)
+		require.NoError(t, err)
+		require.NoError(t, verifier.Verify(r.body, r.Header))
+		alone := r.Header.Clone()
+		alone.Set("webhook-signature", signatures[i])
+		require.NoError(t, verifier.Verify(r.body, alone), "the newest first")
+	}
+	processes, err := standardwebhooks.NewWebhook(secret)
+	require.NoError(t, err)
+	require.Error(t, processes.Verify(r.body, r.Header), "the destination's own take its place")
+
+	d.Endpoint.Secrets = []string{"whsec_not base64"}
+	o := b.channel.Send(t.Context(), d)
+	require.Equal(t, delivery.Rejected, o.Cause)
+	require.Len(t, requests(), 1, "nothing goes out unsigned")
+	require.NotContains(t, o.Detail, "base64")
+}
+
+func TestSendCarriesHeadersOfTheDestination(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	address, requests := receiver(t, status(http.StatusNoContent))
+	d := deliveryTo(address)
+	d.Endpoint.Headers = map[string]string{
+		"X-Team": "ops", "authorization": "Bearer of-the-receiver", "webhook-id": "forged", "User-Agent": "forged",
+	}
+	require.True(t, b.channel.Send(t.Context(), d).Delivered())
+	h := requests()[0].Header
+	require.Equal(t, "ops", h.Get("X-Team"))
+	require.Equal(t, "Bearer of-the-receiver", h.Get("Authorization"))
+	require.Equal(t, d.MessageID(), h.Get("webhook-id"), "whatever was stored, the channel's own are its own")
+	require.Equal(t, "DawsOS/1.2.3", h.Get("User-Agent"))
+}
+
+func TestCheckEndpoint(t *testing.T) {
+	t.Parallel()
+	const good = "https://example.org/hook"
+	headers := func(name, value string) delivery.Endpoint {
+		return delivery.Endpoint{URL: good, Headers: map[string]string{name: value}}
+	}
+	many := map[string]string{}
+	for i := range 21 {
+		many[fmt.Sprintf("X-%d", i)] = "x"
+	}
+	tests := []struct {
+		name     string
+		endpoint delivery.Endpoint
+		pointer  string // "" when it is good
+	}{
+		{"an address", delivery.Endpoint{URL: good}, ""},
+		{"no address", delivery.Endpoint{}, "/url"},
+		{"an address with a password", delivery.Endpoint{URL: "https://a:b@example.org/"}, "/url"},
+		{"recipients", delivery.Endpoint{URL: good, To: []string{"ada@example.org"}}, "/to"},
+		{"secrets", delivery.Endpoint{URL: good, Secrets: []string{secret, secret}}, ""},
+		{"a secret without its prefix", delivery.Endpoint{URL: good, Secrets: []string{strings.TrimPrefix(secret, "whsec_")}}, "/secrets/0"},
+		{"a secret that is no base64", delivery.Endpoint{URL: good, Secrets: []string{secret, "whsec_%%%%"}}, "/secrets/1"},
+		{"a secret that is short", delivery.Endpoint{URL: good, Secrets: []string{"whsec_c2hvcnQ="}}, "/secrets/0"},
+		{"too many secrets", delivery.Endpoint{URL: good, Secrets: []string{secret, secret, secret, secret, secret, secret}}, "/secrets"},
+		{"a header", headers("Authorization", "Bearer abc.def"), ""},
+		{"a header of one character", headers("~", "~"), ""},
+		{"too many headers", delivery.Endpoint{URL: good, Headers: many}, "/headers"},
+		{"the signature", headers("webhook-signature", "v1,x"), "/headers/webhook-signature"},
+		{"the id, in capitals", headers("WEBHOOK-ID", "x"), "/headers/WEBHOOK-ID"},
+		{"the host", headers("Host", "example.com"), "/headers/Host"},
+		{"the length", headers("Content-Length", "1"), "/headers/Content-Length"},
+		{"the type", headers("content-type", "text/plain"), "/headers/content-type"},
+		{"hop by hop", headers("Transfer-Encoding", "chunked"), "/headers/Transfer-Encoding"},
+		{"hop by hop, to a proxy", headers("Proxy-Authorization", "x"), "/headers/Proxy-Authorization"},
+		{"the trace", headers("traceparent", "x"), "/headers/traceparent"},
+		{"no name", headers("", "x"), "/headers/"},
+		{"a name with a space", headers("X Team", "x"), "/headers/X Team"},
+		{"a name with a line's end", headers("X-A\r\nX-B", "x"), "/headers/X-A\r\nX-B"},
+		{"a name that a pointer escapes", headers("x/~y", "x"), "/headers/x~1~0y"},
+		{"a long name", headers(strings.Repeat("x", 101), "x"), "/headers/" + strings.Repeat("x", 101)},
+		{"no value", headers("X-A", ""), "/headers/X-A"},
+		{"a value with a line's end", headers("X-A", "a\r\nX-B: b"), "/headers/X-A"},
+		{"a value with space around it", headers("X-A", " a"), "/headers/X-A"},
+		{"a value in another script", headers("X-A", "ä"), "/headers/X-A"},
+		{"the longest value", headers("X-A", strings.Repeat("x", 1024)), ""},
+		{"a longer value", headers("X-A", strings.Repeat("x", 1025)), "/headers/X-A"},
+		{"a name in two cases", delivery.Endpoint{URL: good, Headers: map[string]string{"X-A": "1", "x-a": "2"}}, "/headers/x-a"},
+	}
+	channel := setup(t).channel
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			err := channel.CheckEndpoint(tt.endpoint)
+			if tt.pointer == "" {
+				require.NoError(t, err)
+				return
+			}
+			problem, ok := errors.AsType[*fault.Error](err)
+			require.True(t, ok, "%v", err)
+			require.Equal(t, fault.Invalid, problem.Code)
+			require.Equal(t, tt.pointer, problem.Fields[0].Pointer)
+		})
+	}
+}
+
+// Headers that CheckEndpoint lets pass arrive as they are.
+func FuzzHeaders(f *testing.F) {
+	f.Add("X-Team", "ops")
+	f.Add("host", "example.org")
+	f.Add("x\r\ny", "a\x00b")
+	channel, err := webhook.New(http.DefaultClient, secret, "test", time.Now)
+	require.NoError(f, err)
+	f.Fuzz(func(t *testing.T, name, value string) {
+		if channel.CheckEndpoint(delivery.Endpoint{URL: "https://example.org", Headers: map[string]string{name: value}}) != nil {
+			return
+		}
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://example.org", http.NoBody)
+		require.NoError(t, err)
+		req.Header.Set(name, value)
+		var wire bytes.Buffer
+		require.NoError(t, req.Write(&wire))
+		got, err := http.ReadRequest(bufio.NewReader(&wire))
+		require.NoError(t, err)
+		require.Equal(t, value, got.Header.Get(name))
+		require.Equal(t, "example.org", got.Host)
+	})
 }
 
 // What Check lets pass, Send can at least turn into a request.

@@ -1,0 +1,108 @@
+package exchange
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/dawsos/dawsos/internal/delivery"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var now = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+
+func TestRetryAfter(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		value string
+		want  time.Duration
+	}{
+		{"", 0},
+		{"0", 0},
+		{"1", time.Second},
+		{" 120 ", 2 * time.Minute},
+		{"007", 7 * time.Second},
+		{"1.0", time.Second},
+		{"1.001", 2 * time.Second},
+		{"0.5", time.Second},
+		{".5", 0},
+		{"-1", 0},
+		{"+1", 0},
+		{"1e9", 0},
+		{"1 2", 0},
+		{"0x10", 0},
+		{"soon", 0},
+		{"99999999999999999999999999", maxRetryAfter},
+		{"999999999", maxRetryAfter},
+		{"Fri, 01 May 2026 12:01:30 GMT", 90 * time.Second},
+		{"Friday, 01-May-26 12:01:30 GMT", 90 * time.Second},
+		{"Fri May  1 12:01:30 2026", 90 * time.Second},
+		{"Fri, 01 May 2026 11:59:59 GMT", 0},
+		{"Fri, 01 May 9999 11:59:59 GMT", maxRetryAfter},
+		{"2026-05-01T12:01:30Z", 0},
+	}
+	for _, tt := range tests {
+		require.Equal(t, tt.want, RetryAfter(tt.value, now), "%q", tt.value)
+	}
+}
+
+func FuzzRetryAfter(f *testing.F) {
+	for _, seed := range []string{"", "120", "1.5", "-3", "Fri, 01 May 2026 12:01:30 GMT", "99999999999999999999"} {
+		f.Add(seed, uint32(7))
+	}
+	f.Fuzz(func(t *testing.T, value string, n uint32) {
+		d := RetryAfter(value, now)
+		require.GreaterOrEqual(t, d, time.Duration(0))
+		require.LessOrEqual(t, d, maxRetryAfter)
+
+		// Both ways to say the same mean the same.
+		want := min(time.Duration(n)*time.Second, maxRetryAfter)
+		require.Equal(t, want, RetryAfter(strconv.FormatUint(uint64(n), 10), now))
+		require.Equal(t, want, RetryAfter(now.Add(time.Duration(n)*time.Second).Format(http.TimeFormat), now))
+	})
+}
+
+func TestExcerpt(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "no such hook: [hidden]", Excerpt([]byte("no such hook: t0ken-t0ken"), []string{"t0ken-t0ken"}))
+	require.Equal(t, "at [hidden]!", Excerpt([]byte("at /a/t0ken-t0ken!"), []string{"t0ken-t0ken", "/a/t0ken-t0ken"}), "the longest first")
+	require.Equal(t, "ok", Excerpt([]byte("ok"), []string{"", "o", "ok"}), "what is short is no secret")
+	require.Len(t, Excerpt([]byte(strings.Repeat("x", 5000)), nil), maxExcerpt)
+
+	// A secret that the cut goes through does not show its first half.
+	cut := Excerpt([]byte(strings.Repeat("x", maxExcerpt-5)+"t0ken-t0ken"), []string{"t0ken-t0ken"})
+	require.NotContains(t, cut, "t0")
+	require.True(t, utf8.ValidString(Excerpt([]byte(strings.Repeat("ä", maxExcerpt)), nil)))
+	require.True(t, utf8.ValidString(Excerpt([]byte("x"+strings.Repeat("ä", maxExcerpt)), nil)))
+}
+
+func TestSecretsOf(t *testing.T) {
+	t.Parallel()
+	u, err := url.Parse("https://ada:pa%20ssword@example.org/hooks/B0123%2F456/x?key=a%20query%20token#fragment")
+	require.NoError(t, err)
+	secrets := SecretsOf(u)
+	for _, want := range []string{
+		"ada", "pa ssword", "B0123%2F456", "/hooks/B0123/456/x", "a%20query%20token", "a query token", "fragment",
+		"/hooks/B0123%2F456/x?key=a%20query%20token",
+	} {
+		require.Contains(t, secrets, want)
+	}
+}
+
+func TestFailure(t *testing.T) {
+	t.Parallel()
+	o := Failure(&url.Error{Op: "Post", URL: "https://example.org/t0ken", Err: context.DeadlineExceeded})
+	require.Equal(t, delivery.Outcome{Cause: delivery.Timeout, Retry: true, Detail: "no answer in time"}, o)
+	o = Failure(&url.Error{Op: "Post", URL: "https://example.org/t0ken", Err: errors.New("something else")})
+	require.Equal(t, delivery.Outcome{Cause: delivery.Connect, Retry: true, Detail: "something else"}, o)
+}
