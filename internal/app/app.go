@@ -183,6 +183,7 @@ func (p *process) deliveryOptions(deliveries *store.Deliveries, observer *agents
 	}
 	return delivery.Options{
 		Channels: []delivery.Channel{inapp.New(deliveries), hook},
+		Metrics:  delivery.NewMetrics(p.tel.Registry), DedupWindow: p.cfg.DedupWindow,
 		Schedule: delivery.Schedule{Delays: p.cfg.RetrySchedule, Jitter: p.cfg.RetryJitter},
 		Timeout:  p.cfg.DeliveryTimeout, Observer: observer, Log: p.tel.Log, Tracer: p.tracer,
 	}, nil

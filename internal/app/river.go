@@ -52,8 +52,13 @@ func (p *process) worker(metrics *agents.Metrics) (*river.Client[pgx.Tx], error)
 		return nil, err
 	}
 	metrics.Init(delivery.RetryAgent, delivery.RetryCapability)
+	for _, c := range options.Channels {
+		metrics.Init(delivery.FirstAttemptAgent, delivery.Capability(c.Name()))
+	}
 
 	workers := river.NewWorkers()
+	service := delivery.NewService(deliveries, options)
+	river.AddWorker(workers, jobs.NewDeliverWorker(service, deliveries, p.cfg.DeliveryTimeout, time.Now))
 	river.AddWorker(workers, jobs.NewRetryWorker(delivery.NewRetrier(options), deliveries, p.cfg.DeliveryTimeout, time.Now))
 	river.AddWorker(workers, jobs.NewReconcileWorker(deliveries, p.cfg.DeliveryTimeout, p.tel.Log, time.Now))
 

@@ -99,6 +99,7 @@ type Config struct {
 
 	RetrySchedule       Schedule
 	RetryJitter         float64
+	DedupWindow         time.Duration // for how long the same message is a duplicate
 	DeliveryTimeout     time.Duration
 	WorkerConcurrency   int
 	WebhookSecret       Secret // "" means that webhooks given by address are refused

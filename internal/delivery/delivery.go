@@ -53,7 +53,7 @@ type Event struct {
 	// accepted before it that have not been delivered.
 	Subject  string
 	Resolves bool
-	Dedup Dedup // not stored
+	Dedup    Dedup // not stored
 
 	// ExpiresAt is when the message has lost its worth: what is undelivered by then is not sent
 	// any more. Zero means never.
@@ -288,4 +288,11 @@ type Destination struct {
 	Revision    int      // from 1, for If-Match
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
+}
+
+// EventFilter selects events; empty fields select all.
+type EventFilter struct {
+	AlertID string
+	UserID  string
+	Source  Source
 }

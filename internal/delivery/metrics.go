@@ -5,8 +5,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// metrics tell of attempts. A Service and a Retrier of one process share them.
-type metrics struct {
+// Metrics tell of attempts. A Service and a Retrier of one process share them.
+type Metrics struct {
 	attempts   *prometheus.CounterVec   // channel, outcome, cause
 	duration   *prometheus.HistogramVec // channel
 	latency    *prometheus.HistogramVec // channel
@@ -19,12 +19,10 @@ var causes = []Cause{
 	Rejected, Payload, Interrupted, Internal,
 }
 
-func newMetrics(reg prometheus.Registerer, channels []string) *metrics {
-	if reg == nil {
-		reg = prometheus.NewRegistry()
-	}
+// NewMetrics registers the metrics.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
 	f := promauto.With(reg)
-	m := &metrics{
+	return &Metrics{
 		attempts: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "dawsos_delivery_attempts_total",
 			Help: "Attempts to deliver an event to a target, by outcome (delivered, failed) and, where it failed, cause.",
@@ -44,6 +42,10 @@ func newMetrics(reg prometheus.Registerer, channels []string) *metrics {
 			Help: "Events and targets that were not sent because an earlier event says the same.",
 		}, []string{"channel"}),
 	}
+}
+
+// init makes the series of the channels exist before anything happens.
+func (m *Metrics) init(channels []string) {
 	for _, c := range channels {
 		m.attempts.WithLabelValues(c, "delivered", "")
 		for _, cause := range causes {
@@ -53,10 +55,9 @@ func newMetrics(reg prometheus.Registerer, channels []string) *metrics {
 		m.latency.WithLabelValues(c)
 		m.duplicates.WithLabelValues(c)
 	}
-	return m
 }
 
-func (m *metrics) observe(v Verdict) {
+func (m *Metrics) observe(v Verdict) {
 	channel, outcome := v.Delivery.Target.Channel, "failed"
 	if v.State == Delivered {
 		outcome = "delivered"

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
@@ -34,13 +33,13 @@ type Options struct {
 	Recoveries   Recoveries // may be nil without a gate
 	Schedule     Schedule
 	DedupWindow  time.Duration // for how long the same content is a duplicate
-	Registerer   prometheus.Registerer
-	Timeout  time.Duration // of one attempt, everything included; must be positive
-	Observer Observer
-	Log      *slog.Logger
-	Tracer   trace.Tracer
-	Now      func() time.Time // time.Now
-	Rand     func() float64   // uniform in [0, 1), safe for concurrent use; rand.Float64
+	Metrics      *Metrics
+	Timeout      time.Duration // of one attempt, everything included; must be positive
+	Observer     Observer
+	Log          *slog.Logger
+	Tracer       trace.Tracer
+	Now          func() time.Time // time.Now
+	Rand         func() float64   // uniform in [0, 1), safe for concurrent use; rand.Float64
 }
 
 // sender makes attempts and judges them. The API makes the first attempt through a Service, the
@@ -48,15 +47,15 @@ type Options struct {
 type sender struct {
 	Options
 	channels map[string]Channel
-	metrics  *metrics
+	metrics  *Metrics
 }
 
 func newSender(o Options) *sender {
-	s := &sender{Options: o, channels: make(map[string]Channel, len(o.Channels))}
+	s := &sender{Options: o, channels: make(map[string]Channel, len(o.Channels)), metrics: o.Metrics}
 	for _, c := range o.Channels {
 		s.channels[c.Name()] = c
 	}
-	s.metrics = newMetrics(o.Registerer, s.names())
+	s.metrics.init(s.names())
 	if s.Now == nil {
 		s.Now = time.Now
 	}

@@ -194,23 +194,21 @@ func (s *Service) RecordAnswer(ctx context.Context, idem Idempotency, answer jso
 	}
 }
 
-// FirstLater makes the first attempt of an event that was accepted for later, and records it.
-func (s *Service) FirstLater(ctx context.Context, e Event, t Target) TargetReceipt {
-	return s.first(ctx, e, t)
+// FirstLater makes the first attempt of an event that was accepted for later, and records it. The
+// verdict is InFlight, and nothing is recorded, when the attempt was cut short or its endpoint's turn
+// has not come (Hold): it is to be made again.
+func (s *Service) FirstLater(ctx context.Context, e Event, t Target) (Verdict, error) {
+	v := s.tryFirst(ctx, e, t, 0)
+	if v.State == InFlight {
+		return v, nil
+	}
+	_, err := s.record(ctx, v)
+	return v, err
 }
 
 func (s *Service) first(ctx context.Context, e Event, t Target) TargetReceipt {
-	var v Verdict
-	if d := (Delivery{Event: e, Target: t, Attempt: 1}); expired(e, s.Now()) {
-		v = Verdict{Delivery: d, State: Expired, DecidedAt: s.Now().UTC()}
-	} else {
-		v = s.attempt(ctx, d, 0, firstPatience, FirstAttemptAgent, Capability(t.Channel))
-	}
-
-	// The database gets as long as the attempt had; after that the reconciler finds the row.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Timeout)
-	defer cancel()
-	letter, err := s.journal.RecordFirst(ctx, v)
+	v := s.tryFirst(ctx, e, t, firstPatience)
+	letter, err := s.record(ctx, v)
 	if err != nil {
 		s.Log.ErrorContext(ctx, "outcome of a first attempt not recorded, the reconciler will queue it again",
 			"event_id", e.ID, "target", t.Key(), "state", v.State, "err", err)
@@ -220,6 +218,21 @@ func (s *Service) first(ctx context.Context, e Event, t Target) TargetReceipt {
 		Target: t, State: v.State, DeadLetterID: letter,
 		Cause: v.Attempt.Outcome.Cause, NextRetryAt: v.NextRetryAt,
 	}
+}
+
+func (s *Service) tryFirst(ctx context.Context, e Event, t Target, patience time.Duration) Verdict {
+	d := Delivery{Event: e, Target: t, Attempt: 1}
+	if expired(e, s.Now()) {
+		return Verdict{Delivery: d, State: Expired, DecidedAt: s.Now().UTC()}
+	}
+	return s.attempt(ctx, d, 0, patience, FirstAttemptAgent, Capability(t.Channel))
+}
+
+// record gives the database as long as the attempt had; after that the reconciler finds the row.
+func (s *Service) record(ctx context.Context, v Verdict) (uuid.UUID, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Timeout)
+	defer cancel()
+	return s.journal.RecordFirst(ctx, v)
 }
 
 // firstPatience is how long a first attempt waits for its endpoint's rate and concurrency before it

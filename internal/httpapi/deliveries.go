@@ -3,12 +3,14 @@ package httpapi
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/dawsos/dawsos/internal/delivery"
+	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/pkg/api"
 )
 
@@ -16,7 +18,10 @@ func (h *handlers) CreateDelivery(ctx context.Context, r api.CreateDeliveryReque
 	e := delivery.Event{
 		TenantID: h.TenantID, AlertID: r.Body.AlertId, UserID: r.Body.UserId, Title: r.Body.Title,
 		Message: r.Body.Message, Severity: delivery.Info, Data: json.RawMessage("{}"),
-		Targets: targets(r.Body.Channels),
+	}
+	var err error
+	if e.Targets, err = h.targets(ctx, r.Body.Channels); err != nil {
+		return nil, err
 	}
 	if r.Body.Severity != nil {
 		e.Severity = delivery.Severity(*r.Body.Severity)
@@ -30,12 +35,12 @@ func (h *handlers) CreateDelivery(ctx context.Context, r api.CreateDeliveryReque
 	}
 	answer := api.CreateDelivery200JSONResponse{
 		EventId: receipt.EventID, AcceptedAt: receipt.AcceptedAt,
-		Channels: make(map[string]api.ChannelReceipt, len(receipt.Channels)),
+		Channels: make(map[string]api.ChannelReceipt, len(receipt.Targets)),
 	}
-	for _, c := range receipt.Channels {
-		answer.Channels[c.Channel] = api.ChannelReceipt{
-			Outcome: outcomes[c.State], DeadLetterId: orNull(c.DeadLetterID),
-			Cause: orNull(api.Cause(c.Cause)), NextRetryAt: timeOrNull(c.NextRetryAt),
+	for _, t := range receipt.Targets {
+		answer.Channels[t.Target.Key()] = api.ChannelReceipt{
+			Outcome: outcomes[t.State], DeadLetterId: orNull(t.DeadLetterID), DuplicateOf: orNull(t.DuplicateOf),
+			Cause: orNull(api.Cause(t.Cause)), NextRetryAt: timeOrNull(t.NextRetryAt),
 		}
 	}
 	return answer, nil
@@ -44,15 +49,17 @@ func (h *handlers) CreateDelivery(ctx context.Context, r api.CreateDeliveryReque
 // outcomes are the words for the caller who waits for a first attempt.
 var outcomes = map[delivery.State]api.ChannelReceiptOutcome{
 	delivery.Delivered: api.ChannelReceiptOutcomeDelivered,
+	delivery.Duplicate: api.ChannelReceiptOutcomeDuplicate,
 	delivery.Pending:   api.ChannelReceiptOutcomeQueued,
 	delivery.Exhausted: api.ChannelReceiptOutcomeExhausted,
+	delivery.Expired:   api.ChannelReceiptOutcomeExpired,
 	delivery.InFlight:  api.ChannelReceiptOutcomeAccepted,
 }
 
 // targets reads a channels object; without one a message goes to the inbox.
-func targets(c *api.Channels) []delivery.Target {
+func (h *handlers) targets(ctx context.Context, c *api.Channels) ([]delivery.Target, error) {
 	if c == nil {
-		return []delivery.Target{{Channel: "inapp"}}
+		return []delivery.Target{{Channel: "inapp"}}, nil
 	}
 	var list []delivery.Target
 	if value(c.Inapp) {
@@ -61,28 +68,49 @@ func targets(c *api.Channels) []delivery.Target {
 	if c.Webhook != nil {
 		list = append(list, delivery.Target{Channel: "webhook", URL: c.Webhook.Url})
 	}
-	return list
+	if c.Email != nil {
+		to, err := c.Email.To.AsEmailTargetTo1()
+		if err != nil {
+			one, err := c.Email.To.AsEmailTargetTo0()
+			if err != nil {
+				return nil, fault.InvalidField("/channels/email/to", "must be an address or a list of addresses")
+			}
+			to = []string{one}
+		}
+		list = append(list, delivery.Target{Channel: "email", To: to})
+	}
+	for i, name := range value(c.Destination) {
+		d, err := h.Destinations.Destination(ctx, h.TenantID, name)
+		if fault.CodeOf(err) == fault.NotFound {
+			return nil, fault.InvalidField(fmt.Sprintf("/channels/destination/%d", i), "there is no destination %q", name)
+		}
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, delivery.Target{Channel: d.Channel, Destination: name})
+	}
+	return list, nil
 }
 
 func (h *handlers) GetDelivery(ctx context.Context, r api.GetDeliveryRequestObject) (api.GetDeliveryResponseObject, error) {
-	e, channels, err := h.Deliveries.History(ctx, h.TenantID, r.EventId)
+	e, targets, err := h.Deliveries.History(ctx, h.TenantID, r.EventId)
 	if err != nil {
 		return nil, err
 	}
 	answer := api.GetDelivery200JSONResponse{
 		EventId: e.ID, AlertId: e.AlertID, UserId: e.UserID, Title: e.Title, Message: e.Message,
 		Severity: api.Severity(e.Severity), Data: e.Data, AcceptedAt: e.AcceptedAt,
-		Channels: make(map[string]api.ChannelHistory, len(channels)),
+		Channels: make(map[string]api.ChannelHistory, len(targets)),
 	}
-	for i, c := range channels {
+	for _, t := range targets {
 		history := api.ChannelHistory{
-			State: api.ChannelHistoryState(c.State), Target: address(e.Targets[i]),
-			Attempts: toAttempts(c.Attempts), DeliveredAt: c.DeliveredAt,
+			State: api.ChannelHistoryState(t.State), Channel: t.Target.Channel, Target: address(t.Target),
+			Attempts: toAttempts(t.Attempts), DeliveredAt: t.DeliveredAt, DuplicateOf: orNull(t.DuplicateOf),
 		}
-		if c.Letter != nil {
-			history.DeadLetterId, history.NextRetryAt = &c.Letter.ID, c.Letter.NextRetryAt
+		if t.Letter != nil {
+			history.DeadLetterId, history.NextRetryAt = &t.Letter.ID, t.Letter.NextRetryAt
 		}
-		answer.Channels[c.Channel] = history
+		answer.Channels[t.Target.Key()] = history
 	}
 	return answer, nil
 }
@@ -120,7 +148,7 @@ func (h *handlers) GetDeadLetter(ctx context.Context, r api.GetDeadLetterRequest
 	d := toDeadLetter(l)
 	return api.GetDeadLetter200JSONResponse{
 		Id: d.Id, EventId: d.EventId, AlertId: d.AlertId, UserId: d.UserId, Channel: d.Channel,
-		Target: d.Target, Title: d.Title, Severity: d.Severity, State: d.State, Cause: d.Cause,
+		Destination: d.Destination, Target: d.Target, Title: d.Title, Severity: d.Severity, State: d.State, Cause: d.Cause,
 		ErrorMessage: d.ErrorMessage, RetryCount: d.RetryCount, CreatedAt: d.CreatedAt,
 		LastRetryAt: d.LastRetryAt, NextRetryAt: d.NextRetryAt, TraceId: d.TraceId,
 		Message: l.Event.Message, Data: l.Event.Data, Attempts: toAttempts(attempts),
@@ -130,7 +158,7 @@ func (h *handlers) GetDeadLetter(ctx context.Context, r api.GetDeadLetterRequest
 func toDeadLetter(l delivery.DeadLetter) api.DeadLetter {
 	return api.DeadLetter{
 		Id: l.ID, EventId: l.Event.ID, AlertId: l.Event.AlertID, UserId: l.Event.UserID,
-		Channel: l.Target().Channel, Target: address(l.Target()), Title: l.Event.Title,
+		Channel: l.Target().Channel, Destination: orNull(l.Target().Destination), Target: address(l.Target()), Title: l.Event.Title,
 		Severity: api.Severity(l.Event.Severity), State: api.DeadLetterState(l.State), Cause: api.Cause(l.Cause),
 		ErrorMessage: l.Error, RetryCount: l.RetryCount, CreatedAt: l.CreatedAt,
 		LastRetryAt: l.LastRetryAt, NextRetryAt: l.NextRetryAt, TraceId: orNull(l.TraceID),

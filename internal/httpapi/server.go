@@ -79,9 +79,14 @@ type Deliverer interface {
 
 // Deliveries knows what became of them.
 type Deliveries interface {
-	History(ctx context.Context, tenantID string, id uuid.UUID) (delivery.Event, []delivery.ChannelHistory, error)
+	History(ctx context.Context, tenantID string, id uuid.UUID) (delivery.Event, []delivery.TargetHistory, error)
 	DeadLetters(ctx context.Context, tenantID string, f delivery.LetterFilter, before uuid.UUID, limit int) ([]delivery.DeadLetter, error)
 	DeadLetter(ctx context.Context, tenantID string, id uuid.UUID) (delivery.DeadLetter, []delivery.Attempt, error)
+}
+
+// Destinations knows the named delivery targets.
+type Destinations interface {
+	Destination(ctx context.Context, tenantID, name string) (delivery.Destination, error)
 }
 
 // Options are what the server needs; all of them.
@@ -95,6 +100,8 @@ type Options struct {
 	Portfolios Portfolios
 	Deliverer  Deliverer
 	Deliveries Deliveries
+	// Destinations are the targets that have names.
+	Destinations Destinations
 
 	// Unavailable reports whether a failure is the database being away, which passes.
 	Unavailable func(error) bool

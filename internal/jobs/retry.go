@@ -35,9 +35,10 @@ type Letters interface {
 	// DeadLetterForJob returns the pending letter that the job may attempt; false when there is
 	// none any more: delivered, replayed under another job, or gone.
 	DeadLetterForJob(ctx context.Context, id uuid.UUID, jobID int64) (delivery.DeadLetter, bool, error)
-	// RecordRetry writes down a retry: the letter leaves or stays, the attempt is appended, and
-	// where the letter's path ends the job completes, all in one transaction.
-	RecordRetry(ctx context.Context, job *river.Job[RetryArgs], l delivery.DeadLetter, v delivery.Verdict) error
+	// RecordRetry writes down a retry: the letter leaves or stays, and the attempt is appended, in
+	// one transaction. The job ends after it: should the worker die in between, the job that runs
+	// again finds a letter that is no longer its own, or not due, and does nothing.
+	RecordRetry(ctx context.Context, jobID int64, l delivery.DeadLetter, v delivery.Verdict) error
 }
 
 // RetryWorker works RetryArgs.
@@ -84,7 +85,7 @@ func (w *RetryWorker) Work(ctx context.Context, job *river.Job[RetryArgs]) error
 	// What has happened is written down, also while the worker stops.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
 	defer cancel()
-	if err := w.letters.RecordRetry(ctx, job, letter, v); err != nil {
+	if err := w.letters.RecordRetry(ctx, job.ID, letter, v); err != nil {
 		return fmt.Errorf("retry of dead letter %s: record %s: %w", letter.ID, v.State, err)
 	}
 	if v.State == delivery.Pending {

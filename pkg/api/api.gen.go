@@ -107,6 +107,7 @@ func (e CapabilityPurity) Valid() bool {
 
 // Defines values for Cause.
 const (
+	CauseBreakerOpen Cause = "breaker_open"
 	CauseConnect     Cause = "connect"
 	CauseDns         Cause = "dns"
 	CauseHttp429     Cause = "http_429"
@@ -116,6 +117,8 @@ const (
 	CauseInterrupted Cause = "interrupted"
 	CausePayload     Cause = "payload"
 	CauseRejected    Cause = "rejected"
+	CauseSmtp4xx     Cause = "smtp_4xx"
+	CauseSmtp5xx     Cause = "smtp_5xx"
 	CauseTimeout     Cause = "timeout"
 	CauseTls         Cause = "tls"
 )
@@ -123,6 +126,8 @@ const (
 // Valid indicates whether the value is a known member of the Cause enum.
 func (e Cause) Valid() bool {
 	switch e {
+	case CauseBreakerOpen:
+		return true
 	case CauseConnect:
 		return true
 	case CauseDns:
@@ -141,6 +146,10 @@ func (e Cause) Valid() bool {
 		return true
 	case CauseRejected:
 		return true
+	case CauseSmtp4xx:
+		return true
+	case CauseSmtp5xx:
+		return true
 	case CauseTimeout:
 		return true
 	case CauseTls:
@@ -152,10 +161,14 @@ func (e Cause) Valid() bool {
 
 // Defines values for ChannelHistoryState.
 const (
-	ChannelHistoryStateDelivered ChannelHistoryState = "delivered"
-	ChannelHistoryStateExhausted ChannelHistoryState = "exhausted"
-	ChannelHistoryStateInFlight  ChannelHistoryState = "in_flight"
-	ChannelHistoryStatePending   ChannelHistoryState = "pending"
+	ChannelHistoryStateDelivered  ChannelHistoryState = "delivered"
+	ChannelHistoryStateDiscarded  ChannelHistoryState = "discarded"
+	ChannelHistoryStateDuplicate  ChannelHistoryState = "duplicate"
+	ChannelHistoryStateExhausted  ChannelHistoryState = "exhausted"
+	ChannelHistoryStateExpired    ChannelHistoryState = "expired"
+	ChannelHistoryStateInFlight   ChannelHistoryState = "in_flight"
+	ChannelHistoryStatePending    ChannelHistoryState = "pending"
+	ChannelHistoryStateSuperseded ChannelHistoryState = "superseded"
 )
 
 // Valid indicates whether the value is a known member of the ChannelHistoryState enum.
@@ -163,11 +176,19 @@ func (e ChannelHistoryState) Valid() bool {
 	switch e {
 	case ChannelHistoryStateDelivered:
 		return true
+	case ChannelHistoryStateDiscarded:
+		return true
+	case ChannelHistoryStateDuplicate:
+		return true
 	case ChannelHistoryStateExhausted:
+		return true
+	case ChannelHistoryStateExpired:
 		return true
 	case ChannelHistoryStateInFlight:
 		return true
 	case ChannelHistoryStatePending:
+		return true
+	case ChannelHistoryStateSuperseded:
 		return true
 	default:
 		return false
@@ -178,7 +199,9 @@ func (e ChannelHistoryState) Valid() bool {
 const (
 	ChannelReceiptOutcomeAccepted  ChannelReceiptOutcome = "accepted"
 	ChannelReceiptOutcomeDelivered ChannelReceiptOutcome = "delivered"
+	ChannelReceiptOutcomeDuplicate ChannelReceiptOutcome = "duplicate"
 	ChannelReceiptOutcomeExhausted ChannelReceiptOutcome = "exhausted"
+	ChannelReceiptOutcomeExpired   ChannelReceiptOutcome = "expired"
 	ChannelReceiptOutcomeQueued    ChannelReceiptOutcome = "queued"
 )
 
@@ -189,7 +212,11 @@ func (e ChannelReceiptOutcome) Valid() bool {
 		return true
 	case ChannelReceiptOutcomeDelivered:
 		return true
+	case ChannelReceiptOutcomeDuplicate:
+		return true
 	case ChannelReceiptOutcomeExhausted:
+		return true
+	case ChannelReceiptOutcomeExpired:
 		return true
 	case ChannelReceiptOutcomeQueued:
 		return true
@@ -200,16 +227,25 @@ func (e ChannelReceiptOutcome) Valid() bool {
 
 // Defines values for DeadLetterState.
 const (
-	DeadLetterStateExhausted DeadLetterState = "exhausted"
-	DeadLetterStatePending   DeadLetterState = "pending"
+	DeadLetterStateDiscarded  DeadLetterState = "discarded"
+	DeadLetterStateExhausted  DeadLetterState = "exhausted"
+	DeadLetterStateExpired    DeadLetterState = "expired"
+	DeadLetterStatePending    DeadLetterState = "pending"
+	DeadLetterStateSuperseded DeadLetterState = "superseded"
 )
 
 // Valid indicates whether the value is a known member of the DeadLetterState enum.
 func (e DeadLetterState) Valid() bool {
 	switch e {
+	case DeadLetterStateDiscarded:
+		return true
 	case DeadLetterStateExhausted:
 		return true
+	case DeadLetterStateExpired:
+		return true
 	case DeadLetterStatePending:
+		return true
+	case DeadLetterStateSuperseded:
 		return true
 	default:
 		return false
@@ -503,11 +539,17 @@ type Cause string
 
 // ChannelHistory defines model for ChannelHistory.
 type ChannelHistory struct {
-	Attempts     []Attempt           `json:"attempts"`
+	Attempts []Attempt `json:"attempts"`
+
+	// Channel The kind of transport.
+	Channel      string              `json:"channel"`
 	DeadLetterId *openapi_types.UUID `json:"dead_letter_id,omitempty"`
 	DeliveredAt  *time.Time          `json:"delivered_at,omitempty"`
-	NextRetryAt  *time.Time          `json:"next_retry_at,omitempty"`
-	State        ChannelHistoryState `json:"state"`
+
+	// DuplicateOf For `duplicate`, the event that says the same.
+	DuplicateOf *openapi_types.UUID `json:"duplicate_of,omitempty"`
+	NextRetryAt *time.Time          `json:"next_retry_at,omitempty"`
+	State       ChannelHistoryState `json:"state"`
 
 	// Target Where to, without query and fragment.
 	Target *string `json:"target,omitempty"`
@@ -521,19 +563,30 @@ type ChannelReceipt struct {
 	// Cause Why an attempt failed.
 	Cause        *Cause              `json:"cause,omitempty"`
 	DeadLetterId *openapi_types.UUID `json:"dead_letter_id,omitempty"`
-	NextRetryAt  *time.Time          `json:"next_retry_at,omitempty"`
 
-	// Outcome `delivered`; `queued`: failed, will be retried; `exhausted`: failed for good;
+	// DuplicateOf The event that says the same.
+	DuplicateOf *openapi_types.UUID `json:"duplicate_of,omitempty"`
+	NextRetryAt *time.Time          `json:"next_retry_at,omitempty"`
+
+	// Outcome `delivered`; `duplicate`: not sent, an earlier event says the same; `queued`: failed, will
+	// be retried; `exhausted`: failed for good; `expired`: its time to live was over;
 	// `accepted`: taken on, the outcome is not known yet.
 	Outcome ChannelReceiptOutcome `json:"outcome"`
 }
 
-// ChannelReceiptOutcome `delivered`; `queued`: failed, will be retried; `exhausted`: failed for good;
+// ChannelReceiptOutcome `delivered`; `duplicate`: not sent, an earlier event says the same; `queued`: failed, will
+// be retried; `exhausted`: failed for good; `expired`: its time to live was over;
 // `accepted`: taken on, the outcome is not known yet.
 type ChannelReceiptOutcome string
 
 // Channels Where to; at least one must be on. Default is the in-app inbox.
 type Channels struct {
+	// Destination Names of stored destinations.
+	Destination *[]string `json:"destination,omitempty"`
+
+	// Email A mail over the SMTP server of the settings.
+	Email *EmailTarget `json:"email,omitempty"`
+
 	// Inapp The user's in-app inbox.
 	Inapp *bool `json:"inapp,omitempty"`
 
@@ -556,7 +609,10 @@ type DeadLetter struct {
 	Channel string `json:"channel"`
 
 	// CreatedAt When it first failed.
-	CreatedAt    time.Time          `json:"created_at"`
+	CreatedAt time.Time `json:"created_at"`
+
+	// Destination The stored destination that it is bound for.
+	Destination  *string            `json:"destination,omitempty"`
 	ErrorMessage string             `json:"error_message"`
 	EventId      openapi_types.UUID `json:"event_id"`
 	Id           openapi_types.UUID `json:"id"`
@@ -567,7 +623,9 @@ type DeadLetter struct {
 	RetryCount int      `json:"retry_count"`
 	Severity   Severity `json:"severity"`
 
-	// State `pending`: being retried; `exhausted`: the schedule is spent, or it was refused for good.
+	// State `pending`: being retried; `exhausted`: the schedule is spent, or it was refused for good;
+	// `discarded`: an operator gave it up; `expired`: its time to live ended first; `superseded`: a
+	// later event ended what it was about.
 	State DeadLetterState `json:"state"`
 
 	// Target Where to, without query and fragment.
@@ -587,8 +645,11 @@ type DeadLetterDetail struct {
 	Channel string `json:"channel"`
 
 	// CreatedAt When it first failed.
-	CreatedAt    time.Time          `json:"created_at"`
-	Data         json.RawMessage    `json:"data"`
+	CreatedAt time.Time       `json:"created_at"`
+	Data      json.RawMessage `json:"data"`
+
+	// Destination The stored destination that it is bound for.
+	Destination  *string            `json:"destination,omitempty"`
 	ErrorMessage string             `json:"error_message"`
 	EventId      openapi_types.UUID `json:"event_id"`
 	Id           openapi_types.UUID `json:"id"`
@@ -600,7 +661,9 @@ type DeadLetterDetail struct {
 	RetryCount int      `json:"retry_count"`
 	Severity   Severity `json:"severity"`
 
-	// State `pending`: being retried; `exhausted`: the schedule is spent, or it was refused for good.
+	// State `pending`: being retried; `exhausted`: the schedule is spent, or it was refused for good;
+	// `discarded`: an operator gave it up; `expired`: its time to live ended first; `superseded`: a
+	// later event ended what it was about.
 	State DeadLetterState `json:"state"`
 
 	// Target Where to, without query and fragment.
@@ -610,7 +673,9 @@ type DeadLetterDetail struct {
 	UserId  string  `json:"user_id"`
 }
 
-// DeadLetterState `pending`: being retried; `exhausted`: the schedule is spent, or it was refused for good.
+// DeadLetterState `pending`: being retried; `exhausted`: the schedule is spent, or it was refused for good;
+// `discarded`: an operator gave it up; `expired`: its time to live ended first; `superseded`: a
+// later event ended what it was about.
 type DeadLetterState string
 
 // Decimal A decimal number as a string, so that it never passes through binary floating point.
@@ -621,7 +686,7 @@ type Delivery struct {
 	AcceptedAt time.Time `json:"accepted_at"`
 	AlertId    string    `json:"alert_id"`
 
-	// Channels By channel.
+	// Channels By target: `inapp`, `webhook`, `email`, or `destination:` and a destination's name.
 	Channels map[string]ChannelHistory `json:"channels"`
 	Data     json.RawMessage           `json:"data"`
 	EventId  openapi_types.UUID        `json:"event_id"`
@@ -635,9 +700,26 @@ type Delivery struct {
 type DeliveryReceipt struct {
 	AcceptedAt time.Time `json:"accepted_at"`
 
-	// Channels By channel.
+	// Channels By target: `inapp`, `webhook`, `email`, or `destination:` and a destination's name.
 	Channels map[string]ChannelReceipt `json:"channels"`
 	EventId  openapi_types.UUID        `json:"event_id"`
+}
+
+// EmailTarget A mail over the SMTP server of the settings.
+type EmailTarget struct {
+	// To One address or several.
+	To EmailTarget_To `json:"to"`
+}
+
+// EmailTargetTo0 defines model for EmailTarget.To.0.
+type EmailTargetTo0 = string
+
+// EmailTargetTo1 defines model for EmailTarget.To.1.
+type EmailTargetTo1 = []string
+
+// EmailTarget_To One address or several.
+type EmailTarget_To struct {
+	union json.RawMessage
 }
 
 // ExecuteAnswer defines model for ExecuteAnswer.
@@ -1223,6 +1305,68 @@ type BookTransactionsJSONRequestBody = NewTransactions
 
 // ReplayRunJSONRequestBody defines body for ReplayRun for application/json ContentType.
 type ReplayRunJSONRequestBody = ReplayRequest
+
+// AsEmailTargetTo0 returns the union data inside the EmailTarget_To as a EmailTargetTo0
+func (t EmailTarget_To) AsEmailTargetTo0() (EmailTargetTo0, error) {
+	var body EmailTargetTo0
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromEmailTargetTo0 overwrites any union data inside the EmailTarget_To as the provided EmailTargetTo0
+func (t *EmailTarget_To) FromEmailTargetTo0(v EmailTargetTo0) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeEmailTargetTo0 performs a merge with any union data inside the EmailTarget_To, using the provided EmailTargetTo0
+func (t *EmailTarget_To) MergeEmailTargetTo0(v EmailTargetTo0) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsEmailTargetTo1 returns the union data inside the EmailTarget_To as a EmailTargetTo1
+func (t EmailTarget_To) AsEmailTargetTo1() (EmailTargetTo1, error) {
+	var body EmailTargetTo1
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromEmailTargetTo1 overwrites any union data inside the EmailTarget_To as the provided EmailTargetTo1
+func (t *EmailTarget_To) FromEmailTargetTo1(v EmailTargetTo1) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeEmailTargetTo1 performs a merge with any union data inside the EmailTarget_To, using the provided EmailTargetTo1
+func (t *EmailTarget_To) MergeEmailTargetTo1(v EmailTargetTo1) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t EmailTarget_To) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *EmailTarget_To) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
 
 // AsNewTransaction returns the union data inside the NewTransactions as a NewTransaction
 func (t NewTransactions) AsNewTransaction() (NewTransaction, error) {

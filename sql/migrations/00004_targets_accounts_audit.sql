@@ -59,6 +59,8 @@ ALTER TABLE alert_dlq
     ADD CONSTRAINT alert_dlq_closed_check CHECK ((state IN ('discarded', 'expired', 'superseded')) = (closed_at IS NOT NULL));
 CREATE INDEX alert_dlq_endpoint ON alert_dlq (tenant_id, endpoint, id) WHERE state = 'pending';
 CREATE INDEX alert_dlq_state ON alert_dlq (tenant_id, state, id DESC);
+CREATE INDEX alert_dlq_open ON alert_dlq (tenant_id, channel, id) WHERE state IN ('pending', 'exhausted');
+CREATE INDEX alert_dlq_expires ON alert_dlq (expires_at) WHERE state = 'pending' AND expires_at IS NOT NULL;
 CREATE INDEX alert_dlq_subject ON alert_dlq (tenant_id, subject) WHERE subject IS NOT NULL AND state IN ('pending', 'exhausted');
 
 -- Events and targets that were not sent because an earlier event says the same.
@@ -67,7 +69,7 @@ CREATE TABLE alert_duplicates (
     target      text        NOT NULL,
     channel     text        NOT NULL,
     tenant_id   text        NOT NULL,
-    of_event_id uuid        NOT NULL,
+    of_event_id uuid,                 -- null: accepted in the same instant, and not found out since
     accepted_at timestamptz NOT NULL,
     PRIMARY KEY (event_id, target)
 );

@@ -43,7 +43,9 @@ func (c *Channel) Send(ctx context.Context, d delivery.Delivery) delivery.Outcom
 }
 
 // Endpoint is the same for all: the inbox is a table of ours.
-func (*Channel) Endpoint(delivery.Target) delivery.Endpoint { return delivery.Endpoint{ID: channelName} }
+func (*Channel) Endpoint(delivery.Target) delivery.Endpoint {
+	return delivery.Endpoint{ID: channelName}
+}
 
 // CheckEndpoint refuses every destination: an inbox has its user for an address.
 func (*Channel) CheckEndpoint(delivery.Endpoint) error {

@@ -13,56 +13,203 @@ import (
 	"github.com/google/uuid"
 )
 
-const acceptEvent = `-- name: AcceptEvent :exec
+const acceptEvents = `-- name: AcceptEvents :many
 WITH event AS (
-    INSERT INTO alert_events (id, tenant_id, alert_id, user_id, title, message, severity, data, channels, traceparent, accepted_at)
-    VALUES ($1, $3, $5, $6, $7, $8, $9, $10, $11, $12, $4)
+    INSERT INTO alert_events (id, tenant_id, alert_id, user_id, title, message, severity, data, channels, traceparent, accepted_at,
+                              source, subject, resolves, expires_at, fallback)
+    SELECT unnest($1::uuid[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[]), unnest($5::text[]),
+           unnest($6::text[]), unnest($7::text[]), unnest($8::text[])::jsonb, unnest($9::text[])::jsonb,
+           NULLIF(unnest($10::text[]), ''), unnest($11::timestamptz[]),
+           unnest($12::text[]), NULLIF(unnest($13::text[]), ''), unnest($14::boolean[]),
+           NULLIF(unnest($15::timestamptz[]), '0001-01-01 00:00:00+00'::timestamptz), NULLIF(unnest($16::text[]), '')::jsonb
+), wanted AS (
+    SELECT unnest($17::uuid[]) AS event_id, unnest($18::text[]) AS tenant_id, unnest($19::text[]) AS target,
+           unnest($20::text[]) AS channel, unnest($21::timestamptz[]) AS accepted_at,
+           unnest($22::bytea[]) AS key, unnest($23::timestamptz[]) AS keep_until,
+           NULLIF(unnest($24::bigint[]), 0) AS job_id
+), claimed AS (
+    INSERT INTO alert_dedup AS d (tenant_id, key, event_id, target, expires_at)
+    SELECT w.tenant_id, w.key, w.event_id, w.target, w.keep_until FROM wanted w WHERE w.key <> ''
+    ON CONFLICT (tenant_id, key) DO UPDATE
+    SET event_id = excluded.event_id, target = excluded.target, expires_at = excluded.expires_at
+    WHERE d.expires_at <= $25::timestamptz
+    RETURNING d.event_id, d.target
+), taken_on AS (
+    INSERT INTO alert_inflight (event_id, target, channel, tenant_id, accepted_at, job_id)
+    SELECT w.event_id, w.target, w.channel, w.tenant_id, w.accepted_at, w.job_id
+    FROM wanted w LEFT JOIN claimed c ON c.event_id = w.event_id AND c.target = w.target
+    WHERE w.key = '' OR c.event_id IS NOT NULL
+), duplicate AS (
+    INSERT INTO alert_duplicates (event_id, target, channel, tenant_id, of_event_id, accepted_at)
+    SELECT w.event_id, w.target, w.channel, w.tenant_id, h.event_id, w.accepted_at
+    FROM wanted w
+    LEFT JOIN claimed c ON c.event_id = w.event_id AND c.target = w.target
+    LEFT JOIN alert_dedup h ON h.tenant_id = w.tenant_id AND h.key = w.key AND h.expires_at > $25::timestamptz
+    WHERE w.key <> '' AND c.event_id IS NULL
+    RETURNING event_id, target, of_event_id
 )
-INSERT INTO alert_inflight (event_id, channel, tenant_id, accepted_at)
-SELECT $1, unnest($2::text[]), $3, $4
+SELECT event_id, target, of_event_id FROM duplicate
 `
 
-type AcceptEventParams struct {
-	ID           uuid.UUID
-	ChannelNames []string
-	TenantID     string
-	AcceptedAt   time.Time
-	AlertID      string
-	UserID       string
-	Title        string
-	Message      string
-	Severity     string
-	Data         json.RawMessage
-	Channels     json.RawMessage
-	Traceparent  *string
+type AcceptEventsParams struct {
+	Ids             []uuid.UUID
+	TenantIds       []string
+	AlertIds        []string
+	UserIds         []string
+	Titles          []string
+	Messages        []string
+	Severities      []string
+	Datas           []string
+	Channels        []string
+	Traceparents    []string
+	AcceptedAts     []time.Time
+	Sources         []string
+	Subjects        []string
+	Resolves        []bool
+	ExpiresAts      []time.Time
+	Fallbacks       []string
+	UnitEventIds    []uuid.UUID
+	UnitTenantIds   []string
+	UnitTargets     []string
+	UnitChannels    []string
+	UnitAcceptedAts []time.Time
+	UnitKeys        [][]byte
+	UnitKeepUntils  []time.Time
+	UnitJobs        []int64
+	Now             time.Time
 }
 
-// The event and an in-flight row for each channel, in one statement.
-func (q *Queries) AcceptEvent(ctx context.Context, arg AcceptEventParams) error {
-	_, err := q.db.Exec(ctx, acceptEvent,
-		arg.ID,
-		arg.ChannelNames,
+type AcceptEventsRow struct {
+	EventID   uuid.UUID
+	Target    string
+	OfEventID *uuid.UUID
+}
+
+// Events and, for each of their targets, an in-flight row, or a duplicate row where an earlier event
+// holds its key. One statement, whatever the number of events: it is what concurrent requests share.
+// The keys of one statement are different and sorted, so that two statements can't wait for each
+// other. A key that is taken in the same instant has a holder that this statement does not see yet.
+func (q *Queries) AcceptEvents(ctx context.Context, arg AcceptEventsParams) ([]AcceptEventsRow, error) {
+	rows, err := q.db.Query(ctx, acceptEvents,
+		arg.Ids,
+		arg.TenantIds,
+		arg.AlertIds,
+		arg.UserIds,
+		arg.Titles,
+		arg.Messages,
+		arg.Severities,
+		arg.Datas,
+		arg.Channels,
+		arg.Traceparents,
+		arg.AcceptedAts,
+		arg.Sources,
+		arg.Subjects,
+		arg.Resolves,
+		arg.ExpiresAts,
+		arg.Fallbacks,
+		arg.UnitEventIds,
+		arg.UnitTenantIds,
+		arg.UnitTargets,
+		arg.UnitChannels,
+		arg.UnitAcceptedAts,
+		arg.UnitKeys,
+		arg.UnitKeepUntils,
+		arg.UnitJobs,
+		arg.Now,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []AcceptEventsRow{}
+	for rows.Next() {
+		var i AcceptEventsRow
+		if err := rows.Scan(&i.EventID, &i.Target, &i.OfEventID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const accounts = `-- name: Accounts :many
+SELECT tenant_id, channel, account, sum(balance)::bigint AS balance
+FROM (SELECT tenant_id, channel, account, balance FROM alert_accounts
+      UNION ALL
+      SELECT tenant_id, channel, account, change FROM alert_account_changes) AS every
+GROUP BY tenant_id, channel, account
+`
+
+type AccountsRow struct {
+	TenantID string
+	Channel  string
+	Account  string
+	Balance  int64
+}
+
+func (q *Queries) Accounts(ctx context.Context) ([]AccountsRow, error) {
+	rows, err := q.db.Query(ctx, accounts)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []AccountsRow{}
+	for rows.Next() {
+		var i AccountsRow
+		if err := rows.Scan(
+			&i.TenantID,
+			&i.Channel,
+			&i.Account,
+			&i.Balance,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const addInflight = `-- name: AddInflight :exec
+INSERT INTO alert_inflight (event_id, target, channel, tenant_id, accepted_at, job_id)
+VALUES ($1, $2, $3, $4, $5, $6::bigint)
+ON CONFLICT (event_id, target) DO NOTHING
+`
+
+type AddInflightParams struct {
+	EventID    uuid.UUID
+	Target     string
+	Channel    string
+	TenantID   string
+	AcceptedAt time.Time
+	JobID      int64
+}
+
+func (q *Queries) AddInflight(ctx context.Context, arg AddInflightParams) error {
+	_, err := q.db.Exec(ctx, addInflight,
+		arg.EventID,
+		arg.Target,
+		arg.Channel,
 		arg.TenantID,
 		arg.AcceptedAt,
-		arg.AlertID,
-		arg.UserID,
-		arg.Title,
-		arg.Message,
-		arg.Severity,
-		arg.Data,
-		arg.Channels,
-		arg.Traceparent,
+		arg.JobID,
 	)
 	return err
 }
 
 const addInterruptedAttempt = `-- name: AddInterruptedAttempt :exec
-INSERT INTO alert_attempts (event_id, channel, attempt, tenant_id, started_at, duration_seconds, outcome, cause, error)
-VALUES ($1, $2, $3, $4, $5, $6, 'interrupted', 'interrupted', $7)
+INSERT INTO alert_attempts (event_id, target, channel, attempt, tenant_id, started_at, duration_seconds, outcome, cause, error)
+VALUES ($1, $2, $3, $4, $5, $6, $7, 'interrupted', 'interrupted', $8)
 `
 
 type AddInterruptedAttemptParams struct {
 	EventID         uuid.UUID
+	Target          string
 	Channel         string
 	Attempt         int32
 	TenantID        string
@@ -74,6 +221,7 @@ type AddInterruptedAttemptParams struct {
 func (q *Queries) AddInterruptedAttempt(ctx context.Context, arg AddInterruptedAttemptParams) error {
 	_, err := q.db.Exec(ctx, addInterruptedAttempt,
 		arg.EventID,
+		arg.Target,
 		arg.Channel,
 		arg.Attempt,
 		arg.TenantID,
@@ -119,45 +267,37 @@ func (q *Queries) AddNotification(ctx context.Context, arg AddNotificationParams
 	return err
 }
 
-const channelAttempts = `-- name: ChannelAttempts :many
-SELECT event_id, channel, attempt, tenant_id, started_at, duration_seconds, outcome, cause, status_code, error, response_excerpt, trace_id, target, operation_id FROM alert_attempts
-WHERE tenant_id = $1 AND event_id = $2 AND channel = $3
-ORDER BY attempt
+const claimIdempotencyKey = `-- name: ClaimIdempotencyKey :execrows
+INSERT INTO idempotency_keys AS k (tenant_id, key, request, event_ids, created_at, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (tenant_id, key) DO UPDATE
+SET request = excluded.request, event_ids = excluded.event_ids, answer = NULL, created_at = excluded.created_at, expires_at = excluded.expires_at
+WHERE k.expires_at <= excluded.created_at
 `
 
-func (q *Queries) ChannelAttempts(ctx context.Context, tenantID string, eventID uuid.UUID, channel string) ([]AlertAttempt, error) {
-	rows, err := q.db.Query(ctx, channelAttempts, tenantID, eventID, channel)
+type ClaimIdempotencyKeyParams struct {
+	TenantID  string
+	Key       string
+	Request   []byte
+	EventIds  []uuid.UUID
+	Now       time.Time
+	ExpiresAt time.Time
+}
+
+// No row: the key was used before, and is kept.
+func (q *Queries) ClaimIdempotencyKey(ctx context.Context, arg ClaimIdempotencyKeyParams) (int64, error) {
+	result, err := q.db.Exec(ctx, claimIdempotencyKey,
+		arg.TenantID,
+		arg.Key,
+		arg.Request,
+		arg.EventIds,
+		arg.Now,
+		arg.ExpiresAt,
+	)
 	if err != nil {
-		return nil, err
+		return 0, err
 	}
-	defer rows.Close()
-	items := []AlertAttempt{}
-	for rows.Next() {
-		var i AlertAttempt
-		if err := rows.Scan(
-			&i.EventID,
-			&i.Channel,
-			&i.Attempt,
-			&i.TenantID,
-			&i.StartedAt,
-			&i.DurationSeconds,
-			&i.Outcome,
-			&i.Cause,
-			&i.StatusCode,
-			&i.Error,
-			&i.ResponseExcerpt,
-			&i.TraceID,
-			&i.Target,
-			&i.OperationID,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
+	return result.RowsAffected(), nil
 }
 
 const deadLetter = `-- name: DeadLetter :one
@@ -200,55 +340,20 @@ func (q *Queries) DeadLetter(ctx context.Context, tenantID string, iD uuid.UUID)
 	return i, err
 }
 
-const deadLetterForJob = `-- name: DeadLetterForJob :one
-SELECT id, tenant_id, event_id, channel, alert_id, user_id, content_hash, alert_data, state, cause, error_message, retry_count, attempts, interruptions, accepted_at, created_at, last_retry_at, next_retry_at, job_id, trace_id, traceparent, target, endpoint, subject, expires_at, held_by, operation_id, closed_at FROM alert_dlq WHERE id = $1 AND job_id = $2::bigint AND state = 'pending'
+const deadLetterID = `-- name: DeadLetterID :one
+SELECT id, state FROM alert_dlq WHERE event_id = $1 AND target = $2
 `
 
-func (q *Queries) DeadLetterForJob(ctx context.Context, iD uuid.UUID, jobID int64) (AlertDlq, error) {
-	row := q.db.QueryRow(ctx, deadLetterForJob, iD, jobID)
-	var i AlertDlq
-	err := row.Scan(
-		&i.ID,
-		&i.TenantID,
-		&i.EventID,
-		&i.Channel,
-		&i.AlertID,
-		&i.UserID,
-		&i.ContentHash,
-		&i.AlertData,
-		&i.State,
-		&i.Cause,
-		&i.ErrorMessage,
-		&i.RetryCount,
-		&i.Attempts,
-		&i.Interruptions,
-		&i.AcceptedAt,
-		&i.CreatedAt,
-		&i.LastRetryAt,
-		&i.NextRetryAt,
-		&i.JobID,
-		&i.TraceID,
-		&i.Traceparent,
-		&i.Target,
-		&i.Endpoint,
-		&i.Subject,
-		&i.ExpiresAt,
-		&i.HeldBy,
-		&i.OperationID,
-		&i.ClosedAt,
-	)
-	return i, err
+type DeadLetterIDRow struct {
+	ID    uuid.UUID
+	State string
 }
 
-const deadLetterID = `-- name: DeadLetterID :one
-SELECT id FROM alert_dlq WHERE event_id = $1 AND channel = $2
-`
-
-func (q *Queries) DeadLetterID(ctx context.Context, eventID uuid.UUID, channel string) (uuid.UUID, error) {
-	row := q.db.QueryRow(ctx, deadLetterID, eventID, channel)
-	var id uuid.UUID
-	err := row.Scan(&id)
-	return id, err
+func (q *Queries) DeadLetterID(ctx context.Context, eventID uuid.UUID, target string) (DeadLetterIDRow, error) {
+	row := q.db.QueryRow(ctx, deadLetterID, eventID, target)
+	var i DeadLetterIDRow
+	err := row.Scan(&i.ID, &i.State)
+	return i, err
 }
 
 const deadLetters = `-- name: DeadLetters :many
@@ -257,20 +362,35 @@ WHERE tenant_id = $1
   AND id < $2
   AND ($3::text IS NULL OR state = $3)
   AND ($4::text IS NULL OR channel = $4)
-  AND ($5::text IS NULL OR alert_id = $5)
-  AND ($6::text IS NULL OR cause = $6)
+  AND ($5::text IS NULL OR target = $5)
+  AND ($6::text IS NULL OR alert_id = $6)
+  AND ($7::text IS NULL OR user_id = $7)
+  AND ($8::text IS NULL OR cause = $8)
+  AND ($9::uuid IS NULL OR operation_id = $9)
+  AND ($10::timestamptz IS NULL OR created_at >= $10)
+  AND ($11::timestamptz IS NULL OR created_at < $11)
+  AND ($12::text IS NULL
+       OR position(lower($12) IN lower(alert_data ->> 'title')) > 0
+       OR position(lower($12) IN lower(alert_data ->> 'message')) > 0
+       OR position(lower($12) IN lower(error_message)) > 0)
 ORDER BY id DESC
-LIMIT $7
+LIMIT $13
 `
 
 type DeadLettersParams struct {
-	TenantID string
-	Before   uuid.UUID
-	State    *string
-	Channel  *string
-	AlertID  *string
-	Cause    *string
-	RowLimit int32
+	TenantID      string
+	Before        uuid.UUID
+	State         *string
+	Channel       *string
+	Target        *string
+	AlertID       *string
+	UserID        *string
+	Cause         *string
+	OperationID   *uuid.UUID
+	CreatedAfter  *time.Time
+	CreatedBefore *time.Time
+	Search        *string
+	RowLimit      int32
 }
 
 // Newest first; before is the last id of the page before.
@@ -280,10 +400,71 @@ func (q *Queries) DeadLetters(ctx context.Context, arg DeadLettersParams) ([]Ale
 		arg.Before,
 		arg.State,
 		arg.Channel,
+		arg.Target,
 		arg.AlertID,
+		arg.UserID,
 		arg.Cause,
+		arg.OperationID,
+		arg.CreatedAfter,
+		arg.CreatedBefore,
+		arg.Search,
 		arg.RowLimit,
 	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []AlertDlq{}
+	for rows.Next() {
+		var i AlertDlq
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.EventID,
+			&i.Channel,
+			&i.AlertID,
+			&i.UserID,
+			&i.ContentHash,
+			&i.AlertData,
+			&i.State,
+			&i.Cause,
+			&i.ErrorMessage,
+			&i.RetryCount,
+			&i.Attempts,
+			&i.Interruptions,
+			&i.AcceptedAt,
+			&i.CreatedAt,
+			&i.LastRetryAt,
+			&i.NextRetryAt,
+			&i.JobID,
+			&i.TraceID,
+			&i.Traceparent,
+			&i.Target,
+			&i.Endpoint,
+			&i.Subject,
+			&i.ExpiresAt,
+			&i.HeldBy,
+			&i.OperationID,
+			&i.ClosedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const deadLettersForJobs = `-- name: DeadLettersForJobs :many
+SELECT d.id, d.tenant_id, d.event_id, d.channel, d.alert_id, d.user_id, d.content_hash, d.alert_data, d.state, d.cause, d.error_message, d.retry_count, d.attempts, d.interruptions, d.accepted_at, d.created_at, d.last_retry_at, d.next_retry_at, d.job_id, d.trace_id, d.traceparent, d.target, d.endpoint, d.subject, d.expires_at, d.held_by, d.operation_id, d.closed_at FROM alert_dlq AS d
+JOIN (SELECT unnest($1::uuid[]) AS id, unnest($2::bigint[]) AS job_id) AS j ON j.id = d.id AND j.job_id = d.job_id
+WHERE d.state = 'pending'
+`
+
+func (q *Queries) DeadLettersForJobs(ctx context.Context, ids []uuid.UUID, jobIds []int64) ([]AlertDlq, error) {
+	rows, err := q.db.Query(ctx, deadLettersForJobs, ids, jobIds)
 	if err != nil {
 		return nil, err
 	}
@@ -360,7 +541,7 @@ func (q *Queries) Event(ctx context.Context, tenantID string, iD uuid.UUID) (Ale
 }
 
 const eventAttempts = `-- name: EventAttempts :many
-SELECT event_id, channel, attempt, tenant_id, started_at, duration_seconds, outcome, cause, status_code, error, response_excerpt, trace_id, target, operation_id FROM alert_attempts WHERE tenant_id = $1 AND event_id = $2 ORDER BY channel, attempt
+SELECT event_id, channel, attempt, tenant_id, started_at, duration_seconds, outcome, cause, status_code, error, response_excerpt, trace_id, target, operation_id FROM alert_attempts WHERE tenant_id = $1 AND event_id = $2 ORDER BY target, attempt
 `
 
 func (q *Queries) EventAttempts(ctx context.Context, tenantID string, eventID uuid.UUID) ([]AlertAttempt, error) {
@@ -489,22 +670,295 @@ func (q *Queries) EventDeliveries(ctx context.Context, tenantID string, eventID 
 	return items, nil
 }
 
-const lockInterrupted = `-- name: LockInterrupted :many
-SELECT i.channel, e.id, e.tenant_id, e.alert_id, e.user_id, e.title, e.message, e.severity, e.data, e.channels, e.traceparent, e.accepted_at, e.source, e.subject, e.resolves, e.expires_at, e.fallback
+const eventDuplicates = `-- name: EventDuplicates :many
+SELECT event_id, target, channel, tenant_id, of_event_id, accepted_at FROM alert_duplicates WHERE tenant_id = $1 AND event_id = $2
+`
+
+func (q *Queries) EventDuplicates(ctx context.Context, tenantID string, eventID uuid.UUID) ([]AlertDuplicate, error) {
+	rows, err := q.db.Query(ctx, eventDuplicates, tenantID, eventID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []AlertDuplicate{}
+	for rows.Next() {
+		var i AlertDuplicate
+		if err := rows.Scan(
+			&i.EventID,
+			&i.Target,
+			&i.Channel,
+			&i.TenantID,
+			&i.OfEventID,
+			&i.AcceptedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const events = `-- name: Events :many
+SELECT id, tenant_id, alert_id, user_id, title, message, severity, data, channels, traceparent, accepted_at, source, subject, resolves, expires_at, fallback FROM alert_events
+WHERE tenant_id = $1
+  AND id < $2
+  AND ($3::text IS NULL OR alert_id = $3)
+  AND ($4::text IS NULL OR user_id = $4)
+  AND ($5::text IS NULL OR source = $5)
+ORDER BY id DESC
+LIMIT $6
+`
+
+type EventsParams struct {
+	TenantID string
+	Before   uuid.UUID
+	AlertID  *string
+	UserID   *string
+	Source   *string
+	RowLimit int32
+}
+
+// Newest first; before is the last id of the page before.
+func (q *Queries) Events(ctx context.Context, arg EventsParams) ([]AlertEvent, error) {
+	rows, err := q.db.Query(ctx, events,
+		arg.TenantID,
+		arg.Before,
+		arg.AlertID,
+		arg.UserID,
+		arg.Source,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []AlertEvent{}
+	for rows.Next() {
+		var i AlertEvent
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.AlertID,
+			&i.UserID,
+			&i.Title,
+			&i.Message,
+			&i.Severity,
+			&i.Data,
+			&i.Channels,
+			&i.Traceparent,
+			&i.AcceptedAt,
+			&i.Source,
+			&i.Subject,
+			&i.Resolves,
+			&i.ExpiresAt,
+			&i.Fallback,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const expireLetter = `-- name: ExpireLetter :exec
+WITH letter AS (
+    UPDATE alert_dlq AS d
+    SET state = 'expired', closed_at = $1, next_retry_at = NULL, job_id = NULL, held_by = NULL
+    WHERE d.id = $2 AND d.job_id = $3::bigint AND d.state = 'pending'
+    RETURNING d.event_id, d.target
+)
+DELETE FROM alert_dedup AS k USING letter l WHERE k.event_id = l.event_id AND k.target = l.target
+`
+
+// A letter whose event's time to live is over, found by its own job.
+func (q *Queries) ExpireLetter(ctx context.Context, now *time.Time, iD uuid.UUID, jobID int64) error {
+	_, err := q.db.Exec(ctx, expireLetter, now, iD, jobID)
+	return err
+}
+
+const foldAccounts = `-- name: FoldAccounts :execrows
+WITH change AS (
+    DELETE FROM alert_account_changes RETURNING tenant_id, channel, account, change
+)
+INSERT INTO alert_accounts AS a (tenant_id, channel, account, balance)
+SELECT tenant_id, channel, account, sum(change)::bigint FROM change GROUP BY tenant_id, channel, account
+ON CONFLICT (tenant_id, channel, account) DO UPDATE SET balance = a.balance + excluded.balance
+`
+
+// Changes that have been committed become part of the balances.
+func (q *Queries) FoldAccounts(ctx context.Context) (int64, error) {
+	result, err := q.db.Exec(ctx, foldAccounts)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const holdLetter = `-- name: HoldLetter :exec
+UPDATE alert_dlq SET next_retry_at = $1, held_by = $2
+WHERE id = $3 AND job_id = $4::bigint AND state = 'pending'
+`
+
+type HoldLetterParams struct {
+	NextRetryAt *time.Time
+	HeldBy      *string
+	ID          uuid.UUID
+	JobID       int64
+}
+
+// A retry that was due waits for its endpoint; it uses up nothing.
+func (q *Queries) HoldLetter(ctx context.Context, arg HoldLetterParams) error {
+	_, err := q.db.Exec(ctx, holdLetter,
+		arg.NextRetryAt,
+		arg.HeldBy,
+		arg.ID,
+		arg.JobID,
+	)
+	return err
+}
+
+const idempotencyKey = `-- name: IdempotencyKey :one
+SELECT tenant_id, key, request, event_ids, answer, created_at, expires_at FROM idempotency_keys WHERE tenant_id = $1 AND key = $2
+`
+
+func (q *Queries) IdempotencyKey(ctx context.Context, tenantID string, key string) (IdempotencyKey, error) {
+	row := q.db.QueryRow(ctx, idempotencyKey, tenantID, key)
+	var i IdempotencyKey
+	err := row.Scan(
+		&i.TenantID,
+		&i.Key,
+		&i.Request,
+		&i.EventIds,
+		&i.Answer,
+		&i.CreatedAt,
+		&i.ExpiresAt,
+	)
+	return i, err
+}
+
+const inflightForJob = `-- name: InflightForJob :many
+SELECT i.target, i.job_id, e.id, e.tenant_id, e.alert_id, e.user_id, e.title, e.message, e.severity, e.data, e.channels, e.traceparent, e.accepted_at, e.source, e.subject, e.resolves, e.expires_at, e.fallback
 FROM alert_inflight i
 JOIN alert_events e ON e.id = i.event_id
+WHERE i.job_id = ANY($1::bigint[]) AND i.event_id = ANY($2::uuid[])
+`
+
+type InflightForJobRow struct {
+	Target     string
+	JobID      *int64
+	AlertEvent AlertEvent
+}
+
+// Events whose first attempts the jobs may make.
+func (q *Queries) InflightForJob(ctx context.Context, jobIds []int64, eventIds []uuid.UUID) ([]InflightForJobRow, error) {
+	rows, err := q.db.Query(ctx, inflightForJob, jobIds, eventIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []InflightForJobRow{}
+	for rows.Next() {
+		var i InflightForJobRow
+		if err := rows.Scan(
+			&i.Target,
+			&i.JobID,
+			&i.AlertEvent.ID,
+			&i.AlertEvent.TenantID,
+			&i.AlertEvent.AlertID,
+			&i.AlertEvent.UserID,
+			&i.AlertEvent.Title,
+			&i.AlertEvent.Message,
+			&i.AlertEvent.Severity,
+			&i.AlertEvent.Data,
+			&i.AlertEvent.Channels,
+			&i.AlertEvent.Traceparent,
+			&i.AlertEvent.AcceptedAt,
+			&i.AlertEvent.Source,
+			&i.AlertEvent.Subject,
+			&i.AlertEvent.Resolves,
+			&i.AlertEvent.ExpiresAt,
+			&i.AlertEvent.Fallback,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const lockFallbacks = `-- name: LockFallbacks :many
+SELECT e.id, e.tenant_id, e.accepted_at, e.fallback, e.traceparent FROM alert_events e
+WHERE e.id = ANY($1::uuid[]) AND e.fallback IS NOT NULL
+FOR UPDATE
+`
+
+type LockFallbacksRow struct {
+	ID          uuid.UUID
+	TenantID    string
+	AcceptedAt  time.Time
+	Fallback    []byte
+	Traceparent *string
+}
+
+// Targets that failed for good, whose event has a fallback that has not been put to use.
+func (q *Queries) LockFallbacks(ctx context.Context, eventIds []uuid.UUID) ([]LockFallbacksRow, error) {
+	rows, err := q.db.Query(ctx, lockFallbacks, eventIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []LockFallbacksRow{}
+	for rows.Next() {
+		var i LockFallbacksRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.AcceptedAt,
+			&i.Fallback,
+			&i.Traceparent,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const lockInterrupted = `-- name: LockInterrupted :many
+SELECT i.target, i.job_id, i.accepted_at, j.attempted_at, e.id, e.tenant_id, e.alert_id, e.user_id, e.title, e.message, e.severity, e.data, e.channels, e.traceparent, e.accepted_at, e.source, e.subject, e.resolves, e.expires_at, e.fallback
+FROM alert_inflight i
+JOIN alert_events e ON e.id = i.event_id
+LEFT JOIN river_job j ON j.id = i.job_id
 WHERE i.accepted_at < $1
+  AND (i.job_id IS NULL OR j.id IS NULL OR j.state IN ('cancelled', 'completed', 'discarded')
+       OR j.state = 'running' AND j.attempted_at < $1)
 ORDER BY i.accepted_at
 LIMIT $2
 FOR UPDATE OF i SKIP LOCKED
 `
 
 type LockInterruptedRow struct {
-	Channel    string
-	AlertEvent AlertEvent
+	Target      string
+	JobID       *int64
+	AcceptedAt  time.Time
+	AttemptedAt *time.Time
+	AlertEvent  AlertEvent
 }
 
-// Events whose first attempt has no recorded outcome on a channel, oldest first.
+// Events whose first attempt has no recorded outcome on a target, oldest first: the API was to make
+// it, or a job that has ended or died.
 func (q *Queries) LockInterrupted(ctx context.Context, acceptedBefore time.Time, rowLimit int32) ([]LockInterruptedRow, error) {
 	rows, err := q.db.Query(ctx, lockInterrupted, acceptedBefore, rowLimit)
 	if err != nil {
@@ -515,7 +969,10 @@ func (q *Queries) LockInterrupted(ctx context.Context, acceptedBefore time.Time,
 	for rows.Next() {
 		var i LockInterruptedRow
 		if err := rows.Scan(
-			&i.Channel,
+			&i.Target,
+			&i.JobID,
+			&i.AcceptedAt,
+			&i.AttemptedAt,
 			&i.AlertEvent.ID,
 			&i.AlertEvent.TenantID,
 			&i.AlertEvent.AlertID,
@@ -544,7 +1001,7 @@ func (q *Queries) LockInterrupted(ctx context.Context, acceptedBefore time.Time,
 }
 
 const lockOrphans = `-- name: LockOrphans :many
-SELECT l.id, l.event_id, l.channel, l.tenant_id, l.attempts, l.interruptions, l.next_retry_at, l.traceparent,
+SELECT l.id, l.event_id, l.target, l.channel, l.tenant_id, l.attempts, l.interruptions, l.next_retry_at, l.traceparent,
        j.attempted_at
 FROM alert_dlq l
 LEFT JOIN river_job j ON j.id = l.job_id
@@ -560,6 +1017,7 @@ FOR UPDATE OF l SKIP LOCKED
 type LockOrphansRow struct {
 	ID            uuid.UUID
 	EventID       uuid.UUID
+	Target        string
 	Channel       string
 	TenantID      string
 	Attempts      int32
@@ -583,6 +1041,7 @@ func (q *Queries) LockOrphans(ctx context.Context, now time.Time, runningBefore 
 		if err := rows.Scan(
 			&i.ID,
 			&i.EventID,
+			&i.Target,
 			&i.Channel,
 			&i.TenantID,
 			&i.Attempts,
@@ -591,6 +1050,54 @@ func (q *Queries) LockOrphans(ctx context.Context, now time.Time, runningBefore 
 			&i.Traceparent,
 			&i.AttemptedAt,
 		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const nameHolders = `-- name: NameHolders :many
+UPDATE alert_duplicates AS u SET of_event_id = h.event_id
+FROM (SELECT unnest($1::uuid[]) AS event_id, unnest($2::text[]) AS target,
+             unnest($3::text[]) AS tenant_id, unnest($4::bytea[]) AS key) AS w
+JOIN alert_dedup h ON h.tenant_id = w.tenant_id AND h.key = w.key
+WHERE u.event_id = w.event_id AND u.target = w.target AND u.of_event_id IS NULL
+RETURNING u.event_id, u.target, u.of_event_id
+`
+
+type NameHoldersParams struct {
+	EventIds  []uuid.UUID
+	Targets   []string
+	TenantIds []string
+	Keys      [][]byte
+}
+
+type NameHoldersRow struct {
+	EventID   uuid.UUID
+	Target    string
+	OfEventID *uuid.UUID
+}
+
+// The holders of keys, seen now, for the duplicates that did not see them.
+func (q *Queries) NameHolders(ctx context.Context, arg NameHoldersParams) ([]NameHoldersRow, error) {
+	rows, err := q.db.Query(ctx, nameHolders,
+		arg.EventIds,
+		arg.Targets,
+		arg.TenantIds,
+		arg.Keys,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []NameHoldersRow{}
+	for rows.Next() {
+		var i NameHoldersRow
+		if err := rows.Scan(&i.EventID, &i.Target, &i.OfEventID); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -613,6 +1120,19 @@ func (q *Queries) OneAtATime(ctx context.Context) error {
 	return err
 }
 
+const putOffFirst = `-- name: PutOffFirst :execrows
+UPDATE alert_inflight SET job_id = $1::bigint WHERE event_id = $2 AND target = $3
+`
+
+// The first attempt goes to the worker, at its job's time.
+func (q *Queries) PutOffFirst(ctx context.Context, jobID int64, eventID uuid.UUID, target string) (int64, error) {
+	result, err := q.db.Exec(ctx, putOffFirst, jobID, eventID, target)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const reattachOrphan = `-- name: ReattachOrphan :exec
 UPDATE alert_dlq SET job_id = $1 WHERE id = $2
 `
@@ -622,149 +1142,250 @@ func (q *Queries) ReattachOrphan(ctx context.Context, jobID *int64, iD uuid.UUID
 	return err
 }
 
-const recordFirstDelivered = `-- name: RecordFirstDelivered :execrows
-WITH moved AS (
-    DELETE FROM alert_inflight AS i WHERE i.event_id = $11 AND i.channel = $3 RETURNING i.event_id
+const recordAnswer = `-- name: RecordAnswer :exec
+UPDATE idempotency_keys SET answer = $1 WHERE tenant_id = $2 AND key = $3 AND answer IS NULL
+`
+
+func (q *Queries) RecordAnswer(ctx context.Context, answer []byte, tenantID string, key string) error {
+	_, err := q.db.Exec(ctx, recordAnswer, answer, tenantID, key)
+	return err
+}
+
+const recordFirstDelivered = `-- name: RecordFirstDelivered :many
+WITH verdict AS (
+    SELECT unnest($1::uuid[]) AS id, unnest($2::uuid[]) AS event_id, unnest($3::text[]) AS target,
+           unnest($4::text[]) AS tenant_id, unnest($5::text[]) AS channel, unnest($6::text[]) AS alert_id,
+           unnest($7::text[]) AS user_id, unnest($8::text[]) AS content_hash,
+           unnest($9::timestamptz[]) AS accepted_at, unnest($10::timestamptz[]) AS delivered_at,
+           unnest($11::timestamptz[]) AS started_at, unnest($12::double precision[]) AS duration_seconds,
+           NULLIF(unnest($13::integer[]), 0) AS status_code, NULLIF(unnest($14::text[]), '') AS response_excerpt,
+           NULLIF(unnest($15::text[]), '') AS trace_id
+), gone AS (
+    DELETE FROM alert_inflight AS i
+    WHERE (i.event_id, i.target) IN (SELECT v.event_id, v.target FROM verdict v)
+    RETURNING i.event_id, i.target
+), moved AS (
+    SELECT v.id, v.event_id, v.target, v.tenant_id, v.channel, v.alert_id, v.user_id, v.content_hash, v.accepted_at, v.delivered_at, v.started_at, v.duration_seconds, v.status_code, v.response_excerpt, v.trace_id FROM verdict v JOIN gone g ON g.event_id = v.event_id AND g.target = v.target
 ), attempt AS (
-    INSERT INTO alert_attempts (event_id, channel, attempt, tenant_id, started_at, duration_seconds, outcome, status_code, response_excerpt, trace_id)
-    SELECT event_id, $3, 1, $2, $12, $13, 'delivered', $14, $15, $10 FROM moved
+    INSERT INTO alert_attempts (event_id, target, channel, attempt, tenant_id, started_at, duration_seconds, outcome, status_code, response_excerpt, trace_id)
+    SELECT event_id, target, channel, 1, tenant_id, started_at, duration_seconds, 'delivered', status_code, response_excerpt, trace_id FROM moved
 )
-INSERT INTO alert_deliveries (id, tenant_id, event_id, channel, alert_id, user_id, content_hash, delivery_methods, attempts, accepted_at, delivered_at, trace_id)
-SELECT $1, $2, event_id, $3, $4, $5, $6, $7, 1, $8, $9, $10 FROM moved
+INSERT INTO alert_deliveries (id, tenant_id, event_id, target, channel, alert_id, user_id, content_hash, delivery_methods, attempts, accepted_at, delivered_at, trace_id)
+SELECT id, tenant_id, event_id, target, channel, alert_id, user_id, content_hash, jsonb_build_array(channel), 1, accepted_at, delivered_at, trace_id FROM moved
+RETURNING event_id, target
 `
 
 type RecordFirstDeliveredParams struct {
-	ID              uuid.UUID
-	TenantID        string
-	Channel         string
-	AlertID         string
-	UserID          string
-	ContentHash     string
-	DeliveryMethods json.RawMessage
-	AcceptedAt      time.Time
-	DeliveredAt     time.Time
-	TraceID         *string
-	EventID         uuid.UUID
-	StartedAt       time.Time
-	DurationSeconds float64
-	StatusCode      *int32
-	ResponseExcerpt *string
+	Ids           []uuid.UUID
+	EventIds      []uuid.UUID
+	Targets       []string
+	TenantIds     []string
+	Channels      []string
+	AlertIds      []string
+	UserIds       []string
+	ContentHashes []string
+	AcceptedAts   []time.Time
+	DeliveredAts  []time.Time
+	StartedAts    []time.Time
+	Durations     []float64
+	StatusCodes   []int32
+	Excerpts      []string
+	TraceIds      []string
 }
 
-// In flight to delivered. No row: it is no longer in flight.
-func (q *Queries) RecordFirstDelivered(ctx context.Context, arg RecordFirstDeliveredParams) (int64, error) {
-	result, err := q.db.Exec(ctx, recordFirstDelivered,
-		arg.ID,
-		arg.TenantID,
-		arg.Channel,
-		arg.AlertID,
-		arg.UserID,
-		arg.ContentHash,
-		arg.DeliveryMethods,
-		arg.AcceptedAt,
-		arg.DeliveredAt,
-		arg.TraceID,
-		arg.EventID,
-		arg.StartedAt,
-		arg.DurationSeconds,
-		arg.StatusCode,
-		arg.ResponseExcerpt,
+type RecordFirstDeliveredRow struct {
+	EventID uuid.UUID
+	Target  string
+}
+
+// In flight to delivered. What is not returned was no longer in flight.
+func (q *Queries) RecordFirstDelivered(ctx context.Context, arg RecordFirstDeliveredParams) ([]RecordFirstDeliveredRow, error) {
+	rows, err := q.db.Query(ctx, recordFirstDelivered,
+		arg.Ids,
+		arg.EventIds,
+		arg.Targets,
+		arg.TenantIds,
+		arg.Channels,
+		arg.AlertIds,
+		arg.UserIds,
+		arg.ContentHashes,
+		arg.AcceptedAts,
+		arg.DeliveredAts,
+		arg.StartedAts,
+		arg.Durations,
+		arg.StatusCodes,
+		arg.Excerpts,
+		arg.TraceIds,
 	)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return result.RowsAffected(), nil
+	defer rows.Close()
+	items := []RecordFirstDeliveredRow{}
+	for rows.Next() {
+		var i RecordFirstDeliveredRow
+		if err := rows.Scan(&i.EventID, &i.Target); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
-const recordFirstFailed = `-- name: RecordFirstFailed :execrows
-WITH moved AS (
-    DELETE FROM alert_inflight AS i WHERE i.event_id = $17 AND i.channel = $3 RETURNING i.event_id
+const recordFirstFailed = `-- name: RecordFirstFailed :many
+WITH verdict AS (
+    SELECT unnest($1::uuid[]) AS id, unnest($2::uuid[]) AS event_id, unnest($3::text[]) AS target,
+           unnest($4::text[]) AS tenant_id, unnest($5::text[]) AS channel, unnest($6::text[]) AS alert_id,
+           unnest($7::text[]) AS user_id, unnest($8::text[]) AS content_hash,
+           unnest($9::text[])::jsonb AS alert_data, unnest($10::text[]) AS state, unnest($11::text[]) AS cause,
+           unnest($12::text[]) AS error_message, unnest($13::integer[]) AS attempts,
+           unnest($14::timestamptz[]) AS accepted_at, unnest($15::timestamptz[]) AS decided_at,
+           unnest($16::timestamptz[]) AS started_at, unnest($17::double precision[]) AS duration_seconds,
+           unnest($18::text[]) AS outcome,
+           NULLIF(unnest($19::integer[]), 0) AS status_code, NULLIF(unnest($20::text[]), '') AS response_excerpt,
+           NULLIF(unnest($21::timestamptz[]), '0001-01-01 00:00:00+00'::timestamptz) AS next_retry_at,
+           NULLIF(unnest($22::bigint[]), 0) AS job_id, NULLIF(unnest($23::text[]), '') AS trace_id,
+           NULLIF(unnest($24::text[]), '') AS traceparent, unnest($25::text[]) AS endpoint,
+           NULLIF(unnest($26::text[]), '') AS subject,
+           NULLIF(unnest($27::timestamptz[]), '0001-01-01 00:00:00+00'::timestamptz) AS expires_at,
+           NULLIF(unnest($28::text[]), '') AS held_by
+), gone AS (
+    DELETE FROM alert_inflight AS i
+    WHERE (i.event_id, i.target) IN (SELECT v.event_id, v.target FROM verdict v)
+    RETURNING i.event_id, i.target
+), moved AS (
+    SELECT v.id, v.event_id, v.target, v.tenant_id, v.channel, v.alert_id, v.user_id, v.content_hash, v.alert_data, v.state, v.cause, v.error_message, v.attempts, v.accepted_at, v.decided_at, v.started_at, v.duration_seconds, v.outcome, v.status_code, v.response_excerpt, v.next_retry_at, v.job_id, v.trace_id, v.traceparent, v.endpoint, v.subject, v.expires_at, v.held_by, (v.subject IS NOT NULL AND EXISTS (
+        SELECT FROM alert_events r
+        WHERE r.tenant_id = v.tenant_id AND r.subject = v.subject AND r.resolves AND r.accepted_at > v.accepted_at)) AS superseded
+    FROM verdict v JOIN gone g ON g.event_id = v.event_id AND g.target = v.target
 ), attempt AS (
-    INSERT INTO alert_attempts (event_id, channel, attempt, tenant_id, started_at, duration_seconds, outcome, cause, status_code, error, response_excerpt, trace_id)
-    SELECT event_id, $3, 1, $2, $18, $19, $20, $9, $21, $10, $22, $15 FROM moved
+    INSERT INTO alert_attempts (event_id, target, channel, attempt, tenant_id, started_at, duration_seconds, outcome, cause, status_code, error, response_excerpt, trace_id)
+    SELECT event_id, target, channel, 1, tenant_id, started_at, duration_seconds, outcome, cause, status_code, error_message, response_excerpt, trace_id
+    FROM moved WHERE attempts = 1
+), released AS (
+    DELETE FROM alert_dedup AS d USING moved m WHERE d.event_id = m.event_id AND d.target = m.target AND m.state <> 'pending'
 )
-INSERT INTO alert_dlq (id, tenant_id, event_id, channel, alert_id, user_id, content_hash, alert_data, state, cause, error_message, attempts, accepted_at, created_at, next_retry_at, job_id, trace_id, traceparent)
-SELECT $1, $2, event_id, $3, $4, $5, $6, $7, $8, $9, $10, 1, $11, $12, $13, $14, $15, $16 FROM moved
+INSERT INTO alert_dlq (id, tenant_id, event_id, target, channel, alert_id, user_id, content_hash, alert_data, state, cause, error_message, attempts,
+                       accepted_at, created_at, next_retry_at, job_id, trace_id, traceparent, endpoint, subject, expires_at, held_by, closed_at)
+SELECT id, tenant_id, event_id, target, channel, alert_id, user_id, content_hash, alert_data,
+       CASE WHEN superseded THEN 'superseded' ELSE state END, cause, error_message, attempts, accepted_at, decided_at,
+       CASE WHEN NOT superseded THEN next_retry_at END, CASE WHEN NOT superseded THEN job_id END, trace_id, traceparent,
+       endpoint, subject, expires_at, held_by, CASE WHEN superseded OR state = 'expired' THEN decided_at END
+FROM moved
+RETURNING event_id, target
 `
 
 type RecordFirstFailedParams struct {
-	ID              uuid.UUID
-	TenantID        string
-	Channel         string
-	AlertID         string
-	UserID          string
-	ContentHash     string
-	AlertData       json.RawMessage
-	State           string
-	Cause           string
-	ErrorMessage    string
-	AcceptedAt      time.Time
-	CreatedAt       time.Time
-	NextRetryAt     *time.Time
-	JobID           *int64
-	TraceID         *string
-	Traceparent     *string
-	EventID         uuid.UUID
-	StartedAt       time.Time
-	DurationSeconds float64
-	Outcome         string
-	StatusCode      *int32
-	ResponseExcerpt *string
+	Ids           []uuid.UUID
+	EventIds      []uuid.UUID
+	Targets       []string
+	TenantIds     []string
+	Channels      []string
+	AlertIds      []string
+	UserIds       []string
+	ContentHashes []string
+	AlertDatas    []string
+	States        []string
+	Causes        []string
+	ErrorMessages []string
+	Attempts      []int32
+	AcceptedAts   []time.Time
+	DecidedAts    []time.Time
+	StartedAts    []time.Time
+	Durations     []float64
+	Outcomes      []string
+	StatusCodes   []int32
+	Excerpts      []string
+	NextRetryAts  []time.Time
+	JobIds        []int64
+	TraceIds      []string
+	Traceparents  []string
+	Endpoints     []string
+	Subjects      []string
+	ExpiresAts    []time.Time
+	HeldBys       []string
 }
 
-// In flight to dead letter. No row: it is no longer in flight.
-func (q *Queries) RecordFirstFailed(ctx context.Context, arg RecordFirstFailedParams) (int64, error) {
-	result, err := q.db.Exec(ctx, recordFirstFailed,
-		arg.ID,
-		arg.TenantID,
-		arg.Channel,
-		arg.AlertID,
-		arg.UserID,
-		arg.ContentHash,
-		arg.AlertData,
-		arg.State,
-		arg.Cause,
-		arg.ErrorMessage,
-		arg.AcceptedAt,
-		arg.CreatedAt,
-		arg.NextRetryAt,
-		arg.JobID,
-		arg.TraceID,
-		arg.Traceparent,
-		arg.EventID,
-		arg.StartedAt,
-		arg.DurationSeconds,
-		arg.Outcome,
-		arg.StatusCode,
-		arg.ResponseExcerpt,
+type RecordFirstFailedRow struct {
+	EventID uuid.UUID
+	Target  string
+}
+
+// In flight to dead letter. What is not returned was no longer in flight. A letter without an attempt
+// was held back by its endpoint's breaker, or had expired. One whose subject has been ended by a later
+// event is superseded from the start.
+func (q *Queries) RecordFirstFailed(ctx context.Context, arg RecordFirstFailedParams) ([]RecordFirstFailedRow, error) {
+	rows, err := q.db.Query(ctx, recordFirstFailed,
+		arg.Ids,
+		arg.EventIds,
+		arg.Targets,
+		arg.TenantIds,
+		arg.Channels,
+		arg.AlertIds,
+		arg.UserIds,
+		arg.ContentHashes,
+		arg.AlertDatas,
+		arg.States,
+		arg.Causes,
+		arg.ErrorMessages,
+		arg.Attempts,
+		arg.AcceptedAts,
+		arg.DecidedAts,
+		arg.StartedAts,
+		arg.Durations,
+		arg.Outcomes,
+		arg.StatusCodes,
+		arg.Excerpts,
+		arg.NextRetryAts,
+		arg.JobIds,
+		arg.TraceIds,
+		arg.Traceparents,
+		arg.Endpoints,
+		arg.Subjects,
+		arg.ExpiresAts,
+		arg.HeldBys,
 	)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return result.RowsAffected(), nil
+	defer rows.Close()
+	items := []RecordFirstFailedRow{}
+	for rows.Next() {
+		var i RecordFirstFailedRow
+		if err := rows.Scan(&i.EventID, &i.Target); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const recordLateDelivered = `-- name: RecordLateDelivered :execrows
 WITH letter AS (
-    DELETE FROM alert_dlq AS d WHERE d.event_id = $5 AND d.channel = $6 RETURNING d.id, d.tenant_id, d.event_id, d.channel, d.alert_id, d.user_id, d.content_hash, d.alert_data, d.state, d.cause, d.error_message, d.retry_count, d.attempts, d.interruptions, d.accepted_at, d.created_at, d.last_retry_at, d.next_retry_at, d.job_id, d.trace_id, d.traceparent, d.target, d.endpoint, d.subject, d.expires_at, d.held_by, d.operation_id, d.closed_at, $7::integer AS number
+    DELETE FROM alert_dlq AS d WHERE d.event_id = $4 AND d.target = $5 RETURNING d.id, d.tenant_id, d.event_id, d.channel, d.alert_id, d.user_id, d.content_hash, d.alert_data, d.state, d.cause, d.error_message, d.retry_count, d.attempts, d.interruptions, d.accepted_at, d.created_at, d.last_retry_at, d.next_retry_at, d.job_id, d.trace_id, d.traceparent, d.target, d.endpoint, d.subject, d.expires_at, d.held_by, d.operation_id, d.closed_at, $6::integer AS number
 ), attempt AS (
-    INSERT INTO alert_attempts (event_id, channel, attempt, tenant_id, started_at, duration_seconds, outcome, status_code, response_excerpt, trace_id)
-    SELECT event_id, channel, number, tenant_id, $8, $9, 'delivered', $10, $11, $4 FROM letter
-    ON CONFLICT (event_id, channel, attempt) DO UPDATE
+    INSERT INTO alert_attempts (event_id, target, channel, attempt, tenant_id, started_at, duration_seconds, outcome, status_code, response_excerpt, trace_id)
+    SELECT event_id, target, channel, number, tenant_id, $7, $8, 'delivered', $9, $10, $3 FROM letter
+    ON CONFLICT (event_id, target, attempt) DO UPDATE
     SET outcome = 'delivered', cause = NULL, error = NULL, started_at = excluded.started_at, duration_seconds = excluded.duration_seconds,
         status_code = excluded.status_code, response_excerpt = excluded.response_excerpt, trace_id = excluded.trace_id
 )
-INSERT INTO alert_deliveries (id, tenant_id, event_id, channel, alert_id, user_id, content_hash, delivery_methods, attempts, accepted_at, delivered_at, trace_id)
-SELECT $1, tenant_id, event_id, channel, alert_id, user_id, content_hash, $2, GREATEST(attempts, number) AS attempts, accepted_at, $3, coalesce(trace_id, $4) AS trace_id FROM letter
+INSERT INTO alert_deliveries (id, tenant_id, event_id, target, channel, alert_id, user_id, content_hash, delivery_methods, attempts, accepted_at, delivered_at, trace_id)
+SELECT $1, tenant_id, event_id, target, channel, alert_id, user_id, content_hash, jsonb_build_array(channel), GREATEST(attempts, number) AS attempts, accepted_at, $2, coalesce(trace_id, $3) AS trace_id FROM letter
 `
 
 type RecordLateDeliveredParams struct {
 	ID              uuid.UUID
-	DeliveryMethods json.RawMessage
 	DeliveredAt     time.Time
 	TraceID         *string
 	EventID         uuid.UUID
-	Channel         string
+	Target          string
 	Attempt         int32
 	StartedAt       time.Time
 	DurationSeconds float64
@@ -772,16 +1393,15 @@ type RecordLateDeliveredParams struct {
 	ResponseExcerpt *string
 }
 
-// An attempt succeeded after the reconciler had given it up for interrupted: the dead letter
-// leaves, wherever its path has led it since, and the attempt's outcome is known after all.
+// An attempt succeeded after it had been given up for interrupted: the dead letter leaves, wherever
+// its path has led it since, and the attempt's outcome is known after all.
 func (q *Queries) RecordLateDelivered(ctx context.Context, arg RecordLateDeliveredParams) (int64, error) {
 	result, err := q.db.Exec(ctx, recordLateDelivered,
 		arg.ID,
-		arg.DeliveryMethods,
 		arg.DeliveredAt,
 		arg.TraceID,
 		arg.EventID,
-		arg.Channel,
+		arg.Target,
 		arg.Attempt,
 		arg.StartedAt,
 		arg.DurationSeconds,
@@ -794,101 +1414,156 @@ func (q *Queries) RecordLateDelivered(ctx context.Context, arg RecordLateDeliver
 	return result.RowsAffected(), nil
 }
 
-const recordRetryDelivered = `-- name: RecordRetryDelivered :execrows
-WITH letter AS (
-    DELETE FROM alert_dlq AS d WHERE d.id = $5 AND d.job_id = $6::bigint RETURNING d.id, d.tenant_id, d.event_id, d.channel, d.alert_id, d.user_id, d.content_hash, d.alert_data, d.state, d.cause, d.error_message, d.retry_count, d.attempts, d.interruptions, d.accepted_at, d.created_at, d.last_retry_at, d.next_retry_at, d.job_id, d.trace_id, d.traceparent, d.target, d.endpoint, d.subject, d.expires_at, d.held_by, d.operation_id, d.closed_at
+const recordRetryDelivered = `-- name: RecordRetryDelivered :many
+WITH verdict AS (
+    SELECT unnest($1::uuid[]) AS id, unnest($2::uuid[]) AS letter_id, unnest($3::bigint[]) AS job_id,
+           unnest($4::integer[]) AS attempt, unnest($5::timestamptz[]) AS delivered_at,
+           unnest($6::timestamptz[]) AS started_at, unnest($7::double precision[]) AS duration_seconds,
+           NULLIF(unnest($8::integer[]), 0) AS status_code, NULLIF(unnest($9::text[]), '') AS response_excerpt,
+           NULLIF(unnest($10::text[]), '') AS attempt_trace_id
+), gone AS (
+    DELETE FROM alert_dlq AS d
+    WHERE (d.id, d.job_id) IN (SELECT v.letter_id, v.job_id FROM verdict v)
+    RETURNING d.id, d.tenant_id, d.event_id, d.target, d.channel, d.alert_id, d.user_id, d.content_hash, d.accepted_at, d.trace_id, d.operation_id
+), letter AS (
+    SELECT v.id, v.letter_id, v.attempt, v.delivered_at, v.started_at, v.duration_seconds, v.status_code, v.response_excerpt, v.attempt_trace_id,
+           g.tenant_id, g.event_id, g.target, g.channel, g.alert_id, g.user_id, g.content_hash, g.accepted_at, g.trace_id, g.operation_id
+    FROM verdict v JOIN gone g ON g.id = v.letter_id
 ), attempt AS (
-    INSERT INTO alert_attempts (event_id, channel, attempt, tenant_id, started_at, duration_seconds, outcome, status_code, response_excerpt, trace_id)
-    SELECT event_id, channel, $3, tenant_id, $7, $8, 'delivered', $9, $10, $11 FROM letter
+    INSERT INTO alert_attempts (event_id, target, channel, attempt, tenant_id, started_at, duration_seconds, outcome, status_code, response_excerpt, trace_id, operation_id)
+    SELECT event_id, target, channel, attempt, tenant_id, started_at, duration_seconds, 'delivered', status_code, response_excerpt, attempt_trace_id, operation_id FROM letter
+), entry AS (
+    INSERT INTO alert_deliveries (id, tenant_id, event_id, target, channel, alert_id, user_id, content_hash, delivery_methods, attempts, accepted_at, delivered_at, trace_id)
+    SELECT id, tenant_id, event_id, target, channel, alert_id, user_id, content_hash, jsonb_build_array(channel), attempt, accepted_at, delivered_at, trace_id FROM letter
 )
-INSERT INTO alert_deliveries (id, tenant_id, event_id, channel, alert_id, user_id, content_hash, delivery_methods, attempts, accepted_at, delivered_at, trace_id)
-SELECT $1, tenant_id, event_id, channel, alert_id, user_id, content_hash, $2, $3, accepted_at, $4, trace_id FROM letter
+SELECT letter_id::uuid AS letter_id FROM letter
 `
 
 type RecordRetryDeliveredParams struct {
-	ID              uuid.UUID
-	DeliveryMethods json.RawMessage
-	Attempt         int32
-	DeliveredAt     time.Time
-	LetterID        uuid.UUID
-	JobID           int64
-	StartedAt       time.Time
-	DurationSeconds float64
-	StatusCode      *int32
-	ResponseExcerpt *string
-	AttemptTraceID  *string
+	Ids          []uuid.UUID
+	LetterIds    []uuid.UUID
+	JobIds       []int64
+	Attempts     []int32
+	DeliveredAts []time.Time
+	StartedAts   []time.Time
+	Durations    []float64
+	StatusCodes  []int32
+	Excerpts     []string
+	TraceIds     []string
 }
 
-// Dead letter to delivered. No row: another job has taken the letter over.
-func (q *Queries) RecordRetryDelivered(ctx context.Context, arg RecordRetryDeliveredParams) (int64, error) {
-	result, err := q.db.Exec(ctx, recordRetryDelivered,
-		arg.ID,
-		arg.DeliveryMethods,
-		arg.Attempt,
-		arg.DeliveredAt,
-		arg.LetterID,
-		arg.JobID,
-		arg.StartedAt,
-		arg.DurationSeconds,
-		arg.StatusCode,
-		arg.ResponseExcerpt,
-		arg.AttemptTraceID,
+// Dead letter to delivered. What is not returned has been taken over by another job.
+func (q *Queries) RecordRetryDelivered(ctx context.Context, arg RecordRetryDeliveredParams) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, recordRetryDelivered,
+		arg.Ids,
+		arg.LetterIds,
+		arg.JobIds,
+		arg.Attempts,
+		arg.DeliveredAts,
+		arg.StartedAts,
+		arg.Durations,
+		arg.StatusCodes,
+		arg.Excerpts,
+		arg.TraceIds,
 	)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return result.RowsAffected(), nil
+	defer rows.Close()
+	items := []uuid.UUID{}
+	for rows.Next() {
+		var letter_id uuid.UUID
+		if err := rows.Scan(&letter_id); err != nil {
+			return nil, err
+		}
+		items = append(items, letter_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
-const recordRetryFailed = `-- name: RecordRetryFailed :execrows
-WITH letter AS (
+const recordRetryFailed = `-- name: RecordRetryFailed :many
+WITH verdict AS (
+    SELECT unnest($1::uuid[]) AS letter_id, unnest($2::bigint[]) AS job_id, unnest($3::text[]) AS state,
+           unnest($4::integer[]) AS attempt, unnest($5::timestamptz[]) AS started_at,
+           unnest($6::double precision[]) AS duration_seconds, unnest($7::text[]) AS cause, unnest($8::text[]) AS error_message,
+           NULLIF(unnest($9::integer[]), 0) AS status_code, NULLIF(unnest($10::text[]), '') AS response_excerpt,
+           NULLIF(unnest($11::text[]), '') AS trace_id, unnest($12::text[]) AS endpoint,
+           NULLIF(unnest($13::timestamptz[]), '0001-01-01 00:00:00+00'::timestamptz) AS next_retry_at,
+           unnest($14::timestamptz[]) AS decided_at
+), letter AS (
     UPDATE alert_dlq AS d
-    SET retry_count = d.retry_count + 1, attempts = $1, state = $9, cause = $4, error_message = $6,
-        last_retry_at = $2, next_retry_at = $10,
-        job_id = CASE WHEN $9::text = 'pending' THEN d.job_id END
-    WHERE d.id = $11 AND d.job_id = $12::bigint AND d.state = 'pending' AND d.attempts < $1
-    RETURNING d.event_id, d.channel, d.tenant_id
+    SET retry_count = d.retry_count + CASE WHEN d.attempts = 0 THEN 0 ELSE 1 END, attempts = v.attempt, state = v.state, cause = v.cause,
+        error_message = v.error_message, last_retry_at = v.started_at, next_retry_at = v.next_retry_at, endpoint = v.endpoint, held_by = NULL,
+        job_id = CASE WHEN v.state = 'pending' THEN d.job_id END,
+        closed_at = CASE WHEN v.state = 'expired' THEN v.decided_at END
+    FROM verdict v
+    WHERE d.id = v.letter_id AND d.job_id = v.job_id AND d.state = 'pending' AND d.attempts < v.attempt
+    RETURNING v.letter_id, v.attempt, v.state, v.started_at, v.duration_seconds, v.cause, v.error_message, v.status_code, v.response_excerpt, v.trace_id,
+              d.event_id, d.target, d.channel, d.tenant_id, d.operation_id
+), released AS (
+    DELETE FROM alert_dedup AS k USING letter l WHERE k.event_id = l.event_id AND k.target = l.target AND l.state <> 'pending'
+), attempt AS (
+    INSERT INTO alert_attempts (event_id, target, channel, attempt, tenant_id, started_at, duration_seconds, outcome, cause, status_code, error, response_excerpt, trace_id, operation_id)
+    SELECT event_id, target, channel, attempt, tenant_id, started_at, duration_seconds, 'failed', cause, status_code, error_message, response_excerpt, trace_id, operation_id FROM letter
 )
-INSERT INTO alert_attempts (event_id, channel, attempt, tenant_id, started_at, duration_seconds, outcome, cause, status_code, error, response_excerpt, trace_id)
-SELECT event_id, channel, $1, tenant_id, $2, $3, 'failed', $4, $5, $6, $7, $8 FROM letter
+SELECT letter_id::uuid AS letter_id FROM letter
 `
 
 type RecordRetryFailedParams struct {
-	Attempt         int32
-	StartedAt       time.Time
-	DurationSeconds float64
-	Cause           *string
-	StatusCode      *int32
-	ErrorMessage    *string
-	ResponseExcerpt *string
-	TraceID         *string
-	State           string
-	NextRetryAt     *time.Time
-	LetterID        uuid.UUID
-	JobID           int64
+	LetterIds     []uuid.UUID
+	JobIds        []int64
+	States        []string
+	Attempts      []int32
+	StartedAts    []time.Time
+	Durations     []float64
+	Causes        []string
+	ErrorMessages []string
+	StatusCodes   []int32
+	Excerpts      []string
+	TraceIds      []string
+	Endpoints     []string
+	NextRetryAts  []time.Time
+	DecidedAts    []time.Time
 }
 
-// The letter stays: pending with its next time, or exhausted and without a job. No row: another
-// job has taken the letter over, or this attempt is recorded already.
-func (q *Queries) RecordRetryFailed(ctx context.Context, arg RecordRetryFailedParams) (int64, error) {
-	result, err := q.db.Exec(ctx, recordRetryFailed,
-		arg.Attempt,
-		arg.StartedAt,
-		arg.DurationSeconds,
-		arg.Cause,
-		arg.StatusCode,
-		arg.ErrorMessage,
-		arg.ResponseExcerpt,
-		arg.TraceID,
-		arg.State,
-		arg.NextRetryAt,
-		arg.LetterID,
-		arg.JobID,
+// The letter stays: pending with its next time, or exhausted and without a job. What is not returned
+// has been taken over by another job, or its attempt is recorded already.
+func (q *Queries) RecordRetryFailed(ctx context.Context, arg RecordRetryFailedParams) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, recordRetryFailed,
+		arg.LetterIds,
+		arg.JobIds,
+		arg.States,
+		arg.Attempts,
+		arg.StartedAts,
+		arg.Durations,
+		arg.Causes,
+		arg.ErrorMessages,
+		arg.StatusCodes,
+		arg.Excerpts,
+		arg.TraceIds,
+		arg.Endpoints,
+		arg.NextRetryAts,
+		arg.DecidedAts,
 	)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return result.RowsAffected(), nil
+	defer rows.Close()
+	items := []uuid.UUID{}
+	for rows.Next() {
+		var letter_id uuid.UUID
+		if err := rows.Scan(&letter_id); err != nil {
+			return nil, err
+		}
+		items = append(items, letter_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const rescheduleOrphan = `-- name: RescheduleOrphan :exec
@@ -920,5 +1595,100 @@ func (q *Queries) RescheduleOrphan(ctx context.Context, arg RescheduleOrphanPara
 		arg.ErrorMessage,
 		arg.ID,
 	)
+	return err
+}
+
+const supersede = `-- name: Supersede :many
+UPDATE alert_dlq
+SET state = 'superseded', closed_at = $1, next_retry_at = NULL, job_id = NULL, held_by = NULL
+WHERE tenant_id = $2 AND subject = $3 AND state IN ('pending', 'exhausted') AND accepted_at < $4
+RETURNING id, event_id
+`
+
+type SupersedeParams struct {
+	Now        *time.Time
+	TenantID   string
+	Subject    *string
+	ResolvedAt time.Time
+}
+
+type SupersedeRow struct {
+	ID      uuid.UUID
+	EventID uuid.UUID
+}
+
+// What is open of a subject that a later event has ended.
+func (q *Queries) Supersede(ctx context.Context, arg SupersedeParams) ([]SupersedeRow, error) {
+	rows, err := q.db.Query(ctx, supersede,
+		arg.Now,
+		arg.TenantID,
+		arg.Subject,
+		arg.ResolvedAt,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []SupersedeRow{}
+	for rows.Next() {
+		var i SupersedeRow
+		if err := rows.Scan(&i.ID, &i.EventID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const targetAttempts = `-- name: TargetAttempts :many
+SELECT event_id, channel, attempt, tenant_id, started_at, duration_seconds, outcome, cause, status_code, error, response_excerpt, trace_id, target, operation_id FROM alert_attempts
+WHERE tenant_id = $1 AND event_id = $2 AND target = $3
+ORDER BY attempt
+`
+
+func (q *Queries) TargetAttempts(ctx context.Context, tenantID string, eventID uuid.UUID, target string) ([]AlertAttempt, error) {
+	rows, err := q.db.Query(ctx, targetAttempts, tenantID, eventID, target)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []AlertAttempt{}
+	for rows.Next() {
+		var i AlertAttempt
+		if err := rows.Scan(
+			&i.EventID,
+			&i.Channel,
+			&i.Attempt,
+			&i.TenantID,
+			&i.StartedAt,
+			&i.DurationSeconds,
+			&i.Outcome,
+			&i.Cause,
+			&i.StatusCode,
+			&i.Error,
+			&i.ResponseExcerpt,
+			&i.TraceID,
+			&i.Target,
+			&i.OperationID,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const useFallback = `-- name: UseFallback :exec
+UPDATE alert_events SET channels = channels || fallback, fallback = NULL WHERE id = $1
+`
+
+func (q *Queries) UseFallback(ctx context.Context, id uuid.UUID) error {
+	_, err := q.db.Exec(ctx, useFallback, id)
 	return err
 }

@@ -103,7 +103,7 @@ type AlertDuplicate struct {
 	Target     string
 	Channel    string
 	TenantID   string
-	OfEventID  uuid.UUID
+	OfEventID  *uuid.UUID
 	AcceptedAt time.Time
 }
 

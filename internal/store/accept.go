@@ -1,0 +1,300 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/riverqueue/river"
+
+	"github.com/dawsos/dawsos/internal/delivery"
+	"github.com/dawsos/dawsos/internal/fault"
+	"github.com/dawsos/dawsos/internal/jobs"
+	"github.com/dawsos/dawsos/internal/store/db"
+)
+
+// Accept implements delivery.Journal. A single event without a key goes along with those of other
+// callers.
+func (s *Deliveries) Accept(ctx context.Context, as []delivery.Acceptance, idem *delivery.Idempotency) ([]delivery.Accepted, *delivery.Earlier, error) {
+	if len(as) == 1 && idem == nil {
+		accepted, err := s.accepting.do(ctx, as[0])
+		if err != nil {
+			return nil, nil, unstorable(err)
+		}
+		return []delivery.Accepted{accepted}, nil, nil
+	}
+	var accepted []delivery.Accepted
+	var earlier *delivery.Earlier
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) (err error) {
+		if idem != nil {
+			if earlier, err = s.claimKey(ctx, tx, as, *idem); err != nil || earlier != nil {
+				return err
+			}
+		}
+		accepted, err = s.AcceptTx(ctx, tx, as)
+		return err
+	})
+	if err != nil {
+		return nil, nil, unstorable(err)
+	}
+	return accepted, earlier, nil
+}
+
+// claimKey takes the idempotency key, or returns what came of the request that has it. Of two requests
+// at the same time the second waits here until the first is durable.
+func (s *Deliveries) claimKey(ctx context.Context, tx pgx.Tx, as []delivery.Acceptance, idem delivery.Idempotency) (*delivery.Earlier, error) {
+	q := s.q.WithTx(tx)
+	ids := make([]uuid.UUID, len(as))
+	for i, a := range as {
+		ids[i] = a.Event.ID
+	}
+	claimed, err := q.ClaimIdempotencyKey(ctx, db.ClaimIdempotencyKeyParams{
+		TenantID: idem.TenantID, Key: idem.Key, Request: idem.Request, EventIds: ids,
+		Now: s.now().UTC(), ExpiresAt: idem.ExpiresAt,
+	})
+	if err != nil || claimed == 1 {
+		return nil, err
+	}
+	row, err := q.IdempotencyKey(ctx, idem.TenantID, idem.Key)
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(row.Request, idem.Request) {
+		return nil, fault.InvalidField("/header/Idempotency-Key", "was used for another request %s ago; use a new key for a new request",
+			s.now().Sub(row.CreatedAt).Round(time.Second))
+	}
+	return &delivery.Earlier{EventIDs: row.EventIds, Answer: row.Answer}, nil
+}
+
+// RecordAnswer implements delivery.Journal.
+func (s *Deliveries) RecordAnswer(ctx context.Context, idem delivery.Idempotency, answer json.RawMessage) error {
+	return s.q.RecordAnswer(ctx, answer, idem.TenantID, idem.Key)
+}
+
+// unstorable tells values that PostgreSQL has no form for (NUL characters, lone surrogates, numbers
+// beyond its numeric type) from failures of ours.
+func unstorable(err error) error {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && strings.HasPrefix(pg.Code, dataException) {
+		return fault.Wrap(err, fault.Invalid, "the event holds a value that can't be stored: %s", pg.Message)
+	}
+	return err
+}
+
+// dataException is the class of PostgreSQL's errors about values.
+const dataException = "22"
+
+// AcceptTx accepts events in a transaction of the caller's, which commits them with what caused them.
+func (s *Deliveries) AcceptTx(ctx context.Context, tx pgx.Tx, as []delivery.Acceptance) ([]delivery.Accepted, error) {
+	jobIDs, err := s.insertFirsts(ctx, tx, as)
+	if err != nil {
+		return nil, err
+	}
+	q := s.q.WithTx(tx)
+	accepted := make([]delivery.Accepted, len(as))
+	// Events with the same key can't be in one statement: the first of them goes ahead.
+	for rest := indices(len(as)); len(rest) > 0; {
+		var now, later []int
+		for _, i := range rest {
+			if slices.ContainsFunc(now, func(j int) bool { return sameKey(as[j], as[i]) }) {
+				later = append(later, i)
+			} else {
+				now = append(now, i)
+			}
+		}
+		if err := s.acceptEvents(ctx, q, as, now, jobIDs, accepted); err != nil {
+			return nil, err
+		}
+		rest = later
+	}
+	for _, a := range as {
+		if err := s.supersede(ctx, q, a.Event); err != nil {
+			return nil, err
+		}
+	}
+	return accepted, nil
+}
+
+// acceptAll is what a group of callers shares. Nothing in it has the same key.
+func (s *Deliveries) acceptAll(ctx context.Context, as []delivery.Acceptance) ([]delivery.Accepted, error) {
+	alone := func(a delivery.Acceptance) bool { return a.Later || a.Event.Resolves }
+	if !slices.ContainsFunc(as, alone) { // one statement is a transaction of its own
+		accepted := make([]delivery.Accepted, len(as))
+		return accepted, s.acceptEvents(ctx, s.q, as, indices(len(as)), nil, accepted)
+	}
+	var accepted []delivery.Accepted
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) (err error) {
+		accepted, err = s.AcceptTx(ctx, tx, as)
+		return err
+	})
+	return accepted, err
+}
+
+func indices(n int) []int {
+	list := make([]int, n)
+	for i := range list {
+		list[i] = i
+	}
+	return list
+}
+
+// sameKey reports whether one could be a duplicate of the other.
+func sameKey(a, b delivery.Acceptance) bool {
+	if a.Event.TenantID != b.Event.TenantID {
+		return false
+	}
+	for _, key := range a.Keys {
+		for _, other := range b.Keys {
+			if bytes.Equal(key, other) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// insertFirsts puts in the jobs of those events whose first attempts are for the worker. It returns
+// their ids by event and target.
+func (s *Deliveries) insertFirsts(ctx context.Context, tx pgx.Tx, as []delivery.Acceptance) (map[unit]int64, error) {
+	var params []river.InsertManyParams
+	var units []unit
+	for _, a := range as {
+		if !a.Later {
+			continue
+		}
+		for _, t := range a.Event.Targets {
+			units = append(units, unit{a.Event.ID, t.Key()})
+			params = append(params, firstJob(a.Event, t.Key(), time.Time{}))
+		}
+	}
+	if len(params) == 0 {
+		return nil, nil
+	}
+	inserted, err := s.jobs.InsertManyTx(ctx, tx, params)
+	if err != nil {
+		return nil, fmt.Errorf("insert delivery jobs: %w", err)
+	}
+	ids := make(map[unit]int64, len(units))
+	for i, u := range units {
+		ids[u] = inserted[i].Job.ID
+	}
+	return ids, nil
+}
+
+// unit is an event on a target.
+type unit struct {
+	event  uuid.UUID
+	target string
+}
+
+func firstJob(e delivery.Event, target string, at time.Time) river.InsertManyParams {
+	opts := &river.InsertOpts{ScheduledAt: at}
+	if e.TraceParent != "" {
+		opts.Metadata = jobs.TraceMetadata(e.TraceParent)
+	}
+	return river.InsertManyParams{Args: jobs.DeliverArgs{EventID: e.ID, Target: target}, InsertOpts: opts}
+}
+
+// acceptEvents writes the events of as that are named by index, and fills in their accepted.
+func (s *Deliveries) acceptEvents(
+	ctx context.Context, q *db.Queries, as []delivery.Acceptance, which []int, jobIDs map[unit]int64, accepted []delivery.Accepted,
+) error {
+	type wanted struct {
+		unit
+		tenant, channel string
+		acceptedAt      time.Time
+		key             []byte
+		keep            time.Time
+		job             int64
+		answer          *uuid.UUID
+	}
+	p := db.AcceptEventsParams{Now: s.now().UTC()}
+	var units []wanted
+	for _, i := range which {
+		e := as[i].Event
+		channels, err := targetsByKey(e.Targets)
+		if err != nil {
+			return err
+		}
+		fallback := ""
+		if len(e.Fallback) > 0 {
+			if fallback, err = targetsByKey(e.Fallback); err != nil {
+				return err
+			}
+		}
+		p.Ids, p.TenantIds, p.AlertIds = append(p.Ids, e.ID), append(p.TenantIds, e.TenantID), append(p.AlertIds, e.AlertID)
+		p.UserIds, p.Titles, p.Messages = append(p.UserIds, e.UserID), append(p.Titles, e.Title), append(p.Messages, e.Message)
+		p.Severities, p.Datas, p.Channels = append(p.Severities, string(e.Severity)), append(p.Datas, string(e.Data)), append(p.Channels, channels)
+		p.Traceparents, p.AcceptedAts = append(p.Traceparents, e.TraceParent), append(p.AcceptedAts, e.AcceptedAt)
+		p.Sources, p.Subjects = append(p.Sources, string(e.Source)), append(p.Subjects, e.Subject)
+		p.Resolves, p.ExpiresAts, p.Fallbacks = append(p.Resolves, e.Resolves), append(p.ExpiresAts, e.ExpiresAt), append(p.Fallbacks, fallback)
+		accepted[i].Duplicates = make([]uuid.UUID, len(e.Targets))
+		for j, t := range e.Targets {
+			w := wanted{
+				unit: unit{e.ID, t.Key()}, tenant: e.TenantID, channel: t.Channel, acceptedAt: e.AcceptedAt,
+				key: []byte{}, keep: as[i].KeepUntil, answer: &accepted[i].Duplicates[j],
+			}
+			w.job = jobIDs[w.unit]
+			if as[i].Keys != nil {
+				w.key = as[i].Keys[j]
+			}
+			units = append(units, w)
+		}
+	}
+	slices.SortFunc(units, func(a, b wanted) int { return bytes.Compare(a.key, b.key) })
+	byUnit := make(map[unit]wanted, len(units))
+	for _, w := range units {
+		byUnit[w.unit] = w
+		p.UnitEventIds, p.UnitTenantIds = append(p.UnitEventIds, w.event), append(p.UnitTenantIds, w.tenant)
+		p.UnitTargets, p.UnitChannels = append(p.UnitTargets, w.target), append(p.UnitChannels, w.channel)
+		p.UnitAcceptedAts, p.UnitKeys = append(p.UnitAcceptedAts, w.acceptedAt), append(p.UnitKeys, w.key)
+		p.UnitKeepUntils, p.UnitJobs = append(p.UnitKeepUntils, w.keep), append(p.UnitJobs, w.job)
+	}
+	duplicates, err := q.AcceptEvents(ctx, p)
+	if err != nil {
+		return err
+	}
+	var unnamed db.NameHoldersParams
+	for _, d := range duplicates {
+		w := byUnit[unit{d.EventID, d.Target}]
+		if d.OfEventID != nil {
+			*w.answer = *d.OfEventID
+			continue
+		}
+		*w.answer = uuid.Max // a duplicate of what is not known yet
+		unnamed.EventIds, unnamed.Targets = append(unnamed.EventIds, d.EventID), append(unnamed.Targets, d.Target)
+		unnamed.TenantIds, unnamed.Keys = append(unnamed.TenantIds, w.tenant), append(unnamed.Keys, w.key)
+	}
+	if unnamed.EventIds == nil {
+		return nil
+	}
+	named, err := q.NameHolders(ctx, unnamed)
+	if err != nil {
+		return err
+	}
+	for _, n := range named {
+		*byUnit[unit{n.EventID, n.Target}].answer = *n.OfEventID
+	}
+	return nil
+}
+
+// supersede closes what is open of a subject that e ends.
+func (s *Deliveries) supersede(ctx context.Context, q *db.Queries, e delivery.Event) error {
+	if !e.Resolves || e.Subject == "" {
+		return nil
+	}
+	now := s.now().UTC()
+	closed, err := q.Supersede(ctx, db.SupersedeParams{Now: &now, TenantID: e.TenantID, Subject: &e.Subject, ResolvedAt: e.AcceptedAt})
+	for _, l := range closed {
+		s.log.InfoContext(ctx, "dead letter superseded: a later event ended what it was about",
+			"dead_letter_id", l.ID, "event_id", l.EventID, "by_event_id", e.ID)
+	}
+	return err
+}

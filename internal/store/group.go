@@ -1,0 +1,150 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// group lets callers who come at the same time share one transaction: what each of them wants
+// written waits while the batch before it is being written, and then goes along with all that has
+// come meanwhile. Nobody waits for company: a caller who is alone is written at once. No caller is
+// told that something is written before it is durable.
+//
+// A batch that fails is written again item by item, so that one that can't be written fails alone.
+type group[T, R any] struct {
+	write func(ctx context.Context, items []T) ([]R, error) // one result an item, all written or none
+	// apart reports whether two items must not be in one batch; nil means that any may.
+	apart func(a, b T) bool
+
+	mu      sync.Mutex
+	waiting []*waiter[T, R]
+	writers int
+}
+
+type waiter[T, R any] struct {
+	item   T
+	taken  bool // guarded by the group's mutex: it is in a batch
+	done   chan struct{}
+	result R
+	err    error
+}
+
+const (
+	// groupMost bounds the items of one batch.
+	groupMost = 256
+	// groupWriters is how many batches of a kind are written at the same time. Two keep the
+	// database at work while the client prepares the next one.
+	groupWriters = 2
+	// groupTime bounds one write. Callers have bounds of their own.
+	groupTime = 10 * time.Second
+)
+
+// do returns once item is written, or was not. When ctx ends before its batch has begun, it is not.
+func (g *group[T, R]) do(ctx context.Context, item T) (R, error) {
+	w := &waiter[T, R]{item: item, done: make(chan struct{})}
+	g.mu.Lock()
+	g.waiting = append(g.waiting, w)
+	if g.writers < groupWriters {
+		g.writers++
+		go g.drain()
+	}
+	g.mu.Unlock()
+	select {
+	case <-w.done:
+		return w.result, w.err
+	case <-ctx.Done():
+	}
+	if g.withdraw(w) {
+		var none R
+		return none, ctx.Err()
+	}
+	<-w.done // under way: only now it is known what came of it
+	return w.result, w.err
+}
+
+// withdraw takes w back, unless it is in a batch already.
+func (g *group[T, R]) withdraw(w *waiter[T, R]) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if w.taken {
+		return false
+	}
+	for i, other := range g.waiting {
+		if other == w {
+			g.waiting = append(g.waiting[:i], g.waiting[i+1:]...)
+			break
+		}
+	}
+	return true
+}
+
+// drain writes batches until nobody waits.
+func (g *group[T, R]) drain() {
+	for {
+		batch := g.take()
+		if batch == nil {
+			return
+		}
+		if err := g.writeAll(batch); err != nil && len(batch) > 1 {
+			for i := range batch {
+				_ = g.writeAll(batch[i : i+1]) // the waiter has the error
+			}
+		}
+		for _, w := range batch {
+			close(w.done)
+		}
+	}
+}
+
+func (g *group[T, R]) take() []*waiter[T, R] {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var batch, rest []*waiter[T, R]
+	for _, w := range g.waiting {
+		if len(batch) == groupMost || g.clashes(batch, w) {
+			rest = append(rest, w)
+			continue
+		}
+		w.taken = true
+		batch = append(batch, w)
+	}
+	g.waiting = rest
+	if batch == nil {
+		g.writers--
+	}
+	return batch
+}
+
+func (g *group[T, R]) clashes(batch []*waiter[T, R], w *waiter[T, R]) bool {
+	if g.apart == nil {
+		return false
+	}
+	for _, other := range batch {
+		if g.apart(other.item, w.item) {
+			return true
+		}
+	}
+	return false
+}
+
+func (g *group[T, R]) writeAll(batch []*waiter[T, R]) error {
+	ctx, cancel := context.WithTimeout(context.Background(), groupTime)
+	defer cancel()
+	items := make([]T, len(batch))
+	for i, w := range batch {
+		items[i] = w.item
+	}
+	results, err := g.write(ctx, items)
+	if err == nil && len(results) != len(batch) {
+		err = errors.New("a group was not answered item by item")
+	}
+	for i, w := range batch {
+		w.err = err
+		if err == nil {
+			w.result = results[i]
+		}
+	}
+	return err
+}
