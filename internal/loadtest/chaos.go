@@ -207,3 +207,6 @@ func (r *ChaosReport) String() string {
 	r.Account.write(&t)
 	return t.String()
 }
+
+// OK reports whether all is as it must be.
+func (r *ChaosReport) OK() bool { return r.Account.OK() }

@@ -109,3 +109,6 @@ func (r *FailuresReport) String() string {
 	r.Account.write(&t)
 	return t.String()
 }
+
+// OK reports whether all is as it must be.
+func (r *FailuresReport) OK() bool { return r.Account.OK() }

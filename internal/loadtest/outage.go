@@ -258,3 +258,6 @@ func (r *OutageReport) String() string {
 	r.Account.write(&t)
 	return t.String()
 }
+
+// OK reports whether all is as it must be.
+func (r *OutageReport) OK() bool { return r.Account.OK() }
