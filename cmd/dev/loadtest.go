@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,10 +32,14 @@ type report interface {
 	OK() bool
 }
 
+// trial is an experiment whose flags have been read.
+type trial func(context.Context, loadtest.Place) (report, error)
+
 // experiment is a command that runs API and worker in a place of their own, and harms or measures them.
 type experiment struct {
-	// flags adds the command's own flags and returns what runs once they are read.
-	flags func(*flag.FlagSet) func(context.Context, loadtest.Place) (report, error)
+	// flags adds the command's own flags and returns what makes a trial of them once they are read, or
+	// says what is wrong with them.
+	flags func(*flag.FlagSet) func() (trial, error)
 	// limit bounds the whole run: what hangs must not keep CI.
 	limit time.Duration
 }
@@ -46,7 +51,7 @@ var experiments = map[string]experiment{
 	"bench-delivery": {benchFlags, 30 * time.Minute},
 }
 
-func chaosFlags(f *flag.FlagSet) func(context.Context, loadtest.Place) (report, error) {
+func chaosFlags(f *flag.FlagSet) func() (trial, error) {
 	var o loadtest.ChaosOptions
 	f.DurationVar(&o.Duration, "duration", time.Minute, "how long events are posted and processes killed")
 	f.IntVar(&o.Kills, "kills", 30, "how many times a process is killed; 0 to see that nothing is repeated then")
@@ -56,69 +61,68 @@ func chaosFlags(f *flag.FlagSet) func(context.Context, loadtest.Place) (report, 
 	f.Float64Var(&o.Rate, "rate", 150, "events a second")
 	f.IntVar(&o.Concurrency, "concurrency", 32, "requests under way at most")
 	f.DurationVar(&o.Drain, "drain", 3*time.Minute, "how long what is open may take afterwards")
-	return func(ctx context.Context, p loadtest.Place) (report, error) {
+	return func() (trial, error) {
 		switch {
 		case o.APIs < 1 || o.Workers < 1 || o.APIs+o.Workers > 20:
 			return nil, errors.New("--apis and --workers: at least one of each and 20 together")
 		case o.Kills < 0 || o.Duration <= 0 || o.Rate <= 0 || o.Concurrency < 1 || o.Drain <= 0:
 			return nil, errors.New("--kills must not be negative; --duration, --rate, --concurrency and --drain must be positive")
 		}
-		return reported(loadtest.Chaos(ctx, p, o))
+		return func(ctx context.Context, p loadtest.Place) (report, error) { return reported(loadtest.Chaos(ctx, p, o)) }, nil
 	}
 }
 
-func loadFlags(f *flag.FlagSet) func(context.Context, loadtest.Place) (report, error) {
-	scenario := f.String("scenario", "outage", "`outage` (a receiver is down, and comes back) or failures (a receiver fails the first attempts of each event)")
-	events := f.Int("events", 0, "how many events fail; 0 means 10,000 in an outage, 5,000 failures")
-	concurrency := f.Int("concurrency", 32, "requests under way at most, for each receiver")
-	rate := f.Float64("rate", 250, "outage: events a second to the receiver that is down")
-	otherRate := f.Float64("other-rate", 50, "outage: events a second to the one that is up")
-	hold := f.Duration("hold", 30*time.Second, "outage: how long the receiver stays down after the last event")
+func loadFlags(f *flag.FlagSet) func() (trial, error) {
+	var o loadtest.OutageOptions
+	scenario := f.String("scenario", outage, "`outage` (a receiver is down, and comes back) or failures (a receiver fails the first attempts of each event)")
+	f.IntVar(&o.Events, "events", 0, "how many events fail; 0 means 10,000 in an outage, 5,000 failures")
+	f.IntVar(&o.Concurrency, "concurrency", 32, "requests under way at most, for each receiver")
+	f.Float64Var(&o.Rate, "rate", 250, "outage: events a second to the receiver that is down")
+	f.Float64Var(&o.OtherRate, "other-rate", 50, "outage: events a second to the one that is up")
+	f.DurationVar(&o.WarmUp, "warm-up", 15*time.Second, "outage: how long both are up before")
+	f.DurationVar(&o.Hold, "hold", 30*time.Second, "outage: how long the receiver stays down after the last event")
 	fail := f.Int("fail", 2, "failures: attempts of each event that fail")
 	retry := f.Duration("retry", 2*time.Second, "failures: each wait of the retry schedule")
-	drain := f.Duration("drain", 0, "how long what is open may take; 0 means 10 minutes after an outage, 15 seconds after failures")
-	return func(ctx context.Context, p loadtest.Place) (report, error) {
-		if *events < 0 || *concurrency < 1 || *rate <= 0 || *otherRate <= 0 || *hold < 0 || *fail < 0 || *fail > 15 || *retry <= 0 || *drain < 0 {
-			return nil, errors.New("numbers and durations must be positive, --fail from 0 to 15")
-		}
-		or := func(d, otherwise time.Duration) time.Duration {
-			if d == 0 {
-				return otherwise
-			}
-			return d
+	f.DurationVar(&o.Drain, "drain", 0, "how long what is open may take; 0 means 10 minutes after an outage, 15 seconds after failures")
+	return func() (trial, error) {
+		switch {
+		case o.Events < 0 || *fail < 0 || *fail > maxFail || o.Concurrency < 1:
+			return nil, fmt.Errorf("--events must not be negative, --concurrency must be positive, --fail from 0 to %d", maxFail)
+		case o.Rate <= 0 || o.OtherRate <= 0 || *retry <= 0 || o.WarmUp <= 0 || o.Hold < 0 || o.Drain < 0:
+			return nil, errors.New("rates, --retry and --warm-up must be positive, --hold and --drain not negative")
 		}
 		switch *scenario {
-		case "outage":
-			if *events == 0 {
-				*events = 10_000
+		case outage:
+			o.Events, o.Drain = cmp.Or(o.Events, 10_000), cmp.Or(o.Drain, 10*time.Minute)
+			return func(ctx context.Context, p loadtest.Place) (report, error) { return reported(loadtest.Outage(ctx, p, o)) }, nil
+		case failures:
+			o := loadtest.FailuresOptions{
+				Events: cmp.Or(o.Events, 5_000), Fail: *fail, Retry: *retry, Concurrency: o.Concurrency, Drain: cmp.Or(o.Drain, 15*time.Second),
 			}
-			return reported(loadtest.Outage(ctx, p, loadtest.OutageOptions{
-				Events: *events, Rate: *rate, OtherRate: *otherRate, Hold: *hold, Concurrency: *concurrency, Drain: or(*drain, 10*time.Minute),
-			}))
-		case "failures":
-			if *events == 0 {
-				*events = 5_000
-			}
-			return reported(loadtest.Failures(ctx, p, loadtest.FailuresOptions{
-				Events: *events, Fail: *fail, Retry: *retry, Concurrency: *concurrency, Drain: or(*drain, 15*time.Second),
-			}))
+			return func(ctx context.Context, p loadtest.Place) (report, error) { return reported(loadtest.Failures(ctx, p, o)) }, nil
 		default:
-			return nil, fmt.Errorf("--scenario %q: allowed are outage and failures", *scenario)
+			return nil, fmt.Errorf("--scenario %q: allowed are %s and %s", *scenario, outage, failures)
 		}
 	}
 }
 
-func benchFlags(f *flag.FlagSet) func(context.Context, loadtest.Place) (report, error) {
+// The scenarios of load.
+const outage, failures = "outage", "failures"
+
+// maxFail leaves room in the retry schedule, which has 20 entries at most.
+const maxFail = 15
+
+func benchFlags(f *flag.FlagSet) func() (trial, error) {
 	o := loadtest.BenchmarkOptions{Baseline: baseline}
 	f.IntVar(&o.Rounds, "rounds", 5, "rounds of each measurement, of which the medians count")
 	f.DurationVar(&o.Round, "round", 4*time.Second, "how long each side of a round takes")
 	f.IntVar(&o.Letters, "letters", 10_000, "dead letters drained in each round")
 	f.IntVar(&o.Concurrency, "concurrency", 32, "requests under way")
-	return func(ctx context.Context, p loadtest.Place) (report, error) {
+	return func() (trial, error) {
 		if o.Rounds < 1 || o.Round <= 0 || o.Letters < 2 || o.Concurrency < 1 {
 			return nil, errors.New("--rounds, --round and --concurrency must be positive, --letters at least 2")
 		}
-		return reported(loadtest.Benchmark(ctx, p, o))
+		return func(ctx context.Context, p loadtest.Place) (report, error) { return reported(loadtest.Benchmark(ctx, p, o)) }, nil
 	}
 }
 
@@ -157,7 +161,7 @@ func conduct(ctx context.Context, command string, args []string, out io.Writer) 
 	e := experiments[command]
 	flags := flag.NewFlagSet("dev "+command, flag.ContinueOnError)
 	file := flags.String("json", "", "also write the report to a `file`, as JSON")
-	start := e.flags(flags)
+	prepare := e.flags(flags)
 	switch err := flags.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return 0
@@ -167,11 +171,16 @@ func conduct(ctx context.Context, command string, args []string, out io.Writer) 
 		fmt.Fprintf(os.Stderr, "dev: unexpected %q, see go run ./cmd/dev %s --help\n", flags.Arg(0), command)
 		return 2
 	}
+	start, err := prepare()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "dev:", err)
+		return 2
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, e.limit, fmt.Errorf("%s was not done after %s", command, e.limit))
 	defer cancel()
 	console := newConsole(out, false)
 	ok := false
-	err := inPlace(ctx, command, console, func(p loadtest.Place) error {
+	err = inPlace(ctx, command, console, func(p loadtest.Place) error {
 		r, err := start(ctx, p)
 		if err != nil {
 			return err

@@ -15,6 +15,7 @@ type OutageOptions struct {
 	Events      int           // to the receiver that is down
 	Rate        float64       // of them, a second
 	OtherRate   float64       // of events to the receiver that is up, a second
+	WarmUp      time.Duration // how long both receivers are up before
 	Hold        time.Duration // how long the receiver stays down after the last event
 	Concurrency int           // requests under way at most, for each receiver
 	Drain       time.Duration // how long recovery may take
@@ -32,6 +33,8 @@ type OutageReport struct {
 	// each second of it.
 	Drained float64 `json:"drain_seconds"`
 	Rates   []int   `json:"recovery_rates"`
+	// Busiest is how many requests the receiver had under way at the same time after its return.
+	Busiest int `json:"recovery_concurrency"`
 }
 
 // Latencies are quantiles in seconds of the time from when an event was due to its answer.
@@ -65,8 +68,6 @@ func (c MemoryCurve) Growth() int64 {
 const (
 	// maxGrowth is what counts as flat: the garbage collector's own ups and downs are some MiB.
 	maxGrowth = 32 << 20
-	// warmUp is how long both receivers are up before the outage.
-	warmUp = 10 * time.Second
 	// maxSlowdown is how much longer the other receiver's events may take at the median while the
 	// first is down; below noise, nothing is said.
 	maxSlowdown, noise = 3, 20 * time.Millisecond
@@ -110,12 +111,12 @@ func Outage(ctx context.Context, p Place, o OutageOptions) (*OutageReport, error
 		}
 	}
 
-	p.Say("both receivers are up: %g and %g events a second for %s", o.Rate, o.OtherRate, warmUp)
+	p.Say("both receivers are up: %g and %g events a second for %s", o.Rate, o.OtherRate, o.WarmUp)
 	before := make(chan Sent, 1)
 	go func() {
-		before <- load(other, "before", int(o.OtherRate*warmUp.Seconds()), o.OtherRate).Send(ctx)
+		before <- load(other, "before", int(o.OtherRate*o.WarmUp.Seconds()), o.OtherRate).Send(ctx)
 	}()
-	warm := load(down, "warm", int(o.Rate*warmUp.Seconds()), o.Rate).Send(ctx)
+	warm := load(down, "warm", int(o.Rate*o.WarmUp.Seconds()), o.Rate).Send(ctx)
 	calm := <-before
 
 	p.Say("one receiver goes down; %d events to it", o.Events)
@@ -155,7 +156,7 @@ func Outage(ctx context.Context, p Place, o OutageOptions) (*OutageReport, error
 		return nil, err
 	}
 	r.Drained = time.Since(back).Seconds()
-	r.Rates = down.Rates(back)
+	r.Rates, r.Busiest = down.Rates(back), down.Busiest()
 	evidence, err := testify(ctx, pool, merge(calm, warm, troubled, calmToo), receivers[:]...)
 	if err != nil {
 		return nil, err
@@ -244,7 +245,7 @@ func (r *OutageReport) String() string {
 	t.add("recovery", "%.1f s from the receiver's return until nothing was open", r.Drained)
 	if len(r.Rates) > 0 {
 		peak := slices.Max(r.Rates)
-		t.add("most in a second", "%d events, in second %d", peak, slices.Index(r.Rates, peak))
+		t.add("most in a second", "%d events, in second %d; at the same time %d", peak, slices.Index(r.Rates, peak), r.Busiest)
 		var rates []string
 		for i, n := range r.Rates {
 			if i == shown {

@@ -97,6 +97,8 @@ type Receiver struct {
 	perSecond  map[int64]int // events accepted for the first time, by Unix second
 	unreadable int
 	overflow   int
+	underWay   int
+	busiest    int // the most that underWay has been since Up
 
 	server *http.Server // nil while down
 	served chan struct{}
@@ -125,6 +127,9 @@ func (r *Receiver) Up() error {
 	if err != nil {
 		return fmt.Errorf("open the receiver: %w", err)
 	}
+	r.mu.Lock()
+	r.busiest = 0
+	r.mu.Unlock()
 	server := &http.Server{Handler: http.HandlerFunc(r.serve), ReadHeaderTimeout: 10 * time.Second}
 	r.server, r.served = server, make(chan struct{})
 	go func() {
@@ -145,6 +150,8 @@ func (r *Receiver) Down() {
 }
 
 func (r *Receiver) serve(w http.ResponseWriter, req *http.Request) {
+	r.count(1)
+	defer r.count(-1)
 	var body struct {
 		Data struct {
 			EventID uuid.UUID `json:"event_id"`
@@ -179,6 +186,21 @@ func (r *Receiver) serve(w http.ResponseWriter, req *http.Request) {
 		r.accept(body.Data.EventID)
 	}
 	w.WriteHeader(answer.Status)
+}
+
+// count notes a request's begin (1) or end (-1).
+func (r *Receiver) count(change int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.underWay += change
+	r.busiest = max(r.busiest, r.underWay)
+}
+
+// Busiest returns how many requests have been under way at the same time since the receiver came up.
+func (r *Receiver) Busiest() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.busiest
 }
 
 // note counts an attempt and returns its number; false when there is no room.
