@@ -68,7 +68,9 @@ func chaosFlags(f *flag.FlagSet) func() (trial, error) {
 		case o.Kills < 0 || o.Duration <= 0 || o.Rate <= 0 || o.Concurrency < 1 || o.Drain <= 0:
 			return nil, errors.New("--kills must not be negative; --duration, --rate, --concurrency and --drain must be positive")
 		}
-		return func(ctx context.Context, p loadtest.Place) (report, error) { return reported(loadtest.Chaos(ctx, p, o)) }, nil
+		return func(ctx context.Context, p loadtest.Place) (report, error) {
+			return reported(loadtest.Chaos(ctx, p, o))
+		}, nil
 	}
 }
 
@@ -94,12 +96,16 @@ func loadFlags(f *flag.FlagSet) func() (trial, error) {
 		switch *scenario {
 		case outage:
 			o.Events, o.Drain = cmp.Or(o.Events, 10_000), cmp.Or(o.Drain, 10*time.Minute)
-			return func(ctx context.Context, p loadtest.Place) (report, error) { return reported(loadtest.Outage(ctx, p, o)) }, nil
+			return func(ctx context.Context, p loadtest.Place) (report, error) {
+				return reported(loadtest.Outage(ctx, p, o))
+			}, nil
 		case failures:
 			o := loadtest.FailuresOptions{
 				Events: cmp.Or(o.Events, 5_000), Fail: *fail, Retry: *retry, Concurrency: o.Concurrency, Drain: cmp.Or(o.Drain, 15*time.Second),
 			}
-			return func(ctx context.Context, p loadtest.Place) (report, error) { return reported(loadtest.Failures(ctx, p, o)) }, nil
+			return func(ctx context.Context, p loadtest.Place) (report, error) {
+				return reported(loadtest.Failures(ctx, p, o))
+			}, nil
 		default:
 			return nil, fmt.Errorf("--scenario %q: allowed are %s and %s", *scenario, outage, failures)
 		}
@@ -122,7 +128,9 @@ func benchFlags(f *flag.FlagSet) func() (trial, error) {
 		if o.Rounds < 1 || o.Round <= 0 || o.Letters < 2 || o.Concurrency < 1 {
 			return nil, errors.New("--rounds, --round and --concurrency must be positive, --letters at least 2")
 		}
-		return func(ctx context.Context, p loadtest.Place) (report, error) { return reported(loadtest.Benchmark(ctx, p, o)) }, nil
+		return func(ctx context.Context, p loadtest.Place) (report, error) {
+			return reported(loadtest.Benchmark(ctx, p, o))
+		}, nil
 	}
 }
 
@@ -179,32 +187,34 @@ func conduct(ctx context.Context, command string, args []string, out io.Writer) 
 	ctx, cancel := context.WithTimeoutCause(ctx, e.limit, fmt.Errorf("%s was not done after %s", command, e.limit))
 	defer cancel()
 	console := newConsole(out, false)
-	ok := false
 	err = inPlace(ctx, command, console, func(p loadtest.Place) error {
 		r, err := start(ctx, p)
 		if err != nil {
 			return err
 		}
 		console.print("\n" + r.String())
-		ok = r.OK()
-		if *file == "" {
-			return nil
+		if *file != "" {
+			encoded, err := json.MarshalIndent(r, "", "  ")
+			if err != nil {
+				return fmt.Errorf("encode the report: %w", err)
+			}
+			if err := os.WriteFile(*file, append(encoded, '\n'), 0o644); err != nil {
+				return fmt.Errorf("write the report: %w", err)
+			}
 		}
-		encoded, err := json.MarshalIndent(r, "", "  ")
-		if err != nil {
-			return fmt.Errorf("encode the report: %w", err)
+		if !r.OK() {
+			return fmt.Errorf("%s: not all is as it must be, see the report above", command)
 		}
-		return os.WriteFile(*file, append(encoded, '\n'), 0o644)
+		return nil
 	})
 	if err != nil {
-		if ctx.Err() != nil {
+		switch {
+		case errors.Is(ctx.Err(), context.Canceled):
+			err = errInterrupted
+		case ctx.Err() != nil:
 			err = context.Cause(ctx)
 		}
 		fmt.Fprintln(os.Stderr, "dev:", err)
-		return 1
-	}
-	if !ok {
-		fmt.Fprintf(os.Stderr, "dev: %s: not as it must be, see above\n", command)
 		return 1
 	}
 	return 0
@@ -214,7 +224,7 @@ func conduct(ctx context.Context, command string, args []string, out io.Writer) 
 const maxConnections = "300"
 
 // inPlace builds the programs and starts a private PostgreSQL in a folder of their own, with all its
-// durability, calls do, and removes the folder; after a failure it stays, for the logs.
+// durability, calls do, and removes the folder; after a failure it stays, with the logs.
 func inPlace(ctx context.Context, command string, out *console, do func(loadtest.Place) error) (err error) {
 	root, err := moduleRoot()
 	if err != nil {
@@ -228,11 +238,11 @@ func inPlace(ctx context.Context, command string, out *console, do func(loadtest
 		return fmt.Errorf("open the folder: %w", err)
 	}
 	defer func() {
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			out.say("logs are in %s", dir)
 			return
 		}
-		err = os.RemoveAll(dir)
+		err = errors.Join(err, os.RemoveAll(dir))
 	}()
 	out.say("building")
 	build := exec.CommandContext(ctx, "go", "build", "-o", dir+string(filepath.Separator), "./cmd/api", "./cmd/worker")

@@ -191,8 +191,4 @@ func (a *Account) write(t *table) {
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
 
-func millis(d time.Duration) string {
-	return fmt.Sprintf("%.1f ms", float64(d)/float64(time.Millisecond))
-}
-
 func sortedNames[V any](byName map[string]V) []string { return slices.Sorted(maps.Keys(byName)) }

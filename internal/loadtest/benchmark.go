@@ -401,7 +401,7 @@ func (b *benchmark) drainRiver(ctx context.Context) (Sent, error) {
 		return Sent{}, fmt.Errorf("stop River: %w", err)
 	}
 	if last.IsZero() {
-		return Sent{}, fmt.Errorf("River did not drain %d jobs within %s", b.options.Letters, drainLimit)
+		return Sent{}, fmt.Errorf("the baseline did not drain %d jobs within %s", b.options.Letters, drainLimit)
 	}
 	return Sent{
 		Acknowledged: make([]Acknowledgement, b.options.Letters), Elapsed: last.Sub(time.Unix(0, worker.first.Load())),

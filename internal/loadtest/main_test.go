@@ -56,3 +56,11 @@ func place(t *testing.T) Place {
 	require.NoError(t, err)
 	return Place{Bin: bin, Root: root, DatabaseURL: dbtest.URL(t), Logs: t.TempDir(), Say: t.Logf}
 }
+
+// testBinary is this program.
+func testBinary(t *testing.T) string {
+	t.Helper()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	return self
+}
