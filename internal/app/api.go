@@ -14,6 +14,7 @@ import (
 	"github.com/dawsos/dawsos/internal/agents"
 	"github.com/dawsos/dawsos/internal/config"
 	"github.com/dawsos/dawsos/internal/delivery"
+	"github.com/dawsos/dawsos/internal/delivery/destinations"
 	"github.com/dawsos/dawsos/internal/httpapi"
 	"github.com/dawsos/dawsos/internal/patterns"
 	"github.com/dawsos/dawsos/internal/runs"
@@ -102,6 +103,9 @@ func (p *process) startAPI(ctx context.Context, getenv func(string) string) erro
 		Patterns: orchestrator, Catalog: orchestrator, Validator: orchestrator, Agents: crew.runtime,
 		Runs: db, Replayer: runs.NewReplayer(db, orchestrator), Portfolios: db,
 		Deliverer: delivery.NewService(deliveries, sending), Deliveries: deliveries,
+		Destinations: p.destinations, DestinationManager: destinations.NewManager(p.destinations, destinations.Options{
+			Channels: sending.Channels, Timeout: p.cfg.DeliveryTimeout, Log: p.tel.Log,
+		}),
 		TenantID: store.DefaultTenant, Unavailable: store.Unavailable, RequestTimeout: p.cfg.RequestTimeout, MaxBodyBytes: p.cfg.MaxBodyBytes,
 		Healthz: http.HandlerFunc(p.probes.Healthz), Readyz: http.HandlerFunc(p.probes.Readyz), Metrics: p.tel.MetricsHandler(),
 		Registerer: p.tel.Registry, Log: p.tel.Log, Tracer: p.tracer, Now: time.Now,

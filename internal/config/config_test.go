@@ -18,6 +18,9 @@ const testDatabase = "postgres://dawsos:hunter2@db.example:5432/dawsos?sslmode=r
 
 var testSecret = "whsec_" + base64.StdEncoding.EncodeToString([]byte("0123456789abcdef01234567"))
 
+// testKey is a key of the right form.
+const testKey = "a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2U="
+
 // env returns a getenv over pairs of name and value.
 func env(pairs ...string) func(string) string {
 	m := make(map[string]string, len(pairs)/2)
@@ -58,11 +61,15 @@ func TestLoadDefaults(t *testing.T) {
 		RetryJitter:         0.1,
 		DeliveryTimeout:     10 * time.Second,
 		WorkerConcurrency:   100,
+		BreakerFailures:     5,
+		BreakerAfter:        10 * time.Second,
+		BreakerDelay:        30 * time.Second,
 		WebhookAllowPrivate: true,
 	}
 	production := development
 	production.Environment = Production
 	production.LogFormat = LogJSON
+	production.SecretsKey = Secret(testKey)
 	production.WebhookSecret = Secret(testSecret)
 	production.WebhookAllowPrivate = false
 
@@ -70,7 +77,7 @@ func TestLoadDefaults(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, development, got)
 
-	got, err = Load(env("DATABASE_URL", testDatabase, "ENVIRONMENT", "production", "WEBHOOK_SECRET", testSecret), Worker)
+	got, err = Load(env("DATABASE_URL", testDatabase, "ENVIRONMENT", "production", "SECRETS_KEY", testKey, "WEBHOOK_SECRET", testSecret), Worker)
 	require.NoError(t, err)
 	require.Equal(t, production, got)
 }
@@ -99,6 +106,10 @@ func TestLoadReadsEverySetting(t *testing.T) {
 		"RETRY_JITTER", "0",
 		"DELIVERY_TIMEOUT", "100ms",
 		"WORKER_CONCURRENCY", "10000",
+		"BREAKER_FAILURES", "1",
+		"BREAKER_AFTER", "0s",
+		"BREAKER_DELAY", "100ms",
+		"SECRETS_KEY", testKey+", "+testKey,
 		"WEBHOOK_SECRET", testSecret,
 		"WEBHOOK_ALLOW_PRIVATE", "true",
 	), Worker)
@@ -124,6 +135,10 @@ func TestLoadReadsEverySetting(t *testing.T) {
 		RetryJitter:         0,
 		DeliveryTimeout:     100 * time.Millisecond,
 		WorkerConcurrency:   10000,
+		BreakerFailures:     1,
+		BreakerAfter:        0,
+		BreakerDelay:        100 * time.Millisecond,
+		SecretsKey:          testKey + ", " + testKey,
 		WebhookSecret:       Secret(testSecret),
 		WebhookAllowPrivate: true,
 	}, got)
@@ -142,8 +157,8 @@ func TestLoadRequires(t *testing.T) {
 		{Migrate, "development", []string{"DATABASE_URL"}},
 		{Dev, "development", nil},
 		{Validate, "development", nil},
-		{API, "production", []string{"DATABASE_URL", "WEBHOOK_SECRET"}},
-		{Worker, "production", []string{"DATABASE_URL", "WEBHOOK_SECRET"}},
+		{API, "production", []string{"DATABASE_URL", "SECRETS_KEY", "WEBHOOK_SECRET"}},
+		{Worker, "production", []string{"DATABASE_URL", "SECRETS_KEY", "WEBHOOK_SECRET"}},
 		{Migrate, "production", []string{"DATABASE_URL"}},
 		{Dev, "production", nil},
 		{Validate, "production", nil},
@@ -221,6 +236,14 @@ func TestLoadRefuses(t *testing.T) {
 		{"DELIVERY_TIMEOUT", "99ms"},
 		{"WORKER_CONCURRENCY", "0"},
 		{"WORKER_CONCURRENCY", "1\n2"},
+		{"BREAKER_FAILURES", "0"},
+		{"BREAKER_AFTER", "-1s"},
+		{"BREAKER_DELAY", "99ms"},
+		{"SECRETS_KEY", "hunter2!"},
+		{"SECRETS_KEY", "aHVudGVyMg=="},
+		{"SECRETS_KEY", testKey + ",hunter2!"},
+		{"SECRETS_KEY", testKey + ","},
+		{"SECRETS_KEY", strings.Repeat(testKey+",", 5) + testKey},
 		{"WEBHOOK_SECRET", "hunter2"},
 		{"WEBHOOK_SECRET", "whsec_hunter2!"},
 		{"WEBHOOK_SECRET", "whsec_aHVudGVyMg=="},
@@ -236,7 +259,7 @@ func TestLoadRefuses(t *testing.T) {
 			require.NotContains(t, text, "\n", "one problem, one line")
 			require.Contains(t, text, test.name+"=")
 			require.Contains(t, text, "; it must be ")
-			for _, secret := range []string{"hunter2", "aHVudGVyMg", long} {
+			for _, secret := range []string{"hunter2", "aHVudGVyMg", long, testKey} {
 				require.NotContains(t, text, secret)
 			}
 		})

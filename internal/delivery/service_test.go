@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/codes"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -28,19 +29,38 @@ type journal struct {
 	acceptErr error
 	recordErr error
 
-	mu       sync.Mutex
-	accepted []delivery.Event
-	recorded []delivery.Verdict
-	letters  map[string]uuid.UUID // by channel
+	earlier    *delivery.Earlier
+	duplicates map[string]uuid.UUID // by target: the event that says the same
+
+	mu          sync.Mutex
+	accepted    []delivery.Event
+	acceptances []delivery.Acceptance
+	recorded    []delivery.Verdict
+	letters     map[string]uuid.UUID // by channel
 }
 
-func (j *journal) Accept(_ context.Context, e delivery.Event) error {
+func (j *journal) Accept(_ context.Context, as []delivery.Acceptance, _ *delivery.Idempotency) ([]delivery.Accepted, *delivery.Earlier, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.acceptErr != nil {
-		return j.acceptErr
+		return nil, nil, j.acceptErr
 	}
-	j.accepted = append(j.accepted, e)
+	if j.earlier != nil {
+		return nil, j.earlier, nil
+	}
+	accepted := make([]delivery.Accepted, len(as))
+	for i, a := range as {
+		j.accepted = append(j.accepted, a.Event)
+		j.acceptances = append(j.acceptances, a)
+		accepted[i].Duplicates = make([]uuid.UUID, len(a.Event.Targets))
+		for k, t := range a.Event.Targets {
+			accepted[i].Duplicates[k] = j.duplicates[t.Key()]
+		}
+	}
+	return accepted, nil, nil
+}
+
+func (j *journal) RecordAnswer(context.Context, delivery.Idempotency, json.RawMessage) error {
 	return nil
 }
 
@@ -79,6 +99,12 @@ func (c channel) Check(t delivery.Target) error {
 	}
 	return c.check(t)
 }
+
+func (c channel) Endpoint(t delivery.Target) delivery.Endpoint {
+	return delivery.Endpoint{ID: c.name, URL: t.URL}
+}
+
+func (channel) CheckEndpoint(delivery.Endpoint) error { return nil }
 
 func (c channel) Send(ctx context.Context, d delivery.Delivery) delivery.Outcome {
 	return c.send(ctx, d)
@@ -122,7 +148,7 @@ func setup(t *testing.T, channels ...delivery.Channel) *bundle {
 	b := &bundle{journal: &journal{}, observer: &observer{}, log: &bytes.Buffer{}, spans: tracetest.NewSpanRecorder()}
 	tracing := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(b.spans))
 	b.options = delivery.Options{
-		Channels: channels,
+		Channels: channels, Metrics: delivery.NewMetrics(prometheus.NewRegistry()), DedupWindow: 24 * time.Hour,
 		Schedule: delivery.Schedule{Delays: []time.Duration{time.Minute, time.Hour}, Jitter: 0.5},
 		Timeout:  10 * time.Second, Observer: b.observer,
 		Log:    slog.New(slog.NewTextHandler(&synced{w: b.log}, nil)),
@@ -167,14 +193,14 @@ func TestDeliverReportsEachChannelInTheOrderOfItsTargets(t *testing.T) {
 
 	require.Equal(t, noon, receipt.AcceptedAt)
 	require.Equal(t, uuid.Version(7), receipt.EventID.Version(), "ids are ordered by acceptance")
-	require.Equal(t, []delivery.ChannelReceipt{
-		{Channel: "refusing", State: delivery.Exhausted, DeadLetterID: b.journal.letters["refusing"], Cause: delivery.HTTP4xx},
-		{Channel: "good", State: delivery.Delivered},
+	require.Equal(t, []delivery.TargetReceipt{
+		{Target: delivery.Target{Channel: "refusing"}, State: delivery.Exhausted, DeadLetterID: b.journal.letters["refusing"], Cause: delivery.HTTP4xx},
+		{Target: delivery.Target{Channel: "good"}, State: delivery.Delivered},
 		{
-			Channel: "broken", State: delivery.Pending, DeadLetterID: b.journal.letters["broken"],
+			Target: delivery.Target{Channel: "broken"}, State: delivery.Pending, DeadLetterID: b.journal.letters["broken"],
 			Cause: delivery.HTTP5xx, NextRetryAt: noon.Add(time.Minute),
 		},
-	}, receipt.Channels)
+	}, receipt.Targets)
 
 	require.Len(t, b.journal.accepted, 1)
 	require.Equal(t, receipt.EventID, b.journal.accepted[0].ID)
@@ -291,11 +317,11 @@ func TestDeliverKeepsChannelsApart(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, b.options.Timeout, time.Since(start), "an attempt takes its timeout at the most")
 
-		require.Equal(t, delivery.Delivered, receipt.Channels[0].State)
-		require.Equal(t, delivery.Pending, receipt.Channels[1].State)
-		require.Equal(t, delivery.Timeout, receipt.Channels[1].Cause)
-		require.Equal(t, delivery.Pending, receipt.Channels[2].State)
-		require.Equal(t, delivery.Internal, receipt.Channels[2].Cause)
+		require.Equal(t, delivery.Delivered, receipt.Targets[0].State)
+		require.Equal(t, delivery.Pending, receipt.Targets[1].State)
+		require.Equal(t, delivery.Timeout, receipt.Targets[1].Cause)
+		require.Equal(t, delivery.Pending, receipt.Targets[2].State)
+		require.Equal(t, delivery.Internal, receipt.Targets[2].Cause)
 		for _, v := range b.journal.recorded {
 			require.NotContains(t, v.Attempt.Outcome.Detail, "secret", "the detail is shown, the log has the rest")
 			if v.Delivery.Target.Channel == "hanging" {
@@ -326,7 +352,7 @@ func TestDeliverFinishesForACallerThatWentAway(t *testing.T) {
 	receipt, err := delivery.NewService(b.journal, b.options).Deliver(ctx, event("slow"))
 	require.NoError(t, err)
 	require.Error(t, ctx.Err())
-	require.Equal(t, delivery.Delivered, receipt.Channels[0].State)
+	require.Equal(t, delivery.Delivered, receipt.Targets[0].State)
 	require.Len(t, b.journal.recorded, 1)
 }
 
@@ -337,7 +363,7 @@ func TestDeliverSaysInFlightWhenTheOutcomeIsNotRecorded(t *testing.T) {
 		b.journal.recordErr = errors.New("connection lost")
 		receipt, err := delivery.NewService(b.journal, b.options).Deliver(t.Context(), event("hook"))
 		require.NoError(t, err, "the event is accepted: that its outcome is not known is no failure of the request")
-		require.Equal(t, []delivery.ChannelReceipt{{Channel: "hook", State: delivery.InFlight}}, receipt.Channels)
+		require.Equal(t, []delivery.TargetReceipt{{Target: delivery.Target{Channel: "hook"}, State: delivery.InFlight}}, receipt.Targets)
 		require.Contains(t, b.log.String(), receipt.EventID.String())
 	}
 }
@@ -419,7 +445,7 @@ func TestRetry(t *testing.T) {
 			require.Equal(t, tt.state, v.State)
 			require.Equal(t, tt.number, v.Attempt.Number)
 			require.Equal(t, tt.next, v.NextRetryAt)
-			require.Equal(t, delivery.Delivery{Event: l.Event, Target: l.Target(), Attempt: tt.number}, sent)
+			require.Equal(t, delivery.Delivery{Event: l.Event, Target: l.Target(), Endpoint: delivery.Endpoint{ID: "hook"}, Attempt: tt.number}, sent)
 			require.Len(t, b.observer.calls, 1)
 			require.Equal(t, "alert_retry_worker", b.observer.calls[0].agent)
 			require.Equal(t, "retry_delivery", b.observer.calls[0].capability)

@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -35,6 +36,7 @@ import (
 	"github.com/dawsos/dawsos/internal/agents/analyst"
 	"github.com/dawsos/dawsos/internal/dbtest"
 	"github.com/dawsos/dawsos/internal/delivery"
+	"github.com/dawsos/dawsos/internal/delivery/destinations"
 	"github.com/dawsos/dawsos/internal/delivery/inapp"
 	"github.com/dawsos/dawsos/internal/delivery/webhook"
 	"github.com/dawsos/dawsos/internal/fault"
@@ -43,6 +45,7 @@ import (
 	"github.com/dawsos/dawsos/internal/patterns"
 	"github.com/dawsos/dawsos/internal/runs"
 	"github.com/dawsos/dawsos/internal/sample"
+	"github.com/dawsos/dawsos/internal/seal"
 	"github.com/dawsos/dawsos/internal/store"
 	"github.com/dawsos/dawsos/pkg/agent"
 	"github.com/dawsos/dawsos/pkg/api"
@@ -267,8 +270,12 @@ func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 	t.Cleanup(client.CloseIdleConnections)
 	hook, err := webhook.New(client, secret, "test", time.Now)
 	require.NoError(t, err)
+	box, err := seal.New(base64.StdEncoding.EncodeToString(make([]byte, seal.KeySize)))
+	require.NoError(t, err)
+	stored := store.NewDestinations(s.pool, box, time.Now)
 	service := delivery.NewService(deliveries, delivery.Options{
-		Channels: []delivery.Channel{inapp.New(deliveries), hook},
+		Channels: []delivery.Channel{inapp.New(deliveries), hook}, Destinations: stored,
+		Metrics: delivery.NewMetrics(s.registry),
 		Schedule: delivery.Schedule{Delays: []time.Duration{time.Minute, time.Hour}},
 		Timeout:  5 * time.Second, Observer: metrics, Log: log, Tracer: tracer,
 	})
@@ -276,6 +283,9 @@ func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 	o := httpapi.Options{
 		Patterns: s.orchestrator, Catalog: s.orchestrator, Validator: s.orchestrator, Agents: runtime,
 		Runs: db, Replayer: runs.NewReplayer(db, s.orchestrator), Portfolios: db, Deliverer: service, Deliveries: deliveries,
+		Destinations: stored, DestinationManager: destinations.NewManager(stored, destinations.Options{
+			Channels: []delivery.Channel{inapp.New(deliveries), hook}, Timeout: 5 * time.Second, Log: log,
+		}),
 		Unavailable: store.Unavailable, TenantID: store.DefaultTenant, RequestTimeout: 10 * time.Second, MaxBodyBytes: maxBody,
 		Healthz: probe, Readyz: probe, Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
 		Registerer: s.registry, Log: log, Tracer: tracer, Now: time.Now,

@@ -102,6 +102,8 @@ type Options struct {
 	Deliveries Deliveries
 	// Destinations are the targets that have names.
 	Destinations Destinations
+	// DestinationManager changes them.
+	DestinationManager DestinationManager
 
 	// Unavailable reports whether a failure is the database being away, which passes.
 	Unavailable func(error) bool

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivertype"
@@ -40,8 +41,10 @@ const (
 // channel is a delivery.Channel made of a function.
 type channel func(context.Context, delivery.Delivery) delivery.Outcome
 
-func (channel) Name() string                { return "hook" }
-func (channel) Check(delivery.Target) error { return nil }
+func (channel) Name() string                               { return "hook" }
+func (channel) Check(delivery.Target) error                { return nil }
+func (channel) Endpoint(delivery.Target) delivery.Endpoint { return delivery.Endpoint{ID: "hook"} }
+func (channel) CheckEndpoint(delivery.Endpoint) error      { return nil }
 func (c channel) Send(ctx context.Context, d delivery.Delivery) delivery.Outcome {
 	return c(ctx, d)
 }
@@ -90,7 +93,7 @@ func setup(t *testing.T, c channel, delays ...time.Duration) *bundle {
 	b.store = store.NewDeliveries(b.pool, inserter, b.quiet, time.Now)
 	b.options = delivery.Options{
 		Channels: []delivery.Channel{c}, Schedule: delivery.Schedule{Delays: delays}, Timeout: attemptTimeout,
-		Observer: nobody{}, Log: b.quiet, Tracer: b.tracing.Tracer("test"),
+		Metrics: delivery.NewMetrics(prometheus.NewRegistry()), DedupWindow: time.Hour, Observer: nobody{}, Log: b.quiet, Tracer: b.tracing.Tracer("test"),
 	}
 	b.service = delivery.NewService(b.store, b.options)
 	t.Cleanup(func() { deliverytest.RequireBalanced(t, b.pool) })
@@ -165,20 +168,20 @@ func (b *bundle) deliver(ctx context.Context) (event, letter uuid.UUID) {
 	b.t.Helper()
 	receipt, err := b.service.Deliver(ctx, delivery.Event{
 		TenantID: "default", AlertID: "nav-drop", UserID: "ada", Title: "NAV fell", Severity: delivery.Warning,
-		Data: json.RawMessage("{}"), Targets: []delivery.Target{{Channel: "hook"}},
+		Data: json.RawMessage("{}"), Targets: []delivery.Target{{Channel: "hook"}}, Dedup: delivery.Dedup{Off: true},
 	})
 	require.NoError(b.t, err)
-	return receipt.EventID, receipt.Channels[0].DeadLetterID
+	return receipt.EventID, receipt.Targets[0].DeadLetterID
 }
 
-func (b *bundle) history(event uuid.UUID) delivery.ChannelHistory {
+func (b *bundle) history(event uuid.UUID) delivery.TargetHistory {
 	b.t.Helper()
 	_, channels, err := b.store.History(b.t.Context(), "default", event)
 	require.NoError(b.t, err)
 	return channels[0]
 }
 
-func causes(h delivery.ChannelHistory) []delivery.Cause {
+func causes(h delivery.TargetHistory) []delivery.Cause {
 	list := []delivery.Cause{}
 	for i, a := range h.Attempts {
 		if a.Number != i+1 {
@@ -279,8 +282,9 @@ func TestAnOutdatedJobEndsWithoutSending(t *testing.T) {
 		w.wait(river.EventKindJobCompleted)
 		require.Len(t, b.history(event).Attempts, 1)
 	}
-	b.exec(`DELETE FROM alert_attempts`)
-	b.exec(`DELETE FROM alert_events`)
+	for _, table := range []string{"alert_attempts", "alert_events", "alert_account_changes"} {
+		b.exec(`DELETE FROM ` + table)
+	}
 }
 
 // blocking is a channel whose first retry does not end before its context does. It closes started as
@@ -354,7 +358,7 @@ func TestAStopBehindAnAttemptKeepsItsOutcome(t *testing.T) {
 type letters struct {
 	*store.Deliveries
 	load   func(context.Context, uuid.UUID, int64) (delivery.DeadLetter, bool, error)
-	record func(context.Context, *river.Job[jobs.RetryArgs], delivery.DeadLetter, delivery.Verdict) error
+	record func(context.Context, int64, delivery.DeadLetter, delivery.Verdict) error
 }
 
 func (l letters) DeadLetterForJob(ctx context.Context, id uuid.UUID, job int64) (delivery.DeadLetter, bool, error) {
@@ -364,7 +368,7 @@ func (l letters) DeadLetterForJob(ctx context.Context, id uuid.UUID, job int64) 
 	return l.Deliveries.DeadLetterForJob(ctx, id, job)
 }
 
-func (l letters) RecordRetry(ctx context.Context, job *river.Job[jobs.RetryArgs], d delivery.DeadLetter, v delivery.Verdict) error {
+func (l letters) RecordRetry(ctx context.Context, job int64, d delivery.DeadLetter, v delivery.Verdict) error {
 	if l.record != nil {
 		return l.record(ctx, job, d, v)
 	}
@@ -403,7 +407,7 @@ func TestAnOutcomeThatIsNotRecordedIsAnInterruption(t *testing.T) {
 	t.Parallel()
 	b := setup(t, answers(again, again, arrived), time.Millisecond, time.Hour)
 	event, letter := b.deliver(t.Context())
-	w := b.work(letters{Deliveries: b.store, record: func(context.Context, *river.Job[jobs.RetryArgs], delivery.DeadLetter, delivery.Verdict) error {
+	w := b.work(letters{Deliveries: b.store, record: func(context.Context, int64, delivery.DeadLetter, delivery.Verdict) error {
 		return errors.New("the database is away")
 	}})
 	failed := w.waitFailed()

@@ -69,15 +69,22 @@ func (d *deliveries) accept(channels ...string) delivery.Event {
 func (d *deliveries) acceptFor(tenant string, channels ...string) delivery.Event {
 	d.t.Helper()
 	e := delivery.Event{
-		ID: uuid.Must(uuid.NewV7()), TenantID: tenant, AlertID: "nav-drop", UserID: "ada", Title: "NAV fell",
+		ID: uuid.Must(uuid.NewV7()), TenantID: tenant, AlertID: "nav-drop", UserID: "ada", Title: "NAV fell", Source: delivery.Direct,
 		Message: "It fell by 3 %.", Severity: delivery.Warning, Data: json.RawMessage(`{"change": -0.030}`),
 		TraceParent: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", AcceptedAt: d.now,
 	}
 	for _, c := range channels {
 		e.Targets = append(e.Targets, delivery.Target{Channel: c, URL: "https://example.org/" + c})
 	}
-	require.NoError(d.t, d.Accept(d.t.Context(), e))
+	require.NoError(d.t, d.take(e))
 	return e
+}
+
+// take accepts an event that is no duplicate of any.
+func (d *deliveries) take(e delivery.Event) error {
+	d.t.Helper()
+	_, _, err := d.Accept(d.t.Context(), []delivery.Acceptance{{Event: e}}, nil)
+	return err
 }
 
 var (
@@ -153,7 +160,11 @@ func (d *deliveries) record(job *river.Job[jobs.RetryArgs], l delivery.DeadLette
 	// What can't be recorded is tried until the context ends.
 	ctx, cancel := context.WithTimeout(rivertest.WorkContext(d.t.Context(), d.river), 5*time.Second)
 	defer cancel()
-	require.NoError(d.t, d.RecordRetry(ctx, job, l, d.verdict(l.Event, l.Target().Channel, l.Attempts+1, o)))
+	v := d.verdict(l.Event, l.Target().Channel, l.Attempts+1, o)
+	require.NoError(d.t, d.RecordRetry(ctx, job.ID, l, v))
+	if v.State != delivery.Pending { // the worker's job is done
+		d.exec(`UPDATE river_job SET state = 'completed', finalized_at = now() WHERE id = $1`, job.ID)
+	}
 }
 
 // retry makes the letter's next attempt when it is due.
@@ -190,17 +201,17 @@ func (d *deliveries) jobState(id int64) rivertype.JobState {
 }
 
 // history returns where an event stands on a channel.
-func (d *deliveries) history(e delivery.Event, channel string) delivery.ChannelHistory {
+func (d *deliveries) history(e delivery.Event, channel string) delivery.TargetHistory {
 	d.t.Helper()
 	_, channels, err := d.History(d.t.Context(), e.TenantID, e.ID)
 	require.NoError(d.t, err)
 	for _, c := range channels {
-		if c.Channel == channel {
+		if c.Target.Key() == channel {
 			return c
 		}
 	}
 	require.Fail(d.t, "no such channel", channel)
-	return delivery.ChannelHistory{}
+	return delivery.TargetHistory{}
 }
 
 // The arrows of package delivery's drawing, one after the other.
@@ -216,8 +227,8 @@ func TestAcceptPutsEveryChannelInFlight(t *testing.T) {
 	require.JSONEq(t, string(e.Data), string(got.Data))
 	got.Data = e.Data
 	require.Equal(t, e, got)
-	require.Equal(t, []delivery.ChannelHistory{
-		{Channel: "inapp", State: delivery.InFlight}, {Channel: "webhook", State: delivery.InFlight},
+	require.Equal(t, []delivery.TargetHistory{
+		{Target: e.Targets[0], State: delivery.InFlight}, {Target: e.Targets[1], State: delivery.InFlight},
 	}, channels)
 }
 
@@ -225,11 +236,11 @@ func TestAcceptIsAllOrNothing(t *testing.T) {
 	t.Parallel()
 	d := setupDeliveries(t)
 	e := d.accept("webhook")
-	require.Error(t, d.Accept(t.Context(), e), "the id is taken")
+	require.Error(t, d.take(e), "the id is taken")
 	twice := e
 	twice.ID = uuid.Must(uuid.NewV7())
 	twice.Targets = append(twice.Targets, twice.Targets[0])
-	require.Error(t, d.Accept(t.Context(), twice), "one channel cannot be in flight twice")
+	require.Error(t, d.take(twice), "one channel cannot be in flight twice")
 	d.requireAccounts(deliverytest.Accounts{Events: 1, InFlight: 1})
 }
 
@@ -248,11 +259,11 @@ func TestAcceptRefusesWhatPostgreSQLHasNoFormFor(t *testing.T) {
 	}
 	for name, change := range tests {
 		e := delivery.Event{
-			ID: uuid.Must(uuid.NewV7()), TenantID: "default", Severity: delivery.Info, Data: json.RawMessage("{}"),
+			ID: uuid.Must(uuid.NewV7()), TenantID: "default", Source: delivery.Direct, Severity: delivery.Info, Data: json.RawMessage("{}"),
 			Targets: []delivery.Target{{Channel: "inapp"}}, AcceptedAt: d.now,
 		}
 		change(&e)
-		err := d.Accept(t.Context(), e)
+		err := d.take(e)
 		require.Equal(t, fault.Invalid, fault.CodeOf(err), "%s: %v", name, err)
 	}
 	d.requireAccounts(deliverytest.Accounts{})
@@ -350,7 +361,6 @@ func TestRetryDelivers(t *testing.T) {
 	job := d.job(letter)
 	d.record(job, d.load(letter, job), arrived)
 	d.requireAccounts(deliverytest.Accounts{Events: 1, Delivered: 1, Attempts: 2})
-	require.Equal(t, rivertype.JobStateCompleted, d.jobState(job.ID), "row and job end together")
 	require.Equal(t, []string{"1 failed http_5xx", "2 delivered"}, d.attempts(e, "webhook"))
 
 	_, _, err := d.DeadLetter(t.Context(), "default", letter)
@@ -382,7 +392,6 @@ func TestRetryExhausts(t *testing.T) {
 	job := d.job(letter)
 	d.record(job, d.load(letter, job), refused)
 	d.requireAccounts(deliverytest.Accounts{Events: 1, Exhausted: 1, Attempts: 2})
-	require.Equal(t, rivertype.JobStateCompleted, d.jobState(job.ID))
 	l, _, err := d.DeadLetter(t.Context(), "default", letter)
 	require.NoError(t, err)
 	require.Equal(t, delivery.HTTP4xx, l.Cause)
@@ -438,7 +447,7 @@ func TestRetryOfAJobThatIsGone(t *testing.T) {
 		ctx, cancel := context.WithTimeout(rivertest.WorkContext(t.Context(), d.river), 5*time.Second)
 		defer cancel()
 		v := d.verdict(l.Event, "webhook", 2, o)
-		require.NoError(t, d.RecordRetry(ctx, job, l, v))
+		require.NoError(t, d.RecordRetry(ctx, job.ID, l, v))
 		a := deliverytest.Count(t, d.pool)
 		require.Equal(t, map[delivery.State]int{v.State: 1},
 			map[delivery.State]int{v.State: map[delivery.State]int{
@@ -778,7 +787,6 @@ func TestALateSuccessOfARetryClosesItsLetter(t *testing.T) {
 			require.Equal(t, 1, a.Delivered)
 			require.Zero(t, a.Pending+a.Exhausted)
 			require.Equal(t, tt.attempts, d.attempts(e, "webhook"))
-			require.NotEqual(t, rivertype.JobStateRunning, d.jobState(job.ID), "the job ends with it")
 		})
 	}
 }
@@ -812,7 +820,8 @@ func TestRescheduleOrphansPassesWhatItCannotMend(t *testing.T) {
 	d.job(goodLetter)
 	d.now = d.now.Add(2 * time.Minute)
 	// An attempt that must not be there yet.
-	d.exec(`INSERT INTO alert_attempts SELECT event_id, channel, 2, tenant_id, started_at, 0, 'failed' FROM alert_attempts WHERE event_id = $1`, bad.ID)
+	d.exec(`INSERT INTO alert_attempts (event_id, target, channel, attempt, tenant_id, started_at, duration_seconds, outcome)
+		SELECT event_id, target, channel, 2, tenant_id, started_at, 0, 'failed' FROM alert_attempts WHERE event_id = $1`, bad.ID)
 	n, err := d.RescheduleOrphans(t.Context(), d.now.Add(-time.Minute), maxInterruptions, 100)
 	require.ErrorContains(t, err, badLetter.String())
 	require.Equal(t, 1, n)

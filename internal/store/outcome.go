@@ -224,7 +224,6 @@ func (s *Deliveries) insertLetters(ctx context.Context, tx pgx.Tx, vs []delivery
 			p.JobIds[i] = inserted[j].Job.ID
 		}
 	}
-	// Jobs of what has been moved by somebody else find no letter of theirs, and end.
 	rows, err := s.q.WithTx(tx).RecordFirstFailed(ctx, p)
 	if err != nil {
 		return nil, err
@@ -240,6 +239,10 @@ func (s *Deliveries) insertLetters(ctx context.Context, tx pgx.Tx, vs []delivery
 	for i, v := range vs {
 		if moved[unitOf(v)] {
 			recorded[i] = recordedLetter{id: p.Ids[i], moved: true}
+		} else if p.JobIds[i] != 0 { // somebody else has moved it, and it has another job
+			if _, err := s.jobs.JobDeleteTx(ctx, tx, p.JobIds[i]); err != nil {
+				return nil, fmt.Errorf("delete retry job %d: %w", p.JobIds[i], err)
+			}
 		}
 	}
 	return recorded, nil

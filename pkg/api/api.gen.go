@@ -252,6 +252,45 @@ func (e DeadLetterState) Valid() bool {
 	}
 }
 
+// Defines values for DestinationChannel.
+const (
+	Chat    DestinationChannel = "chat"
+	Email   DestinationChannel = "email"
+	Webhook DestinationChannel = "webhook"
+)
+
+// Valid indicates whether the value is a known member of the DestinationChannel enum.
+func (e DestinationChannel) Valid() bool {
+	switch e {
+	case Chat:
+		return true
+	case Email:
+		return true
+	case Webhook:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DestinationTestOutcome.
+const (
+	DestinationTestOutcomeDelivered DestinationTestOutcome = "delivered"
+	DestinationTestOutcomeFailed    DestinationTestOutcome = "failed"
+)
+
+// Valid indicates whether the value is a known member of the DestinationTestOutcome enum.
+func (e DestinationTestOutcome) Valid() bool {
+	switch e {
+	case DestinationTestOutcomeDelivered:
+		return true
+	case DestinationTestOutcomeFailed:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for FindingSeverity.
 const (
 	FindingSeverityError   FindingSeverity = "error"
@@ -705,6 +744,160 @@ type DeliveryReceipt struct {
 	EventId  openapi_types.UUID        `json:"event_id"`
 }
 
+// Destination defines model for Destination.
+type Destination struct {
+	// Address What may be told of it: a webhook's host, as paths and queries often hold tokens; the
+	// recipients of an email; a chat service's name.
+	Address string `json:"address"`
+
+	// Channel The kind of transport.
+	Channel DestinationChannel `json:"channel"`
+
+	// Concurrency Attempts that each process has under way at the same time at most; 0 means no limit.
+	Concurrency DestinationConcurrency `json:"concurrency"`
+	CreatedAt   time.Time              `json:"created_at"`
+	Description string                 `json:"description"`
+	Enabled     bool                   `json:"enabled"`
+
+	// FormerSecretUntil Until when the secret before the present one signs, too; absent when it does not.
+	FormerSecretUntil *time.Time `json:"former_secret_until,omitempty"`
+
+	// HasSecret Whether its messages are signed with a secret of its own.
+	HasSecret   bool               `json:"has_secret"`
+	HeaderNames []string           `json:"header_names"`
+	Id          openapi_types.UUID `json:"id"`
+
+	// Locked It was encrypted with a key that is not in `SECRETS_KEY`. Nothing is sent, and what is secret can't be told; put the key back, or delete it.
+	Locked bool `json:"locked"`
+
+	// Name Names a destination.
+	Name DestinationSlug `json:"name"`
+
+	// RatePerSecond Attempts a second that each process makes at most, from 0.001; 0 means no limit.
+	RatePerSecond DestinationRate `json:"rate_per_second"`
+
+	// Revision Counts its changes, from 1. The ETag holds it.
+	Revision int `json:"revision"`
+
+	// TimeoutSeconds How long one attempt may take, from 0.1 to `DELIVERY_TIMEOUT`, which 0 stands for.
+	TimeoutSeconds DestinationTimeout `json:"timeout_seconds"`
+	UpdatedAt      time.Time          `json:"updated_at"`
+}
+
+// DestinationChannel The kind of transport.
+type DestinationChannel string
+
+// DestinationConcurrency Attempts that each process has under way at the same time at most; 0 means no limit.
+type DestinationConcurrency = int
+
+// DestinationHeaders Sent along with a webhook. The values are secret.
+type DestinationHeaders map[string]string
+
+// DestinationPatch defines model for DestinationPatch.
+type DestinationPatch struct {
+	// Concurrency Attempts that each process has under way at the same time at most; 0 means no limit.
+	Concurrency *DestinationConcurrency `json:"concurrency,omitempty"`
+	Description *string                 `json:"description,omitempty"`
+	Enabled     *bool                   `json:"enabled,omitempty"`
+
+	// Headers Sent along with a webhook. The values are secret.
+	Headers *DestinationHeaders `json:"headers,omitempty"`
+
+	// RatePerSecond Attempts a second that each process makes at most, from 0.001; 0 means no limit.
+	RatePerSecond *DestinationRate `json:"rate_per_second,omitempty"`
+
+	// Secret `whsec_` followed by the base64 of 24 to 64 random bytes, after the Standard Webhooks specification.
+	Secret *WebhookSecret `json:"secret,omitempty"`
+
+	// TimeoutSeconds How long one attempt may take, from 0.1 to `DELIVERY_TIMEOUT`, which 0 stands for.
+	TimeoutSeconds *DestinationTimeout `json:"timeout_seconds,omitempty"`
+
+	// To The recipients of an email.
+	To *DestinationRecipients `json:"to,omitempty"`
+
+	// Url A webhook's address, absolute http or https; a chat service's address, such as
+	// `slack://...`, which is secret as a whole.
+	Url *DestinationURL `json:"url,omitempty"`
+}
+
+// DestinationRate Attempts a second that each process makes at most, from 0.001; 0 means no limit.
+type DestinationRate = float64
+
+// DestinationRecipients The recipients of an email.
+type DestinationRecipients = []string
+
+// DestinationSlug Names a destination.
+type DestinationSlug = string
+
+// DestinationTest defines model for DestinationTest.
+type DestinationTest struct {
+	// Cause Why an attempt failed.
+	Cause           *Cause                 `json:"cause,omitempty"`
+	DurationSeconds float64                `json:"duration_seconds"`
+	Error           *string                `json:"error,omitempty"`
+	Outcome         DestinationTestOutcome `json:"outcome"`
+
+	// ResponseExcerpt The beginning of the receiver's answer.
+	ResponseExcerpt *string   `json:"response_excerpt,omitempty"`
+	StartedAt       time.Time `json:"started_at"`
+
+	// StatusCode The receiver's HTTP or SMTP status.
+	StatusCode *int `json:"status_code,omitempty"`
+}
+
+// DestinationTestOutcome defines model for DestinationTest.Outcome.
+type DestinationTestOutcome string
+
+// DestinationTimeout How long one attempt may take, from 0.1 to `DELIVERY_TIMEOUT`, which 0 stands for.
+type DestinationTimeout = float64
+
+// DestinationURL A webhook's address, absolute http or https; a chat service's address, such as
+// `slack://...`, which is secret as a whole.
+type DestinationURL = string
+
+// DestinationWithSecret defines model for DestinationWithSecret.
+type DestinationWithSecret struct {
+	// Address What may be told of it: a webhook's host, as paths and queries often hold tokens; the
+	// recipients of an email; a chat service's name.
+	Address string `json:"address"`
+
+	// Channel The kind of transport.
+	Channel DestinationChannel `json:"channel"`
+
+	// Concurrency Attempts that each process has under way at the same time at most; 0 means no limit.
+	Concurrency DestinationConcurrency `json:"concurrency"`
+	CreatedAt   time.Time              `json:"created_at"`
+	Description string                 `json:"description"`
+	Enabled     bool                   `json:"enabled"`
+
+	// FormerSecretUntil Until when the secret before the present one signs, too; absent when it does not.
+	FormerSecretUntil *time.Time `json:"former_secret_until,omitempty"`
+
+	// HasSecret Whether its messages are signed with a secret of its own.
+	HasSecret   bool               `json:"has_secret"`
+	HeaderNames []string           `json:"header_names"`
+	Id          openapi_types.UUID `json:"id"`
+
+	// Locked It was encrypted with a key that is not in `SECRETS_KEY`. Nothing is sent, and what is secret can't be told; put the key back, or delete it.
+	Locked bool `json:"locked"`
+
+	// Name Names a destination.
+	Name DestinationSlug `json:"name"`
+
+	// RatePerSecond Attempts a second that each process makes at most, from 0.001; 0 means no limit.
+	RatePerSecond DestinationRate `json:"rate_per_second"`
+
+	// Revision Counts its changes, from 1. The ETag holds it.
+	Revision int `json:"revision"`
+
+	// Secret The secret that was made. It is told this once; hand it to the receiver.
+	Secret *string `json:"secret,omitempty"`
+
+	// TimeoutSeconds How long one attempt may take, from 0.1 to `DELIVERY_TIMEOUT`, which 0 stands for.
+	TimeoutSeconds DestinationTimeout `json:"timeout_seconds"`
+	UpdatedAt      time.Time          `json:"updated_at"`
+}
+
 // EmailTarget A mail over the SMTP server of the settings.
 type EmailTarget struct {
 	// To One address or several.
@@ -812,6 +1005,41 @@ type NewDelivery struct {
 
 // NewDeliverySeverity defines model for NewDelivery.Severity.
 type NewDeliverySeverity string
+
+// NewDestination defines model for NewDestination.
+type NewDestination struct {
+	// Channel The kind of transport.
+	Channel DestinationChannel `json:"channel"`
+
+	// Concurrency Attempts that each process has under way at the same time at most; 0 means no limit.
+	Concurrency *DestinationConcurrency `json:"concurrency,omitempty"`
+	Description *string                 `json:"description,omitempty"`
+
+	// Enabled Whether it is sent to. A dead letter for a disabled one is exhausted on its next try.
+	Enabled *bool `json:"enabled,omitempty"`
+
+	// Headers Sent along with a webhook. The values are secret.
+	Headers *DestinationHeaders `json:"headers,omitempty"`
+
+	// Name Names a destination.
+	Name DestinationSlug `json:"name"`
+
+	// RatePerSecond Attempts a second that each process makes at most, from 0.001; 0 means no limit.
+	RatePerSecond *DestinationRate `json:"rate_per_second,omitempty"`
+
+	// Secret `whsec_` followed by the base64 of 24 to 64 random bytes, after the Standard Webhooks specification.
+	Secret *WebhookSecret `json:"secret,omitempty"`
+
+	// TimeoutSeconds How long one attempt may take, from 0.1 to `DELIVERY_TIMEOUT`, which 0 stands for.
+	TimeoutSeconds *DestinationTimeout `json:"timeout_seconds,omitempty"`
+
+	// To The recipients of an email.
+	To *DestinationRecipients `json:"to,omitempty"`
+
+	// Url A webhook's address, absolute http or https; a chat service's address, such as
+	// `slack://...`, which is secret as a whole.
+	Url *DestinationURL `json:"url,omitempty"`
+}
 
 // NewPortfolio defines model for NewPortfolio.
 type NewPortfolio struct {
@@ -1073,6 +1301,15 @@ type RunStarted struct {
 	TraceId string `json:"trace_id"`
 }
 
+// SecretRotation defines model for SecretRotation.
+type SecretRotation struct {
+	// OverlapSeconds For how long the present secrets go on signing.
+	OverlapSeconds *int `json:"overlap_seconds,omitempty"`
+
+	// Secret `whsec_` followed by the base64 of 24 to 64 random bytes, after the Standard Webhooks specification.
+	Secret *WebhookSecret `json:"secret,omitempty"`
+}
+
 // Severity defines model for Severity.
 type Severity string
 
@@ -1185,6 +1422,9 @@ type Validation struct {
 	Valid bool `json:"valid"`
 }
 
+// WebhookSecret `whsec_` followed by the base64 of 24 to 64 random bytes, after the Standard Webhooks specification.
+type WebhookSecret = string
+
 // WebhookTarget A signed POST after the Standard Webhooks specification.
 type WebhookTarget struct {
 	// Url Absolute http or https address without credentials.
@@ -1194,6 +1434,12 @@ type WebhookTarget struct {
 // Cursor defines model for Cursor.
 type Cursor = string
 
+// DestinationIfMatch defines model for DestinationIfMatch.
+type DestinationIfMatch = string
+
+// DestinationName defines model for DestinationName.
+type DestinationName = string
+
 // Limit defines model for Limit.
 type Limit = int
 
@@ -1202,6 +1448,9 @@ type PatternID = string
 
 // PortfolioID defines model for PortfolioID.
 type PortfolioID = openapi_types.UUID
+
+// Reason defines model for Reason.
+type Reason = string
 
 // RunID defines model for RunID.
 type RunID = openapi_types.UUID
@@ -1213,6 +1462,45 @@ type ListAgentsParams struct {
 
 	// Cursor The `next_cursor` of the page before.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ListDestinationsParams defines parameters for ListDestinations.
+type ListDestinationsParams struct {
+	// Limit Items on a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The `next_cursor` of the page before.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// CreateDestinationParams defines parameters for CreateDestination.
+type CreateDestinationParams struct {
+	// XReason Why, for the audit log.
+	XReason *Reason `json:"X-Reason,omitempty"`
+}
+
+// DeleteDestinationParams defines parameters for DeleteDestination.
+type DeleteDestinationParams struct {
+	// IfMatch The ETag of the state that this is meant for; 409 when it has changed since.
+	IfMatch *DestinationIfMatch `json:"If-Match,omitempty"`
+
+	// XReason Why, for the audit log.
+	XReason *Reason `json:"X-Reason,omitempty"`
+}
+
+// UpdateDestinationParams defines parameters for UpdateDestination.
+type UpdateDestinationParams struct {
+	// IfMatch The ETag of the state that this is meant for; 409 when it has changed since.
+	IfMatch *DestinationIfMatch `json:"If-Match,omitempty"`
+
+	// XReason Why, for the audit log.
+	XReason *Reason `json:"X-Reason,omitempty"`
+}
+
+// RotateDestinationSecretParams defines parameters for RotateDestinationSecret.
+type RotateDestinationSecretParams struct {
+	// XReason Why, for the audit log.
+	XReason *Reason `json:"X-Reason,omitempty"`
 }
 
 // ListDeadLettersParams defines parameters for ListDeadLetters.
@@ -1290,6 +1578,15 @@ type GetRunParams struct {
 
 // CreateDeliveryJSONRequestBody defines body for CreateDelivery for application/json ContentType.
 type CreateDeliveryJSONRequestBody = NewDelivery
+
+// CreateDestinationJSONRequestBody defines body for CreateDestination for application/json ContentType.
+type CreateDestinationJSONRequestBody = NewDestination
+
+// UpdateDestinationJSONRequestBody defines body for UpdateDestination for application/json ContentType.
+type UpdateDestinationJSONRequestBody = DestinationPatch
+
+// RotateDestinationSecretJSONRequestBody defines body for RotateDestinationSecret for application/json ContentType.
+type RotateDestinationSecretJSONRequestBody = SecretRotation
 
 // ValidatePatternJSONRequestBody defines body for ValidatePattern for application/json ContentType.
 type ValidatePatternJSONRequestBody = ValidatePatternJSONBody
@@ -1536,6 +1833,95 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/deliveries/{event_id} (the `GetDelivery` operationId).
 	GetDelivery(ctx context.Context, eventId openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListDestinations List destinations
+	//
+	// In order of name.
+	//
+	// Corresponds with GET /v1/destinations (the `ListDestinations` operationId).
+	ListDestinations(ctx context.Context, params *ListDestinationsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateDestinationWithBody Create a destination
+	//
+	// Events name it in `channels.destination`. What is secret in it is encrypted and never
+	// answered; a webhook without a `secret` gets one made, which this answer holds, and no other.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/destinations (the `CreateDestination` operationId).
+	CreateDestinationWithBody(ctx context.Context, params *CreateDestinationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateDestination Create a destination
+	//
+	// Events name it in `channels.destination`. What is secret in it is encrypted and never
+	// answered; a webhook without a `secret` gets one made, which this answer holds, and no other.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/destinations (the `CreateDestination` operationId).
+	CreateDestination(ctx context.Context, params *CreateDestinationParams, body CreateDestinationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeleteDestination Delete a destination
+	//
+	// Dead letters that are bound for it are exhausted on their next try.
+	//
+	// Corresponds with DELETE /v1/destinations/{name} (the `DeleteDestination` operationId).
+	DeleteDestination(ctx context.Context, name DestinationName, params *DeleteDestinationParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetDestination One destination
+	//
+	// Corresponds with GET /v1/destinations/{name} (the `GetDestination` operationId).
+	GetDestination(ctx context.Context, name DestinationName, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpdateDestinationWithBody Change a destination
+	//
+	// What is not named stays. A `secret` replaces the present ones at once; `rotate-secret` lets
+	// them overlap. Another process may deliver to the former state for up to 3 seconds.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /v1/destinations/{name} (the `UpdateDestination` operationId).
+	UpdateDestinationWithBody(ctx context.Context, name DestinationName, params *UpdateDestinationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpdateDestination Change a destination
+	//
+	// What is not named stays. A `secret` replaces the present ones at once; `rotate-secret` lets
+	// them overlap. Another process may deliver to the former state for up to 3 seconds.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PATCH /v1/destinations/{name} (the `UpdateDestination` operationId).
+	UpdateDestination(ctx context.Context, name DestinationName, params *UpdateDestinationParams, body UpdateDestinationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RotateDestinationSecretWithBody Sign with a new secret
+	//
+	// For `overlap_seconds` the present secrets sign, too, so that the receiver can change over in
+	// its own time: every message then carries several signatures. A secret that is not given is
+	// made, and answered this once.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/destinations/{name}/rotate-secret (the `RotateDestinationSecret` operationId).
+	RotateDestinationSecretWithBody(ctx context.Context, name DestinationName, params *RotateDestinationSecretParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RotateDestinationSecret Sign with a new secret
+	//
+	// For `overlap_seconds` the present secrets sign, too, so that the receiver can change over in
+	// its own time: every message then carries several signatures. A secret that is not given is
+	// made, and answered this once.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/destinations/{name}/rotate-secret (the `RotateDestinationSecret` operationId).
+	RotateDestinationSecret(ctx context.Context, name DestinationName, params *RotateDestinationSecretParams, body RotateDestinationSecretJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// TestDestination Send a test message
+	//
+	// One attempt with a message that says that it is a test, now, even when the destination is
+	// disabled. It is no event: nothing is stored, deduplicated or retried.
+	//
+	// Corresponds with POST /v1/destinations/{name}/test (the `TestDestination` operationId).
+	TestDestination(ctx context.Context, name DestinationName, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListDeadLetters List dead letters
 	//
 	// Newest first.
@@ -1764,6 +2150,195 @@ func (c *Client) CreateDelivery(ctx context.Context, body CreateDeliveryJSONRequ
 // Corresponds with GET /v1/deliveries/{event_id} (the `GetDelivery` operationId).
 func (c *Client) GetDelivery(ctx context.Context, eventId openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetDeliveryRequest(c.Server, eventId)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListDestinations List destinations
+//
+// In order of name.
+//
+// Corresponds with GET /v1/destinations (the `ListDestinations` operationId).
+func (c *Client) ListDestinations(ctx context.Context, params *ListDestinationsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListDestinationsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateDestinationWithBody Create a destination
+//
+// Events name it in `channels.destination`. What is secret in it is encrypted and never
+// answered; a webhook without a `secret` gets one made, which this answer holds, and no other.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/destinations (the `CreateDestination` operationId).
+func (c *Client) CreateDestinationWithBody(ctx context.Context, params *CreateDestinationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateDestinationRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateDestination Create a destination
+//
+// Events name it in `channels.destination`. What is secret in it is encrypted and never
+// answered; a webhook without a `secret` gets one made, which this answer holds, and no other.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/destinations (the `CreateDestination` operationId).
+func (c *Client) CreateDestination(ctx context.Context, params *CreateDestinationParams, body CreateDestinationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateDestinationRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteDestination Delete a destination
+//
+// Dead letters that are bound for it are exhausted on their next try.
+//
+// Corresponds with DELETE /v1/destinations/{name} (the `DeleteDestination` operationId).
+func (c *Client) DeleteDestination(ctx context.Context, name DestinationName, params *DeleteDestinationParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteDestinationRequest(c.Server, name, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetDestination One destination
+//
+// Corresponds with GET /v1/destinations/{name} (the `GetDestination` operationId).
+func (c *Client) GetDestination(ctx context.Context, name DestinationName, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetDestinationRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateDestinationWithBody Change a destination
+//
+// What is not named stays. A `secret` replaces the present ones at once; `rotate-secret` lets
+// them overlap. Another process may deliver to the former state for up to 3 seconds.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PATCH /v1/destinations/{name} (the `UpdateDestination` operationId).
+func (c *Client) UpdateDestinationWithBody(ctx context.Context, name DestinationName, params *UpdateDestinationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateDestinationRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateDestination Change a destination
+//
+// What is not named stays. A `secret` replaces the present ones at once; `rotate-secret` lets
+// them overlap. Another process may deliver to the former state for up to 3 seconds.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PATCH /v1/destinations/{name} (the `UpdateDestination` operationId).
+func (c *Client) UpdateDestination(ctx context.Context, name DestinationName, params *UpdateDestinationParams, body UpdateDestinationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateDestinationRequest(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RotateDestinationSecretWithBody Sign with a new secret
+//
+// For `overlap_seconds` the present secrets sign, too, so that the receiver can change over in
+// its own time: every message then carries several signatures. A secret that is not given is
+// made, and answered this once.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/destinations/{name}/rotate-secret (the `RotateDestinationSecret` operationId).
+func (c *Client) RotateDestinationSecretWithBody(ctx context.Context, name DestinationName, params *RotateDestinationSecretParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRotateDestinationSecretRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RotateDestinationSecret Sign with a new secret
+//
+// For `overlap_seconds` the present secrets sign, too, so that the receiver can change over in
+// its own time: every message then carries several signatures. A secret that is not given is
+// made, and answered this once.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/destinations/{name}/rotate-secret (the `RotateDestinationSecret` operationId).
+func (c *Client) RotateDestinationSecret(ctx context.Context, name DestinationName, params *RotateDestinationSecretParams, body RotateDestinationSecretJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRotateDestinationSecretRequest(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// TestDestination Send a test message
+//
+// One attempt with a message that says that it is a test, now, even when the destination is
+// disabled. It is no event: nothing is stored, deduplicated or retried.
+//
+// Corresponds with POST /v1/destinations/{name}/test (the `TestDestination` operationId).
+func (c *Client) TestDestination(ctx context.Context, name DestinationName, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTestDestinationRequest(c.Server, name)
 	if err != nil {
 		return nil, err
 	}
@@ -2262,6 +2837,390 @@ func NewGetDeliveryRequest(server string, eventId openapi_types.UUID) (*http.Req
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListDestinationsRequest constructs an http.Request for the ListDestinations method
+func NewListDestinationsRequest(server string, params *ListDestinationsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/destinations")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateDestinationRequest calls the generic CreateDestination builder with application/json body
+func NewCreateDestinationRequest(server string, params *CreateDestinationParams, body CreateDestinationJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateDestinationRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewCreateDestinationRequestWithBody constructs an http.Request for the CreateDestination method, with any body, and a specified content type
+func NewCreateDestinationRequestWithBody(server string, params *CreateDestinationParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/destinations")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.XReason != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "X-Reason", *params.XReason, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Reason", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewDeleteDestinationRequest constructs an http.Request for the DeleteDestination method
+func NewDeleteDestinationRequest(server string, name DestinationName, params *DeleteDestinationParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/destinations/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+		if params.XReason != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Reason", *params.XReason, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Reason", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewGetDestinationRequest constructs an http.Request for the GetDestination method
+func NewGetDestinationRequest(server string, name DestinationName) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/destinations/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewUpdateDestinationRequest calls the generic UpdateDestination builder with application/json body
+func NewUpdateDestinationRequest(server string, name DestinationName, params *UpdateDestinationParams, body UpdateDestinationJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewUpdateDestinationRequestWithBody(server, name, params, "application/json", bodyReader)
+}
+
+// NewUpdateDestinationRequestWithBody constructs an http.Request for the UpdateDestination method, with any body, and a specified content type
+func NewUpdateDestinationRequestWithBody(server string, name DestinationName, params *UpdateDestinationParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/destinations/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+		if params.XReason != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Reason", *params.XReason, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Reason", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewRotateDestinationSecretRequest calls the generic RotateDestinationSecret builder with application/json body
+func NewRotateDestinationSecretRequest(server string, name DestinationName, params *RotateDestinationSecretParams, body RotateDestinationSecretJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRotateDestinationSecretRequestWithBody(server, name, params, "application/json", bodyReader)
+}
+
+// NewRotateDestinationSecretRequestWithBody constructs an http.Request for the RotateDestinationSecret method, with any body, and a specified content type
+func NewRotateDestinationSecretRequestWithBody(server string, name DestinationName, params *RotateDestinationSecretParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/destinations/%s/rotate-secret", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.XReason != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "X-Reason", *params.XReason, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Reason", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewTestDestinationRequest constructs an http.Request for the TestDestination method
+func NewTestDestinationRequest(server string, name DestinationName) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/destinations/%s/test", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -3172,6 +4131,103 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/deliveries/{event_id} (the `GetDelivery` operationId).
 	GetDeliveryWithResponse(ctx context.Context, eventId openapi_types.UUID, reqEditors ...RequestEditorFn) (*GetDeliveryResponse, error)
 
+	// ListDestinationsWithResponse List destinations
+	//
+	// In order of name.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/destinations (the `ListDestinations` operationId).
+	ListDestinationsWithResponse(ctx context.Context, params *ListDestinationsParams, reqEditors ...RequestEditorFn) (*ListDestinationsResponse, error)
+
+	// CreateDestinationWithBodyWithResponse Create a destination
+	//
+	// Events name it in `channels.destination`. What is secret in it is encrypted and never
+	// answered; a webhook without a `secret` gets one made, which this answer holds, and no other.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/destinations (the `CreateDestination` operationId).
+	CreateDestinationWithBodyWithResponse(ctx context.Context, params *CreateDestinationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateDestinationResponse, error)
+
+	// CreateDestinationWithResponse Create a destination
+	//
+	// Events name it in `channels.destination`. What is secret in it is encrypted and never
+	// answered; a webhook without a `secret` gets one made, which this answer holds, and no other.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/destinations (the `CreateDestination` operationId).
+	CreateDestinationWithResponse(ctx context.Context, params *CreateDestinationParams, body CreateDestinationJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateDestinationResponse, error)
+
+	// DeleteDestinationWithResponse Delete a destination
+	//
+	// Dead letters that are bound for it are exhausted on their next try.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /v1/destinations/{name} (the `DeleteDestination` operationId).
+	DeleteDestinationWithResponse(ctx context.Context, name DestinationName, params *DeleteDestinationParams, reqEditors ...RequestEditorFn) (*DeleteDestinationResponse, error)
+
+	// GetDestinationWithResponse One destination
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/destinations/{name} (the `GetDestination` operationId).
+	GetDestinationWithResponse(ctx context.Context, name DestinationName, reqEditors ...RequestEditorFn) (*GetDestinationResponse, error)
+
+	// UpdateDestinationWithBodyWithResponse Change a destination
+	//
+	// What is not named stays. A `secret` replaces the present ones at once; `rotate-secret` lets
+	// them overlap. Another process may deliver to the former state for up to 3 seconds.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /v1/destinations/{name} (the `UpdateDestination` operationId).
+	UpdateDestinationWithBodyWithResponse(ctx context.Context, name DestinationName, params *UpdateDestinationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateDestinationResponse, error)
+
+	// UpdateDestinationWithResponse Change a destination
+	//
+	// What is not named stays. A `secret` replaces the present ones at once; `rotate-secret` lets
+	// them overlap. Another process may deliver to the former state for up to 3 seconds.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /v1/destinations/{name} (the `UpdateDestination` operationId).
+	UpdateDestinationWithResponse(ctx context.Context, name DestinationName, params *UpdateDestinationParams, body UpdateDestinationJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateDestinationResponse, error)
+
+	// RotateDestinationSecretWithBodyWithResponse Sign with a new secret
+	//
+	// For `overlap_seconds` the present secrets sign, too, so that the receiver can change over in
+	// its own time: every message then carries several signatures. A secret that is not given is
+	// made, and answered this once.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/destinations/{name}/rotate-secret (the `RotateDestinationSecret` operationId).
+	RotateDestinationSecretWithBodyWithResponse(ctx context.Context, name DestinationName, params *RotateDestinationSecretParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RotateDestinationSecretResponse, error)
+
+	// RotateDestinationSecretWithResponse Sign with a new secret
+	//
+	// For `overlap_seconds` the present secrets sign, too, so that the receiver can change over in
+	// its own time: every message then carries several signatures. A secret that is not given is
+	// made, and answered this once.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/destinations/{name}/rotate-secret (the `RotateDestinationSecret` operationId).
+	RotateDestinationSecretWithResponse(ctx context.Context, name DestinationName, params *RotateDestinationSecretParams, body RotateDestinationSecretJSONRequestBody, reqEditors ...RequestEditorFn) (*RotateDestinationSecretResponse, error)
+
+	// TestDestinationWithResponse Send a test message
+	//
+	// One attempt with a message that says that it is a test, now, even when the destination is
+	// disabled. It is no event: nothing is stored, deduplicated or retried.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/destinations/{name}/test (the `TestDestination` operationId).
+	TestDestinationWithResponse(ctx context.Context, name DestinationName, reqEditors ...RequestEditorFn) (*TestDestinationResponse, error)
+
 	// ListDeadLettersWithResponse List dead letters
 	//
 	// Newest first.
@@ -3504,6 +4560,374 @@ func (r GetDeliveryResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetDeliveryResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListDestinationsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Items []Destination `json:"items"`
+
+		// NextCursor Pass it as `cursor` for the next page; null on the last.
+		NextCursor *NextCursor `json:"next_cursor"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListDestinationsResponse) GetJSON200() *struct {
+	Items []Destination `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListDestinationsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListDestinationsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListDestinationsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListDestinationsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListDestinationsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// CreateDestinationResponse201Headers the declared response headers of an HTTP 201 response for CreateDestination
+type CreateDestinationResponse201Headers struct {
+	ETag     *string
+	Location *string
+}
+
+type CreateDestinationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *DestinationWithSecret
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers201 the parsed response headers for an HTTP 201 response
+	Headers201 *CreateDestinationResponse201Headers
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreateDestinationResponse) GetJSON201() *DestinationWithSecret {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreateDestinationResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateDestinationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateDestinationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateDestinationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateDestinationResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DeleteDestinationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DeleteDestinationResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r DeleteDestinationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DeleteDestinationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DeleteDestinationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DeleteDestinationResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// GetDestinationResponse200Headers the declared response headers of an HTTP 200 response for GetDestination
+type GetDestinationResponse200Headers struct {
+	ETag *string
+}
+
+type GetDestinationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Destination
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetDestinationResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetDestinationResponse) GetJSON200() *Destination {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetDestinationResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetDestinationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetDestinationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetDestinationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetDestinationResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// UpdateDestinationResponse200Headers the declared response headers of an HTTP 200 response for UpdateDestination
+type UpdateDestinationResponse200Headers struct {
+	ETag *string
+}
+
+type UpdateDestinationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Destination
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *UpdateDestinationResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r UpdateDestinationResponse) GetJSON200() *Destination {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r UpdateDestinationResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r UpdateDestinationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r UpdateDestinationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r UpdateDestinationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r UpdateDestinationResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// RotateDestinationSecretResponse200Headers the declared response headers of an HTTP 200 response for RotateDestinationSecret
+type RotateDestinationSecretResponse200Headers struct {
+	ETag *string
+}
+
+type RotateDestinationSecretResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DestinationWithSecret
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *RotateDestinationSecretResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RotateDestinationSecretResponse) GetJSON200() *DestinationWithSecret {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RotateDestinationSecretResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RotateDestinationSecretResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RotateDestinationSecretResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RotateDestinationSecretResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RotateDestinationSecretResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type TestDestinationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DestinationTest
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r TestDestinationResponse) GetJSON200() *DestinationTest {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r TestDestinationResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r TestDestinationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r TestDestinationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r TestDestinationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r TestDestinationResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -4333,6 +5757,163 @@ func (c *ClientWithResponses) GetDeliveryWithResponse(ctx context.Context, event
 	return ParseGetDeliveryResponse(rsp)
 }
 
+// ListDestinationsWithResponse List destinations
+//
+// In order of name.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/destinations (the `ListDestinations` operationId).
+func (c *ClientWithResponses) ListDestinationsWithResponse(ctx context.Context, params *ListDestinationsParams, reqEditors ...RequestEditorFn) (*ListDestinationsResponse, error) {
+	rsp, err := c.ListDestinations(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListDestinationsResponse(rsp)
+}
+
+// CreateDestinationWithBodyWithResponse Create a destination
+//
+// Events name it in `channels.destination`. What is secret in it is encrypted and never
+// answered; a webhook without a `secret` gets one made, which this answer holds, and no other.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/destinations (the `CreateDestination` operationId).
+func (c *ClientWithResponses) CreateDestinationWithBodyWithResponse(ctx context.Context, params *CreateDestinationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateDestinationResponse, error) {
+	rsp, err := c.CreateDestinationWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateDestinationResponse(rsp)
+}
+
+// CreateDestinationWithResponse Create a destination
+//
+// Events name it in `channels.destination`. What is secret in it is encrypted and never
+// answered; a webhook without a `secret` gets one made, which this answer holds, and no other.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/destinations (the `CreateDestination` operationId).
+func (c *ClientWithResponses) CreateDestinationWithResponse(ctx context.Context, params *CreateDestinationParams, body CreateDestinationJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateDestinationResponse, error) {
+	rsp, err := c.CreateDestination(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateDestinationResponse(rsp)
+}
+
+// DeleteDestinationWithResponse Delete a destination
+//
+// Dead letters that are bound for it are exhausted on their next try.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /v1/destinations/{name} (the `DeleteDestination` operationId).
+func (c *ClientWithResponses) DeleteDestinationWithResponse(ctx context.Context, name DestinationName, params *DeleteDestinationParams, reqEditors ...RequestEditorFn) (*DeleteDestinationResponse, error) {
+	rsp, err := c.DeleteDestination(ctx, name, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDeleteDestinationResponse(rsp)
+}
+
+// GetDestinationWithResponse One destination
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/destinations/{name} (the `GetDestination` operationId).
+func (c *ClientWithResponses) GetDestinationWithResponse(ctx context.Context, name DestinationName, reqEditors ...RequestEditorFn) (*GetDestinationResponse, error) {
+	rsp, err := c.GetDestination(ctx, name, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetDestinationResponse(rsp)
+}
+
+// UpdateDestinationWithBodyWithResponse Change a destination
+//
+// What is not named stays. A `secret` replaces the present ones at once; `rotate-secret` lets
+// them overlap. Another process may deliver to the former state for up to 3 seconds.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /v1/destinations/{name} (the `UpdateDestination` operationId).
+func (c *ClientWithResponses) UpdateDestinationWithBodyWithResponse(ctx context.Context, name DestinationName, params *UpdateDestinationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateDestinationResponse, error) {
+	rsp, err := c.UpdateDestinationWithBody(ctx, name, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateDestinationResponse(rsp)
+}
+
+// UpdateDestinationWithResponse Change a destination
+//
+// What is not named stays. A `secret` replaces the present ones at once; `rotate-secret` lets
+// them overlap. Another process may deliver to the former state for up to 3 seconds.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /v1/destinations/{name} (the `UpdateDestination` operationId).
+func (c *ClientWithResponses) UpdateDestinationWithResponse(ctx context.Context, name DestinationName, params *UpdateDestinationParams, body UpdateDestinationJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateDestinationResponse, error) {
+	rsp, err := c.UpdateDestination(ctx, name, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateDestinationResponse(rsp)
+}
+
+// RotateDestinationSecretWithBodyWithResponse Sign with a new secret
+//
+// For `overlap_seconds` the present secrets sign, too, so that the receiver can change over in
+// its own time: every message then carries several signatures. A secret that is not given is
+// made, and answered this once.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/destinations/{name}/rotate-secret (the `RotateDestinationSecret` operationId).
+func (c *ClientWithResponses) RotateDestinationSecretWithBodyWithResponse(ctx context.Context, name DestinationName, params *RotateDestinationSecretParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RotateDestinationSecretResponse, error) {
+	rsp, err := c.RotateDestinationSecretWithBody(ctx, name, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRotateDestinationSecretResponse(rsp)
+}
+
+// RotateDestinationSecretWithResponse Sign with a new secret
+//
+// For `overlap_seconds` the present secrets sign, too, so that the receiver can change over in
+// its own time: every message then carries several signatures. A secret that is not given is
+// made, and answered this once.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/destinations/{name}/rotate-secret (the `RotateDestinationSecret` operationId).
+func (c *ClientWithResponses) RotateDestinationSecretWithResponse(ctx context.Context, name DestinationName, params *RotateDestinationSecretParams, body RotateDestinationSecretJSONRequestBody, reqEditors ...RequestEditorFn) (*RotateDestinationSecretResponse, error) {
+	rsp, err := c.RotateDestinationSecret(ctx, name, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRotateDestinationSecretResponse(rsp)
+}
+
+// TestDestinationWithResponse Send a test message
+//
+// One attempt with a message that says that it is a test, now, even when the destination is
+// disabled. It is no event: nothing is stored, deduplicated or retried.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/destinations/{name}/test (the `TestDestination` operationId).
+func (c *ClientWithResponses) TestDestinationWithResponse(ctx context.Context, name DestinationName, reqEditors ...RequestEditorFn) (*TestDestinationResponse, error) {
+	rsp, err := c.TestDestination(ctx, name, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTestDestinationResponse(rsp)
+}
+
 // ListDeadLettersWithResponse List dead letters
 //
 // Newest first.
@@ -4717,6 +6298,297 @@ func ParseGetDeliveryResponse(rsp *http.Response) (*GetDeliveryResponse, error) 
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Delivery
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListDestinationsResponse parses an HTTP response from a ListDestinationsWithResponse call
+func ParseListDestinationsResponse(rsp *http.Response) (*ListDestinationsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListDestinationsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Items []Destination `json:"items"`
+
+			// NextCursor Pass it as `cursor` for the next page; null on the last.
+			NextCursor *NextCursor `json:"next_cursor"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateDestinationResponse parses an HTTP response from a CreateDestinationWithResponse call
+func ParseCreateDestinationResponse(rsp *http.Response) (*CreateDestinationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateDestinationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest DestinationWithSecret
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 201:
+		var headers CreateDestinationResponse201Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers201 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseDeleteDestinationResponse parses an HTTP response from a DeleteDestinationWithResponse call
+func ParseDeleteDestinationResponse(rsp *http.Response) (*DeleteDestinationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DeleteDestinationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetDestinationResponse parses an HTTP response from a GetDestinationWithResponse call
+func ParseGetDestinationResponse(rsp *http.Response) (*GetDestinationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetDestinationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Destination
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetDestinationResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseUpdateDestinationResponse parses an HTTP response from a UpdateDestinationWithResponse call
+func ParseUpdateDestinationResponse(rsp *http.Response) (*UpdateDestinationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &UpdateDestinationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Destination
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers UpdateDestinationResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseRotateDestinationSecretResponse parses an HTTP response from a RotateDestinationSecretWithResponse call
+func ParseRotateDestinationSecretResponse(rsp *http.Response) (*RotateDestinationSecretResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RotateDestinationSecretResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DestinationWithSecret
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers RotateDestinationSecretResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseTestDestinationResponse parses an HTTP response from a TestDestinationWithResponse call
+func ParseTestDestinationResponse(rsp *http.Response) (*TestDestinationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &TestDestinationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DestinationTest
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -5303,6 +7175,27 @@ type ServerInterface interface {
 	// GetDelivery One event with every attempt on every channel
 	// (GET /v1/deliveries/{event_id})
 	GetDelivery(ctx echo.Context, eventId openapi_types.UUID) error
+	// ListDestinations List destinations
+	// (GET /v1/destinations)
+	ListDestinations(ctx echo.Context, params ListDestinationsParams) error
+	// CreateDestination Create a destination
+	// (POST /v1/destinations)
+	CreateDestination(ctx echo.Context, params CreateDestinationParams) error
+	// DeleteDestination Delete a destination
+	// (DELETE /v1/destinations/{name})
+	DeleteDestination(ctx echo.Context, name DestinationName, params DeleteDestinationParams) error
+	// GetDestination One destination
+	// (GET /v1/destinations/{name})
+	GetDestination(ctx echo.Context, name DestinationName) error
+	// UpdateDestination Change a destination
+	// (PATCH /v1/destinations/{name})
+	UpdateDestination(ctx echo.Context, name DestinationName, params UpdateDestinationParams) error
+	// RotateDestinationSecret Sign with a new secret
+	// (POST /v1/destinations/{name}/rotate-secret)
+	RotateDestinationSecret(ctx echo.Context, name DestinationName, params RotateDestinationSecretParams) error
+	// TestDestination Send a test message
+	// (POST /v1/destinations/{name}/test)
+	TestDestination(ctx echo.Context, name DestinationName) error
 	// ListDeadLetters List dead letters
 	// (GET /v1/dlq)
 	ListDeadLetters(ctx echo.Context, params ListDeadLettersParams) error
@@ -5399,6 +7292,230 @@ func (w *ServerInterfaceWrapper) GetDelivery(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.GetDelivery(ctx, eventId)
+	return err
+}
+
+// ListDestinations converts echo context to params.
+func (w *ServerInterfaceWrapper) ListDestinations(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListDestinationsParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListDestinations(ctx, params)
+	return err
+}
+
+// CreateDestination converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateDestination(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateDestinationParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "X-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("X-Reason")]; found {
+		var XReason Reason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "X-Reason", valueList[0], &XReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter X-Reason: %s", err))
+		}
+
+		params.XReason = &XReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateDestination(ctx, params)
+	return err
+}
+
+// DeleteDestination converts echo context to params.
+func (w *ServerInterfaceWrapper) DeleteDestination(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name DestinationName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteDestinationParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch DestinationIfMatch
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = &IfMatch
+	}
+	// ------------- Optional header parameter "X-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("X-Reason")]; found {
+		var XReason Reason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "X-Reason", valueList[0], &XReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter X-Reason: %s", err))
+		}
+
+		params.XReason = &XReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DeleteDestination(ctx, name, params)
+	return err
+}
+
+// GetDestination converts echo context to params.
+func (w *ServerInterfaceWrapper) GetDestination(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name DestinationName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetDestination(ctx, name)
+	return err
+}
+
+// UpdateDestination converts echo context to params.
+func (w *ServerInterfaceWrapper) UpdateDestination(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name DestinationName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UpdateDestinationParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch DestinationIfMatch
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = &IfMatch
+	}
+	// ------------- Optional header parameter "X-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("X-Reason")]; found {
+		var XReason Reason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "X-Reason", valueList[0], &XReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter X-Reason: %s", err))
+		}
+
+		params.XReason = &XReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.UpdateDestination(ctx, name, params)
+	return err
+}
+
+// RotateDestinationSecret converts echo context to params.
+func (w *ServerInterfaceWrapper) RotateDestinationSecret(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name DestinationName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RotateDestinationSecretParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "X-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("X-Reason")]; found {
+		var XReason Reason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "X-Reason", valueList[0], &XReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter X-Reason: %s", err))
+		}
+
+		params.XReason = &XReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RotateDestinationSecret(ctx, name, params)
+	return err
+}
+
+// TestDestination converts echo context to params.
+func (w *ServerInterfaceWrapper) TestDestination(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name DestinationName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.TestDestination(ctx, name)
 	return err
 }
 
@@ -5819,6 +7936,13 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/v1/deliveries/:event_id", wrapper.GetDelivery, options.OperationMiddlewares["getDelivery"]...)
 	router.GET(options.BaseURL+"/v1/dlq", wrapper.ListDeadLetters, options.OperationMiddlewares["listDeadLetters"]...)
 	router.GET(options.BaseURL+"/v1/dlq/:id", wrapper.GetDeadLetter, options.OperationMiddlewares["getDeadLetter"]...)
+	router.GET(options.BaseURL+"/v1/destinations", wrapper.ListDestinations, options.OperationMiddlewares["listDestinations"]...)
+	router.POST(options.BaseURL+"/v1/destinations", wrapper.CreateDestination, options.OperationMiddlewares["createDestination"]...)
+	router.DELETE(options.BaseURL+"/v1/destinations/:name", wrapper.DeleteDestination, options.OperationMiddlewares["deleteDestination"]...)
+	router.GET(options.BaseURL+"/v1/destinations/:name", wrapper.GetDestination, options.OperationMiddlewares["getDestination"]...)
+	router.PATCH(options.BaseURL+"/v1/destinations/:name", wrapper.UpdateDestination, options.OperationMiddlewares["updateDestination"]...)
+	router.POST(options.BaseURL+"/v1/destinations/:name/test", wrapper.TestDestination, options.OperationMiddlewares["testDestination"]...)
+	router.POST(options.BaseURL+"/v1/destinations/:name/rotate-secret", wrapper.RotateDestinationSecret, options.OperationMiddlewares["rotateDestinationSecret"]...)
 
 }
 
@@ -5935,6 +8059,328 @@ type GetDeliverydefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetDeliverydefaultApplicationProblemPlusJSONResponse) VisitGetDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDestinationsRequestObject struct {
+	Params ListDestinationsParams
+}
+
+type ListDestinationsResponseObject interface {
+	VisitListDestinationsResponse(w http.ResponseWriter) error
+}
+
+type ListDestinations200JSONResponse struct {
+	Items []Destination `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+}
+
+func (response ListDestinations200JSONResponse) VisitListDestinationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDestinationsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListDestinationsdefaultApplicationProblemPlusJSONResponse) VisitListDestinationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateDestinationRequestObject struct {
+	Params CreateDestinationParams
+	Body   *CreateDestinationJSONRequestBody
+}
+
+type CreateDestinationResponseObject interface {
+	VisitCreateDestinationResponse(w http.ResponseWriter) error
+}
+
+type CreateDestination201ResponseHeaders struct {
+	ETag     *string
+	Location *string
+}
+
+type CreateDestination201JSONResponse struct {
+	Body    DestinationWithSecret
+	Headers CreateDestination201ResponseHeaders
+}
+
+func (response CreateDestination201JSONResponse) VisitCreateDestinationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateDestinationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateDestinationdefaultApplicationProblemPlusJSONResponse) VisitCreateDestinationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteDestinationRequestObject struct {
+	Name   DestinationName `json:"name"`
+	Params DeleteDestinationParams
+}
+
+type DeleteDestinationResponseObject interface {
+	VisitDeleteDestinationResponse(w http.ResponseWriter) error
+}
+
+type DeleteDestination204Response struct {
+}
+
+func (response DeleteDestination204Response) VisitDeleteDestinationResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type DeleteDestinationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DeleteDestinationdefaultApplicationProblemPlusJSONResponse) VisitDeleteDestinationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetDestinationRequestObject struct {
+	Name DestinationName `json:"name"`
+}
+
+type GetDestinationResponseObject interface {
+	VisitGetDestinationResponse(w http.ResponseWriter) error
+}
+
+type GetDestination200ResponseHeaders struct {
+	ETag *string
+}
+
+type GetDestination200JSONResponse struct {
+	Body    Destination
+	Headers GetDestination200ResponseHeaders
+}
+
+func (response GetDestination200JSONResponse) VisitGetDestinationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetDestinationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetDestinationdefaultApplicationProblemPlusJSONResponse) VisitGetDestinationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateDestinationRequestObject struct {
+	Name   DestinationName `json:"name"`
+	Params UpdateDestinationParams
+	Body   *UpdateDestinationJSONRequestBody
+}
+
+type UpdateDestinationResponseObject interface {
+	VisitUpdateDestinationResponse(w http.ResponseWriter) error
+}
+
+type UpdateDestination200ResponseHeaders struct {
+	ETag *string
+}
+
+type UpdateDestination200JSONResponse struct {
+	Body    Destination
+	Headers UpdateDestination200ResponseHeaders
+}
+
+func (response UpdateDestination200JSONResponse) VisitUpdateDestinationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateDestinationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response UpdateDestinationdefaultApplicationProblemPlusJSONResponse) VisitUpdateDestinationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RotateDestinationSecretRequestObject struct {
+	Name   DestinationName `json:"name"`
+	Params RotateDestinationSecretParams
+	Body   *RotateDestinationSecretJSONRequestBody
+}
+
+type RotateDestinationSecretResponseObject interface {
+	VisitRotateDestinationSecretResponse(w http.ResponseWriter) error
+}
+
+type RotateDestinationSecret200ResponseHeaders struct {
+	ETag *string
+}
+
+type RotateDestinationSecret200JSONResponse struct {
+	Body    DestinationWithSecret
+	Headers RotateDestinationSecret200ResponseHeaders
+}
+
+func (response RotateDestinationSecret200JSONResponse) VisitRotateDestinationSecretResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RotateDestinationSecretdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RotateDestinationSecretdefaultApplicationProblemPlusJSONResponse) VisitRotateDestinationSecretResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TestDestinationRequestObject struct {
+	Name DestinationName `json:"name"`
+}
+
+type TestDestinationResponseObject interface {
+	VisitTestDestinationResponse(w http.ResponseWriter) error
+}
+
+type TestDestination200JSONResponse DestinationTest
+
+func (response TestDestination200JSONResponse) VisitTestDestinationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TestDestinationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response TestDestinationdefaultApplicationProblemPlusJSONResponse) VisitTestDestinationResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -6643,6 +9089,27 @@ type StrictServerInterface interface {
 	// GetDelivery One event with every attempt on every channel
 	// (GET /v1/deliveries/{event_id})
 	GetDelivery(ctx context.Context, request GetDeliveryRequestObject) (GetDeliveryResponseObject, error)
+	// ListDestinations List destinations
+	// (GET /v1/destinations)
+	ListDestinations(ctx context.Context, request ListDestinationsRequestObject) (ListDestinationsResponseObject, error)
+	// CreateDestination Create a destination
+	// (POST /v1/destinations)
+	CreateDestination(ctx context.Context, request CreateDestinationRequestObject) (CreateDestinationResponseObject, error)
+	// DeleteDestination Delete a destination
+	// (DELETE /v1/destinations/{name})
+	DeleteDestination(ctx context.Context, request DeleteDestinationRequestObject) (DeleteDestinationResponseObject, error)
+	// GetDestination One destination
+	// (GET /v1/destinations/{name})
+	GetDestination(ctx context.Context, request GetDestinationRequestObject) (GetDestinationResponseObject, error)
+	// UpdateDestination Change a destination
+	// (PATCH /v1/destinations/{name})
+	UpdateDestination(ctx context.Context, request UpdateDestinationRequestObject) (UpdateDestinationResponseObject, error)
+	// RotateDestinationSecret Sign with a new secret
+	// (POST /v1/destinations/{name}/rotate-secret)
+	RotateDestinationSecret(ctx context.Context, request RotateDestinationSecretRequestObject) (RotateDestinationSecretResponseObject, error)
+	// TestDestination Send a test message
+	// (POST /v1/destinations/{name}/test)
+	TestDestination(ctx context.Context, request TestDestinationRequestObject) (TestDestinationResponseObject, error)
 	// ListDeadLetters List dead letters
 	// (GET /v1/dlq)
 	ListDeadLetters(ctx context.Context, request ListDeadLettersRequestObject) (ListDeadLettersResponseObject, error)
@@ -6789,6 +9256,253 @@ func (sh *strictHandler) GetDelivery(ctx echo.Context, eventId openapi_types.UUI
 		return err
 	} else if validResponse, ok := response.(GetDeliveryResponseObject); ok {
 		return validResponse.VisitGetDeliveryResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListDestinations operation middleware
+func (sh *strictHandler) ListDestinations(ctx echo.Context, params ListDestinationsParams) error {
+	var request ListDestinationsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListDestinations(ctx.Request().Context(), request.(ListDestinationsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListDestinations")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListDestinationsResponseObject); ok {
+		return validResponse.VisitListDestinationsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CreateDestination operation middleware
+func (sh *strictHandler) CreateDestination(ctx echo.Context, params CreateDestinationParams) error {
+	var request CreateDestinationRequestObject
+
+	request.Params = params
+
+	var body CreateDestinationJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateDestination(ctx.Request().Context(), request.(CreateDestinationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateDestination")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateDestinationResponseObject); ok {
+		return validResponse.VisitCreateDestinationResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// DeleteDestination operation middleware
+func (sh *strictHandler) DeleteDestination(ctx echo.Context, name DestinationName, params DeleteDestinationParams) error {
+	var request DeleteDestinationRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteDestination(ctx.Request().Context(), request.(DeleteDestinationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteDestination")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(DeleteDestinationResponseObject); ok {
+		return validResponse.VisitDeleteDestinationResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetDestination operation middleware
+func (sh *strictHandler) GetDestination(ctx echo.Context, name DestinationName) error {
+	var request GetDestinationRequestObject
+
+	request.Name = name
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetDestination(ctx.Request().Context(), request.(GetDestinationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetDestination")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetDestinationResponseObject); ok {
+		return validResponse.VisitGetDestinationResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// UpdateDestination operation middleware
+func (sh *strictHandler) UpdateDestination(ctx echo.Context, name DestinationName, params UpdateDestinationParams) error {
+	var request UpdateDestinationRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body UpdateDestinationJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateDestination(ctx.Request().Context(), request.(UpdateDestinationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateDestination")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(UpdateDestinationResponseObject); ok {
+		return validResponse.VisitUpdateDestinationResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RotateDestinationSecret operation middleware
+func (sh *strictHandler) RotateDestinationSecret(ctx echo.Context, name DestinationName, params RotateDestinationSecretParams) error {
+	var request RotateDestinationSecretRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body RotateDestinationSecretJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RotateDestinationSecret(ctx.Request().Context(), request.(RotateDestinationSecretRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RotateDestinationSecret")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RotateDestinationSecretResponseObject); ok {
+		return validResponse.VisitRotateDestinationSecretResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// TestDestination operation middleware
+func (sh *strictHandler) TestDestination(ctx echo.Context, name DestinationName) error {
+	var request TestDestinationRequestObject
+
+	request.Name = name
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.TestDestination(ctx.Request().Context(), request.(TestDestinationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "TestDestination")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(TestDestinationResponseObject); ok {
+		return validResponse.VisitTestDestinationResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

@@ -156,6 +156,20 @@ type DataRevision struct {
 	CreatedAt   time.Time
 }
 
+type Destination struct {
+	ID          uuid.UUID
+	TenantID    string
+	Name        string
+	Channel     string
+	Description string
+	Enabled     bool
+	Shown       string
+	Sealed      []byte
+	Revision    int32
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
+}
+
 type FxRate struct {
 	TenantID string
 	Base     string
@@ -266,8 +280,15 @@ type PricingPack struct {
 
 type RiverJob struct {
 	ID          int64
+	Kind        string
+	Queue       string
+	Args        json.RawMessage
 	State       string
+	Priority    int16
+	CreatedAt   time.Time
+	ScheduledAt time.Time
 	AttemptedAt *time.Time
+	FinalizedAt *time.Time
 }
 
 type Security struct {

@@ -34,7 +34,7 @@ func Count(t testing.TB, pool *pgxpool.Pool) Accounts {
 		       (SELECT count(*) FROM alert_dlq WHERE state = 'exhausted'),
 		       (SELECT count(*) FROM alert_attempts),
 		       (SELECT count(*) FROM notifications),
-		       (SELECT count(*) FROM river_job WHERE kind = 'retry_delivery' AND finalized_at IS NULL)`)
+		       (SELECT count(*) FROM river_job WHERE kind IN ('retry_delivery', 'deliver') AND finalized_at IS NULL)`)
 	require.NoError(t, err)
 	a, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[Accounts])
 	require.NoError(t, err)
@@ -44,42 +44,61 @@ func Count(t testing.TB, pool *pgxpool.Pool) Accounts {
 // audits find rows that must not be; each yields their descriptions.
 var audits = map[string]string{
 	"accepted, but not in exactly one place": `
-		SELECT e.id || ' on ' || c.channel || ' stands in ' || places
+		SELECT e.id || ' on ' || c.target || ' stands in ' || places
 		FROM alert_events e
-		CROSS JOIN jsonb_object_keys(e.channels) AS c (channel)
+		CROSS JOIN jsonb_object_keys(e.channels) AS c (target)
 		CROSS JOIN LATERAL (
-			SELECT (SELECT count(*) FROM alert_inflight i WHERE (i.event_id, i.channel) = (e.id, c.channel))
-			     + (SELECT count(*) FROM alert_deliveries d WHERE (d.event_id, d.channel) = (e.id, c.channel))
-			     + (SELECT count(*) FROM alert_dlq l WHERE (l.event_id, l.channel) = (e.id, c.channel)) AS places
+			SELECT (SELECT count(*) FROM alert_inflight i WHERE (i.event_id, i.target) = (e.id, c.target))
+			     + (SELECT count(*) FROM alert_deliveries d WHERE (d.event_id, d.target) = (e.id, c.target))
+			     + (SELECT count(*) FROM alert_duplicates u WHERE (u.event_id, u.target) = (e.id, c.target))
+			     + (SELECT count(*) FROM alert_dlq l WHERE (l.event_id, l.target) = (e.id, c.target)) AS places
 		) p
 		WHERE places <> 1`,
 	"in a place without having been accepted": `
-		SELECT r.event_id || ' on ' || r.channel
-		FROM (SELECT event_id, channel, tenant_id FROM alert_inflight
-		      UNION ALL SELECT event_id, channel, tenant_id FROM alert_deliveries
-		      UNION ALL SELECT event_id, channel, tenant_id FROM alert_dlq
-		      UNION ALL SELECT event_id, channel, tenant_id FROM alert_attempts) r
-		LEFT JOIN alert_events e ON e.id = r.event_id AND e.tenant_id = r.tenant_id AND e.channels ? r.channel
+		SELECT r.event_id || ' on ' || r.target
+		FROM (SELECT event_id, target, tenant_id FROM alert_inflight
+		      UNION ALL SELECT event_id, target, tenant_id FROM alert_deliveries
+		      UNION ALL SELECT event_id, target, tenant_id FROM alert_duplicates
+		      UNION ALL SELECT event_id, target, tenant_id FROM alert_dlq
+		      UNION ALL SELECT event_id, target, tenant_id FROM alert_attempts) r
+		LEFT JOIN alert_events e ON e.id = r.event_id AND e.tenant_id = r.tenant_id AND e.channels ? r.target
 		WHERE e.id IS NULL`,
 	"pending without a next time and job, or exhausted with one": `
 		SELECT id::text FROM alert_dlq
 		WHERE (state = 'pending') <> (next_retry_at IS NOT NULL) OR (state = 'pending') <> (job_id IS NOT NULL)`,
 	"attempts that are not numbered 1, 2, 3": `
-		SELECT event_id || ' on ' || channel || ': ' || string_agg(attempt::text, ', ' ORDER BY attempt)
-		FROM alert_attempts GROUP BY event_id, channel HAVING max(attempt) <> count(*)`,
+		SELECT event_id || ' on ' || target || ': ' || string_agg(attempt::text, ', ' ORDER BY attempt)
+		FROM alert_attempts GROUP BY event_id, target HAVING max(attempt) <> count(*)`,
 	"a number of attempts that is not that of the attempts": `
-		SELECT r.event_id || ' on ' || r.channel
-		FROM (SELECT event_id, channel, attempts FROM alert_deliveries
-		      UNION ALL SELECT event_id, channel, attempts FROM alert_dlq) r
-		WHERE attempts <> (SELECT count(*) FROM alert_attempts a WHERE (a.event_id, a.channel) = (r.event_id, r.channel))`,
+		SELECT r.event_id || ' on ' || r.target
+		FROM (SELECT event_id, target, attempts FROM alert_deliveries
+		      UNION ALL SELECT event_id, target, attempts FROM alert_dlq) r
+		WHERE attempts <> (SELECT count(*) FROM alert_attempts a WHERE (a.event_id, a.target) = (r.event_id, r.target))`,
 	"a delivered attempt of what is not delivered, or the reverse": `
-		SELECT r.event_id || ' on ' || r.channel
-		FROM (SELECT event_id, channel, true AS delivered FROM alert_deliveries
-		      UNION ALL SELECT event_id, channel, false FROM alert_dlq) r
+		SELECT r.event_id || ' on ' || r.target
+		FROM (SELECT event_id, target, true AS delivered FROM alert_deliveries
+		      UNION ALL SELECT event_id, target, false FROM alert_dlq) r
 		WHERE delivered <> EXISTS (SELECT FROM alert_attempts a
-		                           WHERE (a.event_id, a.channel, a.outcome) = (r.event_id, r.channel, 'delivered'))`,
+		                           WHERE (a.event_id, a.target, a.outcome) = (r.event_id, r.target, 'delivered'))`,
 	"more retries than attempts after the first": `
-		SELECT id::text FROM alert_dlq WHERE retry_count > attempts - 1`,
+		SELECT id::text FROM alert_dlq WHERE retry_count > greatest(attempts - 1, 0)`,
+	"an account that is not the number of rows": `
+		SELECT channel || ' ' || account || ': ' || coalesce(balance, 0) || ', but ' || coalesce(present, 0) || ' rows'
+		FROM (SELECT tenant_id, channel, account, sum(balance) AS balance
+		      FROM (SELECT * FROM alert_accounts UNION ALL SELECT * FROM alert_account_changes) b
+		      GROUP BY tenant_id, channel, account) a
+		FULL JOIN (SELECT tenant_id, channel, account, count(*) AS present
+		           FROM (SELECT tenant_id, channel, 'in_flight' AS account FROM alert_inflight
+		                 UNION ALL SELECT tenant_id, channel, 'delivered' FROM alert_deliveries
+		                 UNION ALL SELECT tenant_id, channel, 'duplicate' FROM alert_duplicates
+		                 UNION ALL SELECT tenant_id, channel, state FROM alert_dlq) r
+		           GROUP BY tenant_id, channel, account) p USING (tenant_id, channel, account)
+		WHERE account <> 'accepted' AND coalesce(balance, 0) <> coalesce(present, 0)`,
+	"accounts that don't add up": `
+		SELECT tenant_id || ' ' || channel
+		FROM (SELECT * FROM alert_accounts UNION ALL SELECT * FROM alert_account_changes) b
+		GROUP BY tenant_id, channel
+		HAVING sum(balance) FILTER (WHERE account = 'accepted') IS DISTINCT FROM sum(balance) FILTER (WHERE account <> 'accepted')`,
 }
 
 // RequireBalanced fails the test when an event is lost, stands in two places, or has a history
