@@ -87,7 +87,6 @@ func NewSystem(p Place, apis, workers int, settings ...string) (*System, error) 
 			m.env = append([]string{
 				"HOME=" + os.Getenv("HOME"), "PATH=" + os.Getenv("PATH"), "DATABASE_URL=" + p.DatabaseURL, kind.variable + "=" + addr,
 				"WEBHOOK_SECRET=whsec_" + base64.StdEncoding.EncodeToString([]byte("a load test's secret, 32 bytes..")),
-				"SECRETS_KEY=" + base64.StdEncoding.EncodeToString([]byte("a load test's key of 32 bytes...")),
 				"PATTERNS_DIR=" + filepath.Join(p.Root, "configs/patterns"), "AGENTS_FILE=" + filepath.Join(p.Root, "configs/agents.yaml"),
 				"WEBHOOK_ALLOW_PRIVATE=true", "LOG_LEVEL=error", "LOG_FORMAT=text", "SHUTDOWN_GRACE=" + shutdownGrace,
 			}, settings...)
