@@ -139,7 +139,7 @@ func Outage(ctx context.Context, p Place, o OutageOptions) (*OutageReport, error
 	stopSampling()
 	calmToo := <-during
 	if err := <-sampleErr; err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w%s", err, crashed(system.Crashes()))
 	}
 	if held != nil {
 		return nil, held
