@@ -200,9 +200,13 @@ func (r *ChaosReport) String() string {
 	for _, name := range sortedNames(r.Kills) {
 		victims = append(victims, fmt.Sprintf("%s %d times", name, r.Kills[name]))
 	}
-	t.add("kills", "%d %s", total(r.Kills), strings.Join(victims, ", "))
+	t.add("kills", "%s", strings.Join(append([]string{fmt.Sprint(total(r.Kills))}, victims...), ", "))
 	for _, job := range r.Periodic {
-		t.add("periodic job", "%s ran %d times, at least %.1f s apart", job.Kind, job.Runs, job.Shortest)
+		if job.Runs > 1 {
+			t.add("periodic job", "%s ran %d times, at least %.1f s apart", job.Kind, job.Runs, job.Shortest)
+		} else {
+			t.add("periodic job", "%s ran once", job.Kind)
+		}
 	}
 	r.Account.write(&t)
 	return t.String()
