@@ -62,8 +62,12 @@ func (p *process) worker(metrics *agents.Metrics) (*river.Client[pgx.Tx], error)
 	river.AddWorker(workers, jobs.NewRetryWorker(delivery.NewRetrier(options), deliveries, p.cfg.DeliveryTimeout, time.Now))
 	river.AddWorker(workers, jobs.NewReconcileWorker(deliveries, p.cfg.DeliveryTimeout, p.tel.Log, time.Now))
 
+	db := store.New(p.pool, store.Options{})
+	_, evaluator := p.alerting(db, deliveries, service, options.Destinations)
+	river.AddWorker(workers, jobs.NewEvaluateWorker(evaluator))
+
 	river.AddWorker(workers, jobs.NewPruneRunsWorker(
-		store.New(p.pool, store.Options{}), p.cfg.RunRetention, p.tel.Registry, p.tel.Log, time.Now))
+		db, p.cfg.RunRetention, p.tel.Registry, p.tel.Log, time.Now))
 
 	river.AddWorker(workers, jobs.NewAuditDeliveriesWorker(deliveries, p.tel.Registry, p.tel.Log, time.Now))
 	river.AddWorker(workers, jobs.NewPruneEventsWorker(deliveries, p.cfg.DeliveryRetention, p.tel.Registry, p.tel.Log, time.Now))
@@ -81,6 +85,7 @@ func (p *process) worker(metrics *agents.Metrics) (*river.Client[pgx.Tx], error)
 			every(jobs.AuditInterval, jobs.AuditDeliveriesArgs{}),
 			every(jobs.PruneInterval, jobs.PruneRunsArgs{}),
 			every(jobs.PruneInterval, jobs.PruneEventsArgs{}),
+			every(p.cfg.AlertEvaluationInterval, jobs.EvaluateArgs{}),
 		},
 		// A job is nothing that an operator has to look for: what he sees stands in our tables. Done
 		// periodic jobs are kept for their last run to be shown, and discarded ones for a week.

@@ -97,6 +97,8 @@ type Config struct {
 	PatternCacheSize   int64         // bytes; 0 means that results are not kept for later requests
 	RunRetention       time.Duration // how long recorded runs are kept
 
+	AlertEvaluationInterval time.Duration
+
 	RetrySchedule       Schedule
 	RetryJitter         float64
 	DedupWindow         time.Duration // for how long the same message is a duplicate
@@ -109,6 +111,8 @@ type Config struct {
 	SecretsKey          Secret        // "" means that there are no stored destinations
 	WebhookSecret       Secret        // "" means that webhooks given by address are refused
 	WebhookAllowPrivate bool
+
+	AlertmanagerDedupWindow time.Duration // for how long the same state of a group of alerts is a duplicate
 }
 
 // Load returns the settings for a process in role. The error joins one line for every problem,

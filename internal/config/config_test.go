@@ -59,12 +59,15 @@ func TestLoadDefaults(t *testing.T) {
 		RunRetention:        30 * 24 * time.Hour,
 		RetrySchedule:       Schedule{5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 12 * time.Hour, 24 * time.Hour},
 		RetryJitter:         0.1,
+		DedupWindow:         24 * time.Hour,
 		DeliveryTimeout:     10 * time.Second,
 		WorkerConcurrency:   100,
 		BreakerFailures:     5,
 		BreakerAfter:        10 * time.Second,
 		BreakerDelay:        30 * time.Second,
 		WebhookAllowPrivate: true,
+
+		AlertmanagerDedupWindow: 5 * time.Minute,
 	}
 	production := development
 	production.Environment = Production
@@ -104,6 +107,8 @@ func TestLoadReadsEverySetting(t *testing.T) {
 		"RUN_RETENTION", "87600h",
 		"RETRY_SCHEDULE", "1s, 2s,4s",
 		"RETRY_JITTER", "0",
+		"DEDUP_WINDOW", "8760h",
+		"ALERTMANAGER_DEDUP_WINDOW", "1s",
 		"DELIVERY_TIMEOUT", "100ms",
 		"WORKER_CONCURRENCY", "10000",
 		"BREAKER_FAILURES", "1",
@@ -133,6 +138,7 @@ func TestLoadReadsEverySetting(t *testing.T) {
 		RunRetention:        87600 * time.Hour,
 		RetrySchedule:       Schedule{time.Second, 2 * time.Second, 4 * time.Second},
 		RetryJitter:         0,
+		DedupWindow:         8760 * time.Hour,
 		DeliveryTimeout:     100 * time.Millisecond,
 		WorkerConcurrency:   10000,
 		BreakerFailures:     1,
@@ -141,6 +147,8 @@ func TestLoadReadsEverySetting(t *testing.T) {
 		SecretsKey:          testKey + ", " + testKey,
 		WebhookSecret:       Secret(testSecret),
 		WebhookAllowPrivate: true,
+
+		AlertmanagerDedupWindow: time.Second,
 	}, got)
 }
 

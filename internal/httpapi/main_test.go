@@ -41,6 +41,7 @@ import (
 	"github.com/dawsos/dawsos/internal/delivery/webhook"
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/httpapi"
+	"github.com/dawsos/dawsos/internal/jobs"
 	"github.com/dawsos/dawsos/internal/outbound"
 	"github.com/dawsos/dawsos/internal/patterns"
 	"github.com/dawsos/dawsos/internal/runs"
@@ -65,6 +66,8 @@ type site struct {
 	db           *store.Store
 	troubled     *troubled
 	orchestrator *patterns.Orchestrator
+	deliveries   *store.Deliveries
+	sending      delivery.Options // what a worker sends with
 	registry     *prometheus.Registry
 	log          *buffer
 	document     *document
@@ -263,6 +266,7 @@ func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 	inserter, err := river.NewClient(riverpgxv5.New(s.pool), &river.Config{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	deliveries := store.NewDeliveries(s.pool, inserter, log, time.Now)
+	s.deliveries = deliveries
 	client := outbound.NewClient(outbound.Options{
 		Policy: outbound.Policy{AllowPrivate: true}, Timeout: 5 * time.Second,
 		TracerProvider: noop.NewTracerProvider(), Propagator: propagation.TraceContext{},
@@ -273,19 +277,23 @@ func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 	box, err := seal.New(base64.StdEncoding.EncodeToString(make([]byte, seal.KeySize)))
 	require.NoError(t, err)
 	stored := store.NewDestinations(s.pool, box, time.Now)
-	service := delivery.NewService(deliveries, delivery.Options{
+	s.sending = delivery.Options{
 		Channels: []delivery.Channel{inapp.New(deliveries), hook}, Destinations: stored,
-		Metrics: delivery.NewMetrics(s.registry),
 		Schedule: delivery.Schedule{Delays: []time.Duration{time.Minute, time.Hour}},
 		Timeout:  5 * time.Second, Observer: metrics, Log: log, Tracer: tracer,
-	})
+		Metrics: delivery.NewMetrics(s.registry), DedupWindow: time.Hour,
+	}
+	service := delivery.NewService(deliveries, s.sending)
+	rules := store.NewAlerts(s.pool, deliveries, analyst.New(db, db, analyst.Options{RiskFreeSeries: "FF_RF"}), log, time.Now)
 	probe := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 	o := httpapi.Options{
+		Rules: rules, Evaluator: jobs.NewEvaluator(rules, service, stored, s.registry, log, time.Now),
 		Patterns: s.orchestrator, Catalog: s.orchestrator, Validator: s.orchestrator, Agents: runtime,
 		Runs: db, Replayer: runs.NewReplayer(db, s.orchestrator), Portfolios: db, Deliverer: service, Deliveries: deliveries,
 		Destinations: stored, DestinationManager: destinations.NewManager(stored, destinations.Options{
 			Channels: []delivery.Channel{inapp.New(deliveries), hook}, Timeout: 5 * time.Second, Log: log,
 		}),
+		Notifications: db, AlertmanagerDedupWindow: 5 * time.Minute,
 		Unavailable: store.Unavailable, TenantID: store.DefaultTenant, RequestTimeout: 10 * time.Second, MaxBodyBytes: maxBody,
 		Healthz: probe, Readyz: probe, Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
 		Registerer: s.registry, Log: log, Tracer: tracer, Now: time.Now,

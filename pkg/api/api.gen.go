@@ -21,6 +21,39 @@ import (
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
+// Defines values for AlertmanagerPayloadVersion.
+const (
+	N4 AlertmanagerPayloadVersion = "4"
+)
+
+// Valid indicates whether the value is a known member of the AlertmanagerPayloadVersion enum.
+func (e AlertmanagerPayloadVersion) Valid() bool {
+	switch e {
+	case N4:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AlertmanagerStatus.
+const (
+	Firing   AlertmanagerStatus = "firing"
+	Resolved AlertmanagerStatus = "resolved"
+)
+
+// Valid indicates whether the value is a known member of the AlertmanagerStatus enum.
+func (e AlertmanagerStatus) Valid() bool {
+	switch e {
+	case Firing:
+		return true
+	case Resolved:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for AttemptOutcome.
 const (
 	AttemptOutcomeDelivered   AttemptOutcome = "delivered"
@@ -197,12 +230,14 @@ func (e ChannelHistoryState) Valid() bool {
 
 // Defines values for ChannelReceiptOutcome.
 const (
-	ChannelReceiptOutcomeAccepted  ChannelReceiptOutcome = "accepted"
-	ChannelReceiptOutcomeDelivered ChannelReceiptOutcome = "delivered"
-	ChannelReceiptOutcomeDuplicate ChannelReceiptOutcome = "duplicate"
-	ChannelReceiptOutcomeExhausted ChannelReceiptOutcome = "exhausted"
-	ChannelReceiptOutcomeExpired   ChannelReceiptOutcome = "expired"
-	ChannelReceiptOutcomeQueued    ChannelReceiptOutcome = "queued"
+	ChannelReceiptOutcomeAccepted   ChannelReceiptOutcome = "accepted"
+	ChannelReceiptOutcomeDelivered  ChannelReceiptOutcome = "delivered"
+	ChannelReceiptOutcomeDiscarded  ChannelReceiptOutcome = "discarded"
+	ChannelReceiptOutcomeDuplicate  ChannelReceiptOutcome = "duplicate"
+	ChannelReceiptOutcomeExhausted  ChannelReceiptOutcome = "exhausted"
+	ChannelReceiptOutcomeExpired    ChannelReceiptOutcome = "expired"
+	ChannelReceiptOutcomeQueued     ChannelReceiptOutcome = "queued"
+	ChannelReceiptOutcomeSuperseded ChannelReceiptOutcome = "superseded"
 )
 
 // Valid indicates whether the value is a known member of the ChannelReceiptOutcome enum.
@@ -212,6 +247,8 @@ func (e ChannelReceiptOutcome) Valid() bool {
 		return true
 	case ChannelReceiptOutcomeDelivered:
 		return true
+	case ChannelReceiptOutcomeDiscarded:
+		return true
 	case ChannelReceiptOutcomeDuplicate:
 		return true
 	case ChannelReceiptOutcomeExhausted:
@@ -219,6 +256,8 @@ func (e ChannelReceiptOutcome) Valid() bool {
 	case ChannelReceiptOutcomeExpired:
 		return true
 	case ChannelReceiptOutcomeQueued:
+		return true
+	case ChannelReceiptOutcomeSuperseded:
 		return true
 	default:
 		return false
@@ -246,6 +285,27 @@ func (e DeadLetterState) Valid() bool {
 	case DeadLetterStatePending:
 		return true
 	case DeadLetterStateSuperseded:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DeliverySource.
+const (
+	Alertmanager DeliverySource = "alertmanager"
+	Direct       DeliverySource = "direct"
+	Rule         DeliverySource = "rule"
+)
+
+// Valid indicates whether the value is a known member of the DeliverySource enum.
+func (e DeliverySource) Valid() bool {
+	switch e {
+	case Alertmanager:
+		return true
+	case Direct:
+		return true
+	case Rule:
 		return true
 	default:
 		return false
@@ -369,6 +429,42 @@ func (e Severity) Valid() bool {
 	}
 }
 
+// Defines values for TargetState.
+const (
+	TargetStateDelivered  TargetState = "delivered"
+	TargetStateDiscarded  TargetState = "discarded"
+	TargetStateDuplicate  TargetState = "duplicate"
+	TargetStateExhausted  TargetState = "exhausted"
+	TargetStateExpired    TargetState = "expired"
+	TargetStateInFlight   TargetState = "in_flight"
+	TargetStatePending    TargetState = "pending"
+	TargetStateSuperseded TargetState = "superseded"
+)
+
+// Valid indicates whether the value is a known member of the TargetState enum.
+func (e TargetState) Valid() bool {
+	switch e {
+	case TargetStateDelivered:
+		return true
+	case TargetStateDiscarded:
+		return true
+	case TargetStateDuplicate:
+		return true
+	case TargetStateExhausted:
+		return true
+	case TargetStateExpired:
+		return true
+	case TargetStateInFlight:
+		return true
+	case TargetStatePending:
+		return true
+	case TargetStateSuperseded:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for TraceStepStatus.
 const (
 	TraceStepStatusCached  TraceStepStatus = "cached"
@@ -482,6 +578,259 @@ type AgentPolicies struct {
 	// TimeoutSeconds Of one attempt, unless the capability has its own.
 	TimeoutSeconds float64 `json:"timeout_seconds"`
 }
+
+// AlertChannels Where a rule's messages go. Addresses are shown without user, query and fragment.
+type AlertChannels struct {
+	Destination *[]string     `json:"destination,omitempty"`
+	Email       *AlertEmail   `json:"email,omitempty"`
+	Inapp       *bool         `json:"inapp,omitempty"`
+	Webhook     *AlertWebhook `json:"webhook,omitempty"`
+}
+
+// AlertCondition A comparison, by `type`:
+//
+// | type | required | optional |
+// |---|---|---|
+// | `macro` | `entity` (a series), `op`, `value` | |
+// | `metric` | `portfolio_id`, `metric`, `op`, `value` | |
+// | `rating` | `symbol`, `metric`, `op`, `value` 0 to 10 | |
+// | `price` | `symbol`, `metric`, `op`, `value` | |
+// | `news_sentiment` | `symbol`, `op`, `value` -1 to 1 | |
+// | `drawdown_limit` | `portfolio_id` | `limit` 0.10 to 0.40, default 0.20 |
+// | `dar_breach` | `portfolio_id` | `level` 0.05 to 0.50, default 0.15 |
+// | `regime_shift` | | `confidence` 0 to 1, default 0.90 |
+//
+// Or a tree: `{"all": [...]}`, `{"any": [...]}`, `{"not": {...}}`, 8 levels deep and with 32
+// comparisons at the most. What is not known is unknown, and so is what hangs on it; unknown never
+// fires.
+type AlertCondition = json.RawMessage
+
+// AlertEmail defines model for AlertEmail.
+type AlertEmail struct {
+	To []string `json:"to"`
+}
+
+// AlertEvaluation defines model for AlertEvaluation.
+type AlertEvaluation struct {
+	// Evaluated Rules.
+	Evaluated int `json:"evaluated"`
+	Fired     int `json:"fired"`
+
+	// FiredRules The first 1000 at the most, as with the lists below.
+	FiredRules []AlertFired `json:"fired_rules"`
+	Met        int          `json:"met"`
+	NotMet     int          `json:"not_met"`
+
+	// Overtaken Rules that somebody changed, or another evaluation fired, at the same time; they are left as they were.
+	Overtaken int `json:"overtaken"`
+
+	// Refused Rules that fire and whose message can't be delivered.
+	Refused      int              `json:"refused"`
+	RefusedRules []AlertRefused   `json:"refused_rules"`
+	Unknown      int              `json:"unknown"`
+	UnknownRules []AlertUndecided `json:"unknown_rules"`
+}
+
+// AlertFired A rule that fired.
+type AlertFired struct {
+	// Duplicate Nothing is sent, every channel has had the same before.
+	Duplicate bool `json:"duplicate"`
+
+	// EventId See `GET /v1/deliveries/{event_id}`.
+	EventId openapi_types.UUID `json:"event_id"`
+	Id      openapi_types.UUID `json:"id"`
+	Title   string             `json:"title"`
+}
+
+// AlertObservation A value that a comparison looked at.
+type AlertObservation struct {
+	// Asof The day that the value is of.
+	Asof Date `json:"asof"`
+
+	// Met Of this comparison alone.
+	Met    bool   `json:"met"`
+	Metric string `json:"metric"`
+	Op     string `json:"op"`
+
+	// Pointer Of the comparison within the rule.
+	Pointer string `json:"pointer"`
+
+	// Subject The series, security or portfolio; null for a regime.
+	Subject   *string     `json:"subject"`
+	Threshold json.Number `json:"threshold"`
+
+	// Type What a condition watches; `compound` is a tree of conditions.
+	Type  AlertType   `json:"type"`
+	Value json.Number `json:"value"`
+}
+
+// AlertReason Why, for the audit trail.
+type AlertReason = string
+
+// AlertRefused A rule that fires and whose message can't be delivered.
+type AlertRefused struct {
+	Id     openapi_types.UUID `json:"id"`
+	Reason string             `json:"reason"`
+}
+
+// AlertRule defines model for AlertRule.
+type AlertRule struct {
+	Active bool `json:"active"`
+
+	// Channels Where a rule's messages go. Addresses are shown without user, query and fragment.
+	Channels AlertChannels `json:"channels"`
+
+	// Condition A comparison, by `type`:
+	//
+	// | type | required | optional |
+	// |---|---|---|
+	// | `macro` | `entity` (a series), `op`, `value` | |
+	// | `metric` | `portfolio_id`, `metric`, `op`, `value` | |
+	// | `rating` | `symbol`, `metric`, `op`, `value` 0 to 10 | |
+	// | `price` | `symbol`, `metric`, `op`, `value` | |
+	// | `news_sentiment` | `symbol`, `op`, `value` -1 to 1 | |
+	// | `drawdown_limit` | `portfolio_id` | `limit` 0.10 to 0.40, default 0.20 |
+	// | `dar_breach` | `portfolio_id` | `level` 0.05 to 0.50, default 0.15 |
+	// | `regime_shift` | | `confidence` 0 to 1, default 0.90 |
+	//
+	// Or a tree: `{"all": [...]}`, `{"any": [...]}`, `{"not": {...}}`, 8 levels deep and with 32
+	// comparisons at the most. What is not known is unknown, and so is what hangs on it; unknown never
+	// fires.
+	Condition     AlertCondition `json:"condition"`
+	CooldownHours int            `json:"cooldown_hours"`
+	CreatedAt     time.Time      `json:"created_at"`
+	Fallback      *AlertChannels `json:"fallback"`
+
+	// Id The `alert_id` of what it sends.
+	Id openapi_types.UUID `json:"id"`
+
+	// LastError Why the last firing could not be handed on. It is tried again at each evaluation.
+	LastError       *string    `json:"last_error"`
+	LastEvaluatedAt *time.Time `json:"last_evaluated_at"`
+	LastFiredAt     *time.Time `json:"last_fired_at"`
+
+	// LastValue Of the first comparison that was met, else of the first; null when nothing was seen.
+	LastValue *json.Number `json:"last_value"`
+	Message   string       `json:"message"`
+	Name      string       `json:"name"`
+
+	// Revision Counts what people changed.
+	Revision     int        `json:"revision"`
+	Severity     Severity   `json:"severity"`
+	SnoozedUntil *time.Time `json:"snoozed_until"`
+
+	// State `firing`: the condition is met. `snoozed`: quiet until `snoozed_until`. `acknowledged`: the condition
+	// is met and somebody knows, quiet until it was `ok` again.
+	State      AlertState `json:"state"`
+	Title      string     `json:"title"`
+	TtlSeconds *int       `json:"ttl_seconds"`
+
+	// Type What a condition watches; `compound` is a tree of conditions.
+	Type AlertType `json:"type"`
+
+	// UpdatedAt When somebody last changed it.
+	UpdatedAt time.Time `json:"updated_at"`
+	UserId    string    `json:"user_id"`
+}
+
+// AlertRuleChange Fields of a new rule, the ones that are to change.
+type AlertRuleChange = json.RawMessage
+
+// AlertState `firing`: the condition is met. `snoozed`: quiet until `snoozed_until`. `acknowledged`: the condition
+// is met and somebody knows, quiet until it was `ok` again.
+type AlertState = string
+
+// AlertTrial defines model for AlertTrial.
+type AlertTrial struct {
+	// Channels Where a rule's messages go. Addresses are shown without user, query and fragment.
+	Channels            AlertChannels `json:"channels"`
+	CooldownLeftSeconds float64       `json:"cooldown_left_seconds"`
+
+	// Data What receivers get beside the words.
+	Data json.RawMessage `json:"data"`
+
+	// Explanation The reason in a sentence.
+	Explanation string             `json:"explanation"`
+	Fallback    *AlertChannels     `json:"fallback"`
+	Message     string             `json:"message"`
+	Observed    []AlertObservation `json:"observed"`
+
+	// Problem Why the message could not be delivered, such as a destination that is gone.
+	Problem *string `json:"problem"`
+	Reason  string  `json:"reason"`
+	Result  string  `json:"result"`
+
+	// State Where an evaluation would leave the rule.
+	State AlertState `json:"state"`
+
+	// Title As it would read now.
+	Title     string         `json:"title"`
+	Unknown   []AlertUnknown `json:"unknown"`
+	WouldFire bool           `json:"would_fire"`
+}
+
+// AlertType What a condition watches; `compound` is a tree of conditions.
+type AlertType = string
+
+// AlertUndecided A rule that could not be judged.
+type AlertUndecided struct {
+	Id      openapi_types.UUID `json:"id"`
+	Unknown []AlertUnknown     `json:"unknown"`
+}
+
+// AlertUnknown A value that is not known.
+type AlertUnknown struct {
+	Metric string `json:"metric"`
+
+	// Pointer Of the comparison within the rule.
+	Pointer string  `json:"pointer"`
+	Reason  string  `json:"reason"`
+	Subject *string `json:"subject"`
+
+	// Type What a condition watches; `compound` is a tree of conditions.
+	Type AlertType `json:"type"`
+}
+
+// AlertWebhook defines model for AlertWebhook.
+type AlertWebhook struct {
+	Url string `json:"url"`
+}
+
+// AlertmanagerAlert defines model for AlertmanagerAlert.
+type AlertmanagerAlert struct {
+	Annotations  *AlertmanagerLabels `json:"annotations,omitempty"`
+	EndsAt       *time.Time          `json:"endsAt,omitempty"`
+	Fingerprint  *string             `json:"fingerprint,omitempty"`
+	GeneratorURL *string             `json:"generatorURL,omitempty"`
+	Labels       AlertmanagerLabels  `json:"labels"`
+	StartsAt     time.Time           `json:"startsAt"`
+	Status       AlertmanagerStatus  `json:"status"`
+}
+
+// AlertmanagerLabels defines model for AlertmanagerLabels.
+type AlertmanagerLabels map[string]string
+
+// AlertmanagerPayload Alertmanager's webhook payload, version 4.
+type AlertmanagerPayload struct {
+	Alerts            []AlertmanagerAlert `json:"alerts"`
+	CommonAnnotations *AlertmanagerLabels `json:"commonAnnotations,omitempty"`
+	CommonLabels      *AlertmanagerLabels `json:"commonLabels,omitempty"`
+	ExternalURL       *string             `json:"externalURL,omitempty"`
+	GroupKey          string              `json:"groupKey"`
+	GroupLabels       *AlertmanagerLabels `json:"groupLabels,omitempty"`
+	Receiver          *string             `json:"receiver,omitempty"`
+	Status            AlertmanagerStatus  `json:"status"`
+
+	// TruncatedAlerts Alerts that the setting `max_alerts` left out.
+	TruncatedAlerts *int                       `json:"truncatedAlerts,omitempty"`
+	Version         AlertmanagerPayloadVersion `json:"version"`
+}
+
+// AlertmanagerPayloadVersion defines model for AlertmanagerPayload.Version.
+type AlertmanagerPayloadVersion string
+
+// AlertmanagerStatus defines model for AlertmanagerStatus.
+type AlertmanagerStatus string
 
 // Attempt defines model for Attempt.
 type Attempt struct {
@@ -609,13 +958,15 @@ type ChannelReceipt struct {
 
 	// Outcome `delivered`; `duplicate`: not sent, an earlier event says the same; `queued`: failed, will
 	// be retried; `exhausted`: failed for good; `expired`: its time to live was over;
-	// `accepted`: taken on, the outcome is not known yet.
+	// `accepted`: taken on, the outcome is not known yet. An answer to a repeated request may
+	// say `discarded` or `superseded` too, as the states of dead letters.
 	Outcome ChannelReceiptOutcome `json:"outcome"`
 }
 
 // ChannelReceiptOutcome `delivered`; `duplicate`: not sent, an earlier event says the same; `queued`: failed, will
 // be retried; `exhausted`: failed for good; `expired`: its time to live was over;
-// `accepted`: taken on, the outcome is not known yet.
+// `accepted`: taken on, the outcome is not known yet. An answer to a repeated request may
+// say `discarded` or `superseded` too, as the states of dead letters.
 type ChannelReceiptOutcome string
 
 // Channels Where to; at least one must be on. Default is the in-app inbox.
@@ -729,10 +1080,27 @@ type Delivery struct {
 	Channels map[string]ChannelHistory `json:"channels"`
 	Data     json.RawMessage           `json:"data"`
 	EventId  openapi_types.UUID        `json:"event_id"`
-	Message  string                    `json:"message"`
-	Severity Severity                  `json:"severity"`
-	Title    string                    `json:"title"`
-	UserId   string                    `json:"user_id"`
+
+	// ExpiresAt What is undelivered then is not sent any more.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+
+	// Fallback By target, what is tried once one of `channels` has failed for good. When that happens, it
+	// becomes part of `channels`.
+	Fallback *map[string]FallbackTarget `json:"fallback,omitempty"`
+	Message  string                     `json:"message"`
+
+	// Resolves Whether it ends its subject, so that undelivered earlier events about it are superseded.
+	Resolves *bool    `json:"resolves,omitempty"`
+	Severity Severity `json:"severity"`
+
+	// Source Who caused the event: `direct`, a caller; `rule`, an alert rule that fired; `alertmanager`, a
+	// notification of Prometheus Alertmanager.
+	Source DeliverySource `json:"source"`
+
+	// Subject What the event is about, where a later event can overtake it.
+	Subject *string `json:"subject,omitempty"`
+	Title   string  `json:"title"`
+	UserId  string  `json:"user_id"`
 }
 
 // DeliveryReceipt defines model for DeliveryReceipt.
@@ -742,6 +1110,34 @@ type DeliveryReceipt struct {
 	// Channels By target: `inapp`, `webhook`, `email`, or `destination:` and a destination's name.
 	Channels map[string]ChannelReceipt `json:"channels"`
 	EventId  openapi_types.UUID        `json:"event_id"`
+}
+
+// DeliveryReceipts defines model for DeliveryReceipts.
+type DeliveryReceipts struct {
+	// Items In the order of the request's.
+	Items []DeliveryReceipt `json:"items"`
+}
+
+// DeliverySource Who caused the event: `direct`, a caller; `rule`, an alert rule that fired; `alertmanager`, a
+// notification of Prometheus Alertmanager.
+type DeliverySource string
+
+// DeliverySummary defines model for DeliverySummary.
+type DeliverySummary struct {
+	AcceptedAt time.Time `json:"accepted_at"`
+	AlertId    string    `json:"alert_id"`
+
+	// Channels By target: `inapp`, `webhook`, `email`, or `destination:` and a destination's name.
+	Channels  map[string]TargetSummary `json:"channels"`
+	EventId   openapi_types.UUID       `json:"event_id"`
+	ExpiresAt *time.Time               `json:"expires_at,omitempty"`
+	Severity  Severity                 `json:"severity"`
+
+	// Source Who caused the event: `direct`, a caller; `rule`, an alert rule that fired; `alertmanager`, a
+	// notification of Prometheus Alertmanager.
+	Source DeliverySource `json:"source"`
+	Title  string         `json:"title"`
+	UserId string         `json:"user_id"`
 }
 
 // Destination defines model for Destination.
@@ -954,6 +1350,15 @@ type Failure struct {
 	Detail string      `json:"detail"`
 }
 
+// FallbackTarget defines model for FallbackTarget.
+type FallbackTarget struct {
+	// Channel The kind of transport.
+	Channel string `json:"channel"`
+
+	// Target Where to, without query and fragment.
+	Target *string `json:"target,omitempty"`
+}
+
 // Finding Something that is wrong with a definition.
 //
 // Examples: {"column":20,"line":7,"message":"no agent has the capability \"ledger.postions\"","pointer":"/steps/0/capability","severity":"error","step":"positions","suggestion":"ledger.positions"}
@@ -985,6 +1390,14 @@ type FindingSeverity string
 // its type.
 type Input = pattern.Input
 
+// NewAlertRule defines model for NewAlertRule.
+type NewAlertRule = json.RawMessage
+
+// NewDeliveries defines model for NewDeliveries.
+type NewDeliveries struct {
+	Items []NewDelivery `json:"items"`
+}
+
 // NewDelivery defines model for NewDelivery.
 type NewDelivery struct {
 	// AlertId The caller's name for what this is about.
@@ -994,10 +1407,16 @@ type NewDelivery struct {
 	Channels *Channels `json:"channels,omitempty"`
 
 	// Data Handed to the receiver as it is.
-	Data     *json.RawMessage     `json:"data,omitempty"`
+	Data *json.RawMessage `json:"data,omitempty"`
+
+	// Fallback Where to once one of `channels` has failed for good; none of `channels` may be in it.
+	Fallback *Channels            `json:"fallback,omitempty"`
 	Message  string               `json:"message"`
 	Severity *NewDeliverySeverity `json:"severity,omitempty"`
 	Title    string               `json:"title"`
+
+	// TtlSeconds For how long the message is of use. What is undelivered then is not sent any more.
+	TtlSeconds *int `json:"ttl_seconds,omitempty"`
 
 	// UserId Whom it is for.
 	UserId string `json:"user_id"`
@@ -1087,6 +1506,25 @@ type NewTransactions1 = []NewTransaction
 // NextCursor Pass it as `cursor` for the next page; null on the last.
 type NextCursor = string
 
+// Notification defines model for Notification.
+type Notification struct {
+	AlertId string `json:"alert_id"`
+
+	// CreatedAt When its event was accepted.
+	CreatedAt time.Time `json:"created_at"`
+
+	// EventId The event; `GET /v1/deliveries/{event_id}` has its data.
+	EventId openapi_types.UUID `json:"event_id"`
+	Id      openapi_types.UUID `json:"id"`
+	Message string             `json:"message"`
+
+	// ReadAt Not there while it is unread.
+	ReadAt   *time.Time `json:"read_at,omitempty"`
+	Severity Severity   `json:"severity"`
+	Title    string     `json:"title"`
+	UserId   string     `json:"user_id"`
+}
+
 // Pattern A definition, as a file holds it. Where it is written otherwise than it was, such as a timeout
 // of `1500ms` or a default that is spelt out, it means the same.
 //
@@ -1152,6 +1590,11 @@ type RateLimit struct {
 
 	// WaitSeconds How long a call may wait for its turn; 0 refuses it at once.
 	WaitSeconds float64 `json:"wait_seconds"`
+}
+
+// ReadNotifications defines model for ReadNotifications.
+type ReadNotifications struct {
+	UserId string `json:"user_id"`
 }
 
 // Replay defines model for Replay.
@@ -1339,6 +1782,27 @@ type StepStarted struct {
 	StartedAt  *time.Time `json:"started_at,omitempty"`
 }
 
+// TargetState `in_flight`: taken on, the first attempt's outcome is not known; `delivered`; `duplicate`: not
+// sent, an earlier event says the same; or what a dead letter's `state` says.
+type TargetState string
+
+// TargetSummary defines model for TargetSummary.
+type TargetSummary struct {
+	// Cause Why an attempt failed.
+	Cause *Cause `json:"cause,omitempty"`
+
+	// Channel The kind of transport.
+	Channel      string              `json:"channel"`
+	DeadLetterId *openapi_types.UUID `json:"dead_letter_id,omitempty"`
+	DeliveredAt  *time.Time          `json:"delivered_at,omitempty"`
+	DuplicateOf  *openapi_types.UUID `json:"duplicate_of,omitempty"`
+	NextRetryAt  *time.Time          `json:"next_retry_at,omitempty"`
+
+	// State `in_flight`: taken on, the first attempt's outcome is not known; `delivered`; `duplicate`: not
+	// sent, an earlier event says the same; or what a dead letter's `state` says.
+	State TargetState `json:"state"`
+}
+
 // Trace defines model for Trace.
 type Trace struct {
 	AgentsUsed []string `json:"agents_used"`
@@ -1431,6 +1895,9 @@ type WebhookTarget struct {
 	Url string `json:"url"`
 }
 
+// AlertRuleID defines model for AlertRuleID.
+type AlertRuleID = openapi_types.UUID
+
 // Cursor defines model for Cursor.
 type Cursor = string
 
@@ -1439,6 +1906,12 @@ type DestinationIfMatch = string
 
 // DestinationName defines model for DestinationName.
 type DestinationName = string
+
+// IdempotencyKey defines model for IdempotencyKey.
+type IdempotencyKey = string
+
+// IfMatchRule defines model for IfMatchRule.
+type IfMatchRule = string
 
 // Limit defines model for Limit.
 type Limit = int
@@ -1449,8 +1922,14 @@ type PatternID = string
 // PortfolioID defines model for PortfolioID.
 type PortfolioID = openapi_types.UUID
 
+// Prefer defines model for Prefer.
+type Prefer = string
+
 // Reason defines model for Reason.
 type Reason = string
+
+// RuleReason defines model for RuleReason.
+type RuleReason = string
 
 // RunID defines model for RunID.
 type RunID = openapi_types.UUID
@@ -1462,6 +1941,96 @@ type ListAgentsParams struct {
 
 	// Cursor The `next_cursor` of the page before.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ListAlertsParams defines parameters for ListAlerts.
+type ListAlertsParams struct {
+	// Limit Items on a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The `next_cursor` of the page before.
+	Cursor *Cursor     `form:"cursor,omitempty" json:"cursor,omitempty"`
+	UserId *string     `form:"user_id,omitempty" json:"user_id,omitempty"`
+	State  *AlertState `form:"state,omitempty" json:"state,omitempty"`
+	Type   *AlertType  `form:"type,omitempty" json:"type,omitempty"`
+	Active *bool       `form:"active,omitempty" json:"active,omitempty"`
+}
+
+// EvaluateAlertsJSONBody defines parameters for EvaluateAlerts.
+type EvaluateAlertsJSONBody struct {
+	// Ids Of rules; without it all active ones are evaluated.
+	Ids *[]openapi_types.UUID `json:"ids,omitempty"`
+}
+
+// DeleteAlertParams defines parameters for DeleteAlert.
+type DeleteAlertParams struct {
+	// IfMatch An ETag of the rule; 409 when somebody has changed it since.
+	IfMatch *IfMatchRule `json:"If-Match,omitempty"`
+
+	// XReason Why, for the audit trail.
+	XReason *RuleReason `json:"X-Reason,omitempty"`
+}
+
+// UpdateAlertParams defines parameters for UpdateAlert.
+type UpdateAlertParams struct {
+	// IfMatch An ETag of the rule; 409 when somebody has changed it since.
+	IfMatch *IfMatchRule `json:"If-Match,omitempty"`
+
+	// XReason Why, for the audit trail.
+	XReason *RuleReason `json:"X-Reason,omitempty"`
+}
+
+// AcknowledgeAlertJSONBody defines parameters for AcknowledgeAlert.
+type AcknowledgeAlertJSONBody struct {
+	// Reason Why, for the audit trail.
+	Reason *AlertReason `json:"reason,omitempty"`
+}
+
+// SnoozeAlertJSONBody defines parameters for SnoozeAlert.
+type SnoozeAlertJSONBody struct {
+	DurationSeconds *int64 `json:"duration_seconds,omitempty"`
+
+	// Reason Why, for the audit trail.
+	Reason *AlertReason `json:"reason,omitempty"`
+
+	// Until At most a year from now.
+	Until *time.Time `json:"until,omitempty"`
+}
+
+// ListDeliveriesParams defines parameters for ListDeliveries.
+type ListDeliveriesParams struct {
+	// Limit Items on a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The `next_cursor` of the page before.
+	Cursor  *Cursor         `form:"cursor,omitempty" json:"cursor,omitempty"`
+	AlertId *string         `form:"alert_id,omitempty" json:"alert_id,omitempty"`
+	UserId  *string         `form:"user_id,omitempty" json:"user_id,omitempty"`
+	Source  *DeliverySource `form:"source,omitempty" json:"source,omitempty"`
+}
+
+// CreateDeliveryParams defines parameters for CreateDelivery.
+type CreateDeliveryParams struct {
+	// IdempotencyKey Names this request, so that it can be sent again without being done again: for 24 hours the
+	// same key with the same body gets the first answer, with `Idempotency-Replayed: true`. The same
+	// key with another body is refused.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer With `respond-async` (RFC 7240) the answer, a 202, comes as soon as the events are durable;
+	// the worker makes the first attempts.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+}
+
+// CreateDeliveriesParams defines parameters for CreateDeliveries.
+type CreateDeliveriesParams struct {
+	// IdempotencyKey Names this request, so that it can be sent again without being done again: for 24 hours the
+	// same key with the same body gets the first answer, with `Idempotency-Replayed: true`. The same
+	// key with another body is refused.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer With `respond-async` (RFC 7240) the answer, a 202, comes as soon as the events are durable;
+	// the worker makes the first attempts.
+	Prefer *Prefer `json:"Prefer,omitempty"`
 }
 
 // ListDestinationsParams defines parameters for ListDestinations.
@@ -1516,6 +2085,19 @@ type ListDeadLettersParams struct {
 	Cause   *Cause           `form:"cause,omitempty" json:"cause,omitempty"`
 }
 
+// ListNotificationsParams defines parameters for ListNotifications.
+type ListNotificationsParams struct {
+	// Limit Items on a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The `next_cursor` of the page before.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+	UserId string  `form:"user_id" json:"user_id"`
+
+	// Unread Only those that have not been read.
+	Unread *bool `form:"unread,omitempty" json:"unread,omitempty"`
+}
+
 // ListPatternsParams defines parameters for ListPatterns.
 type ListPatternsParams struct {
 	// Limit Items on a page.
@@ -1559,6 +2141,24 @@ type ListTransactionsParams struct {
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
+// ReceiveAlertmanagerParams defines parameters for ReceiveAlertmanager.
+type ReceiveAlertmanagerParams struct {
+	// UserId Whom it is for.
+	UserId *string `form:"user_id,omitempty" json:"user_id,omitempty"`
+
+	// Inapp To the user's in-app inbox.
+	Inapp *bool `form:"inapp,omitempty" json:"inapp,omitempty"`
+
+	// Webhook To a webhook, by its address.
+	Webhook *string `form:"webhook,omitempty" json:"webhook,omitempty"`
+
+	// Email By mail to this address; may be repeated.
+	Email *[]string `form:"email,omitempty" json:"email,omitempty"`
+
+	// Destination To a stored destination, by its name; may be repeated.
+	Destination *[]string `form:"destination,omitempty" json:"destination,omitempty"`
+}
+
 // ListRunsParams defines parameters for ListRuns.
 type ListRunsParams struct {
 	// Limit Items on a page.
@@ -1576,8 +2176,26 @@ type GetRunParams struct {
 	IfNoneMatch *string `json:"If-None-Match,omitempty"`
 }
 
+// CreateAlertJSONRequestBody defines body for CreateAlert for application/json ContentType.
+type CreateAlertJSONRequestBody = NewAlertRule
+
+// EvaluateAlertsJSONRequestBody defines body for EvaluateAlerts for application/json ContentType.
+type EvaluateAlertsJSONRequestBody EvaluateAlertsJSONBody
+
+// UpdateAlertJSONRequestBody defines body for UpdateAlert for application/json ContentType.
+type UpdateAlertJSONRequestBody = AlertRuleChange
+
+// AcknowledgeAlertJSONRequestBody defines body for AcknowledgeAlert for application/json ContentType.
+type AcknowledgeAlertJSONRequestBody AcknowledgeAlertJSONBody
+
+// SnoozeAlertJSONRequestBody defines body for SnoozeAlert for application/json ContentType.
+type SnoozeAlertJSONRequestBody SnoozeAlertJSONBody
+
 // CreateDeliveryJSONRequestBody defines body for CreateDelivery for application/json ContentType.
 type CreateDeliveryJSONRequestBody = NewDelivery
+
+// CreateDeliveriesJSONRequestBody defines body for CreateDeliveries for application/json ContentType.
+type CreateDeliveriesJSONRequestBody = NewDeliveries
 
 // CreateDestinationJSONRequestBody defines body for CreateDestination for application/json ContentType.
 type CreateDestinationJSONRequestBody = NewDestination
@@ -1587,6 +2205,9 @@ type UpdateDestinationJSONRequestBody = DestinationPatch
 
 // RotateDestinationSecretJSONRequestBody defines body for RotateDestinationSecret for application/json ContentType.
 type RotateDestinationSecretJSONRequestBody = SecretRotation
+
+// ReadNotificationsJSONRequestBody defines body for ReadNotifications for application/json ContentType.
+type ReadNotificationsJSONRequestBody = ReadNotifications
 
 // ValidatePatternJSONRequestBody defines body for ValidatePattern for application/json ContentType.
 type ValidatePatternJSONRequestBody = ValidatePatternJSONBody
@@ -1599,6 +2220,9 @@ type CreatePortfolioJSONRequestBody = NewPortfolio
 
 // BookTransactionsJSONRequestBody defines body for BookTransactions for application/json ContentType.
 type BookTransactionsJSONRequestBody = NewTransactions
+
+// ReceiveAlertmanagerJSONRequestBody defines body for ReceiveAlertmanager for application/json ContentType.
+type ReceiveAlertmanagerJSONRequestBody = AlertmanagerPayload
 
 // ReplayRunJSONRequestBody defines body for ReplayRun for application/json ContentType.
 type ReplayRunJSONRequestBody = ReplayRequest
@@ -1808,25 +2432,182 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/agents (the `ListAgents` operationId).
 	ListAgents(ctx context.Context, params *ListAgentsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListAlerts List alert rules
+	//
+	// Newest first.
+	//
+	// Corresponds with GET /v1/alerts (the `ListAlerts` operationId).
+	ListAlerts(ctx context.Context, params *ListAlertsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateAlertWithBody Create an alert rule
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/alerts (the `CreateAlert` operationId).
+	CreateAlertWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateAlert Create an alert rule
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/alerts (the `CreateAlert` operationId).
+	CreateAlert(ctx context.Context, body CreateAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// EvaluateAlertsWithBody Evaluate alert rules now
+	//
+	// All active rules, or the named ones. What fires is accepted for delivery in the transaction that
+	// moves the rule, and sent by the worker. The worker does the same every
+	// `ALERT_EVALUATION_INTERVAL`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/alerts/evaluate (the `EvaluateAlerts` operationId).
+	EvaluateAlertsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// EvaluateAlerts Evaluate alert rules now
+	//
+	// All active rules, or the named ones. What fires is accepted for delivery in the transaction that
+	// moves the rule, and sent by the worker. The worker does the same every
+	// `ALERT_EVALUATION_INTERVAL`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/alerts/evaluate (the `EvaluateAlerts` operationId).
+	EvaluateAlerts(ctx context.Context, body EvaluateAlertsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeleteAlert Delete an alert rule
+	//
+	// What it has sent stays.
+	//
+	// Corresponds with DELETE /v1/alerts/{id} (the `DeleteAlert` operationId).
+	DeleteAlert(ctx context.Context, id AlertRuleID, params *DeleteAlertParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetAlert One alert rule
+	//
+	// Corresponds with GET /v1/alerts/{id} (the `GetAlert` operationId).
+	GetAlert(ctx context.Context, id AlertRuleID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpdateAlertWithBody Change an alert rule
+	//
+	// Fields that are given replace the rule's, as a whole: a condition or `channels` too. `null` stands
+	// for the default. `notify_inapp` and `notify_email` switch one channel and leave the others, unless
+	// `channels` is given. With another condition, or switched on or off, the rule is `ok` again; its
+	// cooldown goes on.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /v1/alerts/{id} (the `UpdateAlert` operationId).
+	UpdateAlertWithBody(ctx context.Context, id AlertRuleID, params *UpdateAlertParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpdateAlert Change an alert rule
+	//
+	// Fields that are given replace the rule's, as a whole: a condition or `channels` too. `null` stands
+	// for the default. `notify_inapp` and `notify_email` switch one channel and leave the others, unless
+	// `channels` is given. With another condition, or switched on or off, the rule is `ok` again; its
+	// cooldown goes on.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PATCH /v1/alerts/{id} (the `UpdateAlert` operationId).
+	UpdateAlert(ctx context.Context, id AlertRuleID, params *UpdateAlertParams, body UpdateAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AcknowledgeAlertWithBody Acknowledge a firing rule
+	//
+	// It stays quiet until its condition was no longer met once. A rule that is not firing is a conflict.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/alerts/{id}/ack (the `AcknowledgeAlert` operationId).
+	AcknowledgeAlertWithBody(ctx context.Context, id AlertRuleID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AcknowledgeAlert Acknowledge a firing rule
+	//
+	// It stays quiet until its condition was no longer met once. A rule that is not firing is a conflict.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/alerts/{id}/ack (the `AcknowledgeAlert` operationId).
+	AcknowledgeAlert(ctx context.Context, id AlertRuleID, body AcknowledgeAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SnoozeAlertWithBody Keep a rule quiet for a while
+	//
+	// Until a time, or for a duration: one of both. 0 seconds end a snooze early. Until then the rule is
+	// evaluated and does not fire; afterwards it is as if it had been `ok`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/alerts/{id}/snooze (the `SnoozeAlert` operationId).
+	SnoozeAlertWithBody(ctx context.Context, id AlertRuleID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SnoozeAlert Keep a rule quiet for a while
+	//
+	// Until a time, or for a duration: one of both. 0 seconds end a snooze early. Until then the rule is
+	// evaluated and does not fire; afterwards it is as if it had been `ok`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/alerts/{id}/snooze (the `SnoozeAlert` operationId).
+	SnoozeAlert(ctx context.Context, id AlertRuleID, body SnoozeAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// TestAlert Say what a rule would do now
+	//
+	// Nothing is changed or sent.
+	//
+	// Corresponds with POST /v1/alerts/{id}/test (the `TestAlert` operationId).
+	TestAlert(ctx context.Context, id AlertRuleID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListDeliveries List events
+	//
+	// Newest first, with where each stands on its channels.
+	//
+	// Corresponds with GET /v1/deliveries (the `ListDeliveries` operationId).
+	ListDeliveries(ctx context.Context, params *ListDeliveriesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// CreateDeliveryWithBody Deliver a message
 	//
 	// The event is durable before anything is sent. Every channel is then tried once; a channel
 	// that fails does not hold up the others, it is `queued` for retries as a dead letter.
 	//
+	// A message with the same alert, title, text, data, user and channel as one that is on its way
+	// or was delivered within `DEDUP_WINDOW` is a `duplicate`, and not sent.
+	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /v1/deliveries (the `CreateDelivery` operationId).
-	CreateDeliveryWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateDeliveryWithBody(ctx context.Context, params *CreateDeliveryParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateDelivery Deliver a message
 	//
 	// The event is durable before anything is sent. Every channel is then tried once; a channel
 	// that fails does not hold up the others, it is `queued` for retries as a dead letter.
 	//
+	// A message with the same alert, title, text, data, user and channel as one that is on its way
+	// or was delivered within `DEDUP_WINDOW` is a `duplicate`, and not sent.
+	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /v1/deliveries (the `CreateDelivery` operationId).
-	CreateDelivery(ctx context.Context, body CreateDeliveryJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateDelivery(ctx context.Context, params *CreateDeliveryParams, body CreateDeliveryJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateDeliveriesWithBody Deliver up to 100 messages
+	//
+	// All are accepted, or none: what is wrong with an item is pointed to as `/items/3/title`. Apart
+	// from that each is an event of its own, delivered as if it had come alone.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/deliveries/batch (the `CreateDeliveries` operationId).
+	CreateDeliveriesWithBody(ctx context.Context, params *CreateDeliveriesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateDeliveries Deliver up to 100 messages
+	//
+	// All are accepted, or none: what is wrong with an item is pointed to as `/items/3/title`. Apart
+	// from that each is an event of its own, delivered as if it had come alone.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/deliveries/batch (the `CreateDeliveries` operationId).
+	CreateDeliveries(ctx context.Context, params *CreateDeliveriesParams, body CreateDeliveriesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetDelivery One event with every attempt on every channel
 	//
@@ -1933,6 +2714,38 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /v1/dlq/{id} (the `GetDeadLetter` operationId).
 	GetDeadLetter(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListNotifications A user's inbox
+	//
+	// Newest first.
+	//
+	// Corresponds with GET /v1/notifications (the `ListNotifications` operationId).
+	ListNotifications(ctx context.Context, params *ListNotificationsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReadNotificationsWithBody Mark all of a user's notifications as read
+	//
+	// All that are there when the request comes in.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/notifications/read (the `ReadNotifications` operationId).
+	ReadNotificationsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReadNotifications Mark all of a user's notifications as read
+	//
+	// All that are there when the request comes in.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/notifications/read (the `ReadNotifications` operationId).
+	ReadNotifications(ctx context.Context, body ReadNotificationsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReadNotification Mark a notification as read
+	//
+	// One that has been read keeps the time at which it was.
+	//
+	// Corresponds with PATCH /v1/notifications/{id}/read (the `ReadNotification` operationId).
+	ReadNotification(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListPatterns List patterns
 	//
@@ -2053,6 +2866,36 @@ type ClientInterface interface {
 	// Corresponds with POST /v1/portfolios/{id}/transactions (the `BookTransactions` operationId).
 	BookTransactions(ctx context.Context, id PortfolioID, body BookTransactionsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ReceiveAlertmanagerWithBody Take a notification of Prometheus Alertmanager
+	//
+	// What Alertmanager's `webhook_config` posts, payload version 4. A notification becomes one
+	// event, durable before the answer; the worker sends it. The query says where to, `inapp` by
+	// default.
+	//
+	// Repetitions within `ALERTMANAGER_DEDUP_WINDOW` of the same state of a group, such as retries
+	// and the copies of the members of a cluster, are `duplicate`. A notification whose `status` is
+	// `resolved` supersedes those of its group that have not been delivered.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/receivers/alertmanager (the `ReceiveAlertmanager` operationId).
+	ReceiveAlertmanagerWithBody(ctx context.Context, params *ReceiveAlertmanagerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReceiveAlertmanager Take a notification of Prometheus Alertmanager
+	//
+	// What Alertmanager's `webhook_config` posts, payload version 4. A notification becomes one
+	// event, durable before the answer; the worker sends it. The query says where to, `inapp` by
+	// default.
+	//
+	// Repetitions within `ALERTMANAGER_DEDUP_WINDOW` of the same state of a group, such as retries
+	// and the copies of the members of a cluster, are `duplicate`. A notification whose `status` is
+	// `resolved` supersedes those of its group that have not been delivered.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/receivers/alertmanager (the `ReceiveAlertmanager` operationId).
+	ReceiveAlertmanager(ctx context.Context, params *ReceiveAlertmanagerParams, body ReceiveAlertmanagerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListRuns List recorded runs
 	//
 	// Newest first.
@@ -2105,16 +2948,300 @@ func (c *Client) ListAgents(ctx context.Context, params *ListAgentsParams, reqEd
 	return c.Client.Do(req)
 }
 
+// ListAlerts List alert rules
+//
+// Newest first.
+//
+// Corresponds with GET /v1/alerts (the `ListAlerts` operationId).
+func (c *Client) ListAlerts(ctx context.Context, params *ListAlertsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListAlertsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateAlertWithBody Create an alert rule
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/alerts (the `CreateAlert` operationId).
+func (c *Client) CreateAlertWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateAlertRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateAlert Create an alert rule
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/alerts (the `CreateAlert` operationId).
+func (c *Client) CreateAlert(ctx context.Context, body CreateAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateAlertRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// EvaluateAlertsWithBody Evaluate alert rules now
+//
+// All active rules, or the named ones. What fires is accepted for delivery in the transaction that
+// moves the rule, and sent by the worker. The worker does the same every
+// `ALERT_EVALUATION_INTERVAL`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/alerts/evaluate (the `EvaluateAlerts` operationId).
+func (c *Client) EvaluateAlertsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewEvaluateAlertsRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// EvaluateAlerts Evaluate alert rules now
+//
+// All active rules, or the named ones. What fires is accepted for delivery in the transaction that
+// moves the rule, and sent by the worker. The worker does the same every
+// `ALERT_EVALUATION_INTERVAL`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/alerts/evaluate (the `EvaluateAlerts` operationId).
+func (c *Client) EvaluateAlerts(ctx context.Context, body EvaluateAlertsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewEvaluateAlertsRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteAlert Delete an alert rule
+//
+// What it has sent stays.
+//
+// Corresponds with DELETE /v1/alerts/{id} (the `DeleteAlert` operationId).
+func (c *Client) DeleteAlert(ctx context.Context, id AlertRuleID, params *DeleteAlertParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteAlertRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetAlert One alert rule
+//
+// Corresponds with GET /v1/alerts/{id} (the `GetAlert` operationId).
+func (c *Client) GetAlert(ctx context.Context, id AlertRuleID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetAlertRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateAlertWithBody Change an alert rule
+//
+// Fields that are given replace the rule's, as a whole: a condition or `channels` too. `null` stands
+// for the default. `notify_inapp` and `notify_email` switch one channel and leave the others, unless
+// `channels` is given. With another condition, or switched on or off, the rule is `ok` again; its
+// cooldown goes on.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PATCH /v1/alerts/{id} (the `UpdateAlert` operationId).
+func (c *Client) UpdateAlertWithBody(ctx context.Context, id AlertRuleID, params *UpdateAlertParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateAlertRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateAlert Change an alert rule
+//
+// Fields that are given replace the rule's, as a whole: a condition or `channels` too. `null` stands
+// for the default. `notify_inapp` and `notify_email` switch one channel and leave the others, unless
+// `channels` is given. With another condition, or switched on or off, the rule is `ok` again; its
+// cooldown goes on.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PATCH /v1/alerts/{id} (the `UpdateAlert` operationId).
+func (c *Client) UpdateAlert(ctx context.Context, id AlertRuleID, params *UpdateAlertParams, body UpdateAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateAlertRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AcknowledgeAlertWithBody Acknowledge a firing rule
+//
+// It stays quiet until its condition was no longer met once. A rule that is not firing is a conflict.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/alerts/{id}/ack (the `AcknowledgeAlert` operationId).
+func (c *Client) AcknowledgeAlertWithBody(ctx context.Context, id AlertRuleID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAcknowledgeAlertRequestWithBody(c.Server, id, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AcknowledgeAlert Acknowledge a firing rule
+//
+// It stays quiet until its condition was no longer met once. A rule that is not firing is a conflict.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/alerts/{id}/ack (the `AcknowledgeAlert` operationId).
+func (c *Client) AcknowledgeAlert(ctx context.Context, id AlertRuleID, body AcknowledgeAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAcknowledgeAlertRequest(c.Server, id, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SnoozeAlertWithBody Keep a rule quiet for a while
+//
+// Until a time, or for a duration: one of both. 0 seconds end a snooze early. Until then the rule is
+// evaluated and does not fire; afterwards it is as if it had been `ok`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/alerts/{id}/snooze (the `SnoozeAlert` operationId).
+func (c *Client) SnoozeAlertWithBody(ctx context.Context, id AlertRuleID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSnoozeAlertRequestWithBody(c.Server, id, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SnoozeAlert Keep a rule quiet for a while
+//
+// Until a time, or for a duration: one of both. 0 seconds end a snooze early. Until then the rule is
+// evaluated and does not fire; afterwards it is as if it had been `ok`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/alerts/{id}/snooze (the `SnoozeAlert` operationId).
+func (c *Client) SnoozeAlert(ctx context.Context, id AlertRuleID, body SnoozeAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSnoozeAlertRequest(c.Server, id, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// TestAlert Say what a rule would do now
+//
+// Nothing is changed or sent.
+//
+// Corresponds with POST /v1/alerts/{id}/test (the `TestAlert` operationId).
+func (c *Client) TestAlert(ctx context.Context, id AlertRuleID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTestAlertRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListDeliveries List events
+//
+// Newest first, with where each stands on its channels.
+//
+// Corresponds with GET /v1/deliveries (the `ListDeliveries` operationId).
+func (c *Client) ListDeliveries(ctx context.Context, params *ListDeliveriesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListDeliveriesRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // CreateDeliveryWithBody Deliver a message
 //
 // The event is durable before anything is sent. Every channel is then tried once; a channel
 // that fails does not hold up the others, it is `queued` for retries as a dead letter.
 //
+// A message with the same alert, title, text, data, user and channel as one that is on its way
+// or was delivered within `DEDUP_WINDOW` is a `duplicate`, and not sent.
+//
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /v1/deliveries (the `CreateDelivery` operationId).
-func (c *Client) CreateDeliveryWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateDeliveryRequestWithBody(c.Server, contentType, body)
+func (c *Client) CreateDeliveryWithBody(ctx context.Context, params *CreateDeliveryParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateDeliveryRequestWithBody(c.Server, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -2130,11 +3257,54 @@ func (c *Client) CreateDeliveryWithBody(ctx context.Context, contentType string,
 // The event is durable before anything is sent. Every channel is then tried once; a channel
 // that fails does not hold up the others, it is `queued` for retries as a dead letter.
 //
+// A message with the same alert, title, text, data, user and channel as one that is on its way
+// or was delivered within `DEDUP_WINDOW` is a `duplicate`, and not sent.
+//
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /v1/deliveries (the `CreateDelivery` operationId).
-func (c *Client) CreateDelivery(ctx context.Context, body CreateDeliveryJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateDeliveryRequest(c.Server, body)
+func (c *Client) CreateDelivery(ctx context.Context, params *CreateDeliveryParams, body CreateDeliveryJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateDeliveryRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateDeliveriesWithBody Deliver up to 100 messages
+//
+// All are accepted, or none: what is wrong with an item is pointed to as `/items/3/title`. Apart
+// from that each is an event of its own, delivered as if it had come alone.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/deliveries/batch (the `CreateDeliveries` operationId).
+func (c *Client) CreateDeliveriesWithBody(ctx context.Context, params *CreateDeliveriesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateDeliveriesRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateDeliveries Deliver up to 100 messages
+//
+// All are accepted, or none: what is wrong with an item is pointed to as `/items/3/title`. Apart
+// from that each is an event of its own, delivered as if it had come alone.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/deliveries/batch (the `CreateDeliveries` operationId).
+func (c *Client) CreateDeliveries(ctx context.Context, params *CreateDeliveriesParams, body CreateDeliveriesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateDeliveriesRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -2371,6 +3541,78 @@ func (c *Client) ListDeadLetters(ctx context.Context, params *ListDeadLettersPar
 // Corresponds with GET /v1/dlq/{id} (the `GetDeadLetter` operationId).
 func (c *Client) GetDeadLetter(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetDeadLetterRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListNotifications A user's inbox
+//
+// Newest first.
+//
+// Corresponds with GET /v1/notifications (the `ListNotifications` operationId).
+func (c *Client) ListNotifications(ctx context.Context, params *ListNotificationsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListNotificationsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReadNotificationsWithBody Mark all of a user's notifications as read
+//
+// All that are there when the request comes in.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/notifications/read (the `ReadNotifications` operationId).
+func (c *Client) ReadNotificationsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReadNotificationsRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReadNotifications Mark all of a user's notifications as read
+//
+// All that are there when the request comes in.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/notifications/read (the `ReadNotifications` operationId).
+func (c *Client) ReadNotifications(ctx context.Context, body ReadNotificationsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReadNotificationsRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReadNotification Mark a notification as read
+//
+// One that has been read keeps the time at which it was.
+//
+// Corresponds with PATCH /v1/notifications/{id}/read (the `ReadNotification` operationId).
+func (c *Client) ReadNotification(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReadNotificationRequest(c.Server, id)
 	if err != nil {
 		return nil, err
 	}
@@ -2630,6 +3872,56 @@ func (c *Client) BookTransactions(ctx context.Context, id PortfolioID, body Book
 	return c.Client.Do(req)
 }
 
+// ReceiveAlertmanagerWithBody Take a notification of Prometheus Alertmanager
+//
+// What Alertmanager's `webhook_config` posts, payload version 4. A notification becomes one
+// event, durable before the answer; the worker sends it. The query says where to, `inapp` by
+// default.
+//
+// Repetitions within `ALERTMANAGER_DEDUP_WINDOW` of the same state of a group, such as retries
+// and the copies of the members of a cluster, are `duplicate`. A notification whose `status` is
+// `resolved` supersedes those of its group that have not been delivered.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/receivers/alertmanager (the `ReceiveAlertmanager` operationId).
+func (c *Client) ReceiveAlertmanagerWithBody(ctx context.Context, params *ReceiveAlertmanagerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReceiveAlertmanagerRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReceiveAlertmanager Take a notification of Prometheus Alertmanager
+//
+// What Alertmanager's `webhook_config` posts, payload version 4. A notification becomes one
+// event, durable before the answer; the worker sends it. The query says where to, `inapp` by
+// default.
+//
+// Repetitions within `ALERTMANAGER_DEDUP_WINDOW` of the same state of a group, such as retries
+// and the copies of the members of a cluster, are `duplicate`. A notification whose `status` is
+// `resolved` supersedes those of its group that have not been delivered.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/receivers/alertmanager (the `ReceiveAlertmanager` operationId).
+func (c *Client) ReceiveAlertmanager(ctx context.Context, params *ReceiveAlertmanagerParams, body ReceiveAlertmanagerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReceiveAlertmanagerRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListRuns List recorded runs
 //
 // Newest first.
@@ -2770,19 +4062,610 @@ func NewListAgentsRequest(server string, params *ListAgentsParams) (*http.Reques
 	return req, nil
 }
 
-// NewCreateDeliveryRequest calls the generic CreateDelivery builder with application/json body
-func NewCreateDeliveryRequest(server string, body CreateDeliveryJSONRequestBody) (*http.Request, error) {
+// NewListAlertsRequest constructs an http.Request for the ListAlerts method
+func NewListAlertsRequest(server string, params *ListAlertsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerts")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.UserId != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "user_id", *params.UserId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.State != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "state", *params.State, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Type != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "type", *params.Type, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Active != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "active", *params.Active, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateAlertRequest calls the generic CreateAlert builder with application/json body
+func NewCreateAlertRequest(server string, body CreateAlertJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewCreateDeliveryRequestWithBody(server, "application/json", bodyReader)
+	return NewCreateAlertRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCreateAlertRequestWithBody constructs an http.Request for the CreateAlert method, with any body, and a specified content type
+func NewCreateAlertRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerts")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewEvaluateAlertsRequest calls the generic EvaluateAlerts builder with application/json body
+func NewEvaluateAlertsRequest(server string, body EvaluateAlertsJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewEvaluateAlertsRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewEvaluateAlertsRequestWithBody constructs an http.Request for the EvaluateAlerts method, with any body, and a specified content type
+func NewEvaluateAlertsRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerts/evaluate")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewDeleteAlertRequest constructs an http.Request for the DeleteAlert method
+func NewDeleteAlertRequest(server string, id AlertRuleID, params *DeleteAlertParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerts/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+		if params.XReason != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Reason", *params.XReason, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Reason", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewGetAlertRequest constructs an http.Request for the GetAlert method
+func NewGetAlertRequest(server string, id AlertRuleID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerts/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewUpdateAlertRequest calls the generic UpdateAlert builder with application/json body
+func NewUpdateAlertRequest(server string, id AlertRuleID, params *UpdateAlertParams, body UpdateAlertJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewUpdateAlertRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewUpdateAlertRequestWithBody constructs an http.Request for the UpdateAlert method, with any body, and a specified content type
+func NewUpdateAlertRequestWithBody(server string, id AlertRuleID, params *UpdateAlertParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerts/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+		if params.XReason != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Reason", *params.XReason, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Reason", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewAcknowledgeAlertRequest calls the generic AcknowledgeAlert builder with application/json body
+func NewAcknowledgeAlertRequest(server string, id AlertRuleID, body AcknowledgeAlertJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewAcknowledgeAlertRequestWithBody(server, id, "application/json", bodyReader)
+}
+
+// NewAcknowledgeAlertRequestWithBody constructs an http.Request for the AcknowledgeAlert method, with any body, and a specified content type
+func NewAcknowledgeAlertRequestWithBody(server string, id AlertRuleID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerts/%s/ack", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewSnoozeAlertRequest calls the generic SnoozeAlert builder with application/json body
+func NewSnoozeAlertRequest(server string, id AlertRuleID, body SnoozeAlertJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSnoozeAlertRequestWithBody(server, id, "application/json", bodyReader)
+}
+
+// NewSnoozeAlertRequestWithBody constructs an http.Request for the SnoozeAlert method, with any body, and a specified content type
+func NewSnoozeAlertRequestWithBody(server string, id AlertRuleID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerts/%s/snooze", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewTestAlertRequest constructs an http.Request for the TestAlert method
+func NewTestAlertRequest(server string, id AlertRuleID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerts/%s/test", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListDeliveriesRequest constructs an http.Request for the ListDeliveries method
+func NewListDeliveriesRequest(server string, params *ListDeliveriesParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/deliveries")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.AlertId != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "alert_id", *params.AlertId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.UserId != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "user_id", *params.UserId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Source != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "source", *params.Source, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateDeliveryRequest calls the generic CreateDelivery builder with application/json body
+func NewCreateDeliveryRequest(server string, params *CreateDeliveryParams, body CreateDeliveryJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateDeliveryRequestWithBody(server, params, "application/json", bodyReader)
 }
 
 // NewCreateDeliveryRequestWithBody constructs an http.Request for the CreateDelivery method, with any body, and a specified content type
-func NewCreateDeliveryRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+func NewCreateDeliveryRequestWithBody(server string, params *CreateDeliveryParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -2806,6 +4689,98 @@ func NewCreateDeliveryRequestWithBody(server string, contentType string, body io
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.Prefer != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Prefer", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewCreateDeliveriesRequest calls the generic CreateDeliveries builder with application/json body
+func NewCreateDeliveriesRequest(server string, params *CreateDeliveriesParams, body CreateDeliveriesJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateDeliveriesRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewCreateDeliveriesRequestWithBody constructs an http.Request for the CreateDeliveries method, with any body, and a specified content type
+func NewCreateDeliveriesRequestWithBody(server string, params *CreateDeliveriesParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/deliveries/batch")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.Prefer != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Prefer", headerParam1)
+		}
+
+	}
 
 	return req, nil
 }
@@ -3376,6 +5351,166 @@ func NewGetDeadLetterRequest(server string, id openapi_types.UUID) (*http.Reques
 	return req, nil
 }
 
+// NewListNotificationsRequest constructs an http.Request for the ListNotifications method
+func NewListNotificationsRequest(server string, params *ListNotificationsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/notifications")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "user_id", params.UserId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if params.Unread != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "unread", *params.Unread, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewReadNotificationsRequest calls the generic ReadNotifications builder with application/json body
+func NewReadNotificationsRequest(server string, body ReadNotificationsJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReadNotificationsRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewReadNotificationsRequestWithBody constructs an http.Request for the ReadNotifications method, with any body, and a specified content type
+func NewReadNotificationsRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/notifications/read")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewReadNotificationRequest constructs an http.Request for the ReadNotification method
+func NewReadNotificationRequest(server string, id openapi_types.UUID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/notifications/%s/read", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListPatternsRequest constructs an http.Request for the ListPatterns method
 func NewListPatternsRequest(server string, params *ListPatternsParams) (*http.Request, error) {
 	var err error
@@ -3865,6 +6000,121 @@ func NewBookTransactionsRequestWithBody(server string, id PortfolioID, contentTy
 	return req, nil
 }
 
+// NewReceiveAlertmanagerRequest calls the generic ReceiveAlertmanager builder with application/json body
+func NewReceiveAlertmanagerRequest(server string, params *ReceiveAlertmanagerParams, body ReceiveAlertmanagerJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReceiveAlertmanagerRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewReceiveAlertmanagerRequestWithBody constructs an http.Request for the ReceiveAlertmanager method, with any body, and a specified content type
+func NewReceiveAlertmanagerRequestWithBody(server string, params *ReceiveAlertmanagerParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/receivers/alertmanager")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.UserId != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "user_id", *params.UserId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Inapp != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "inapp", *params.Inapp, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Webhook != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "webhook", *params.Webhook, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Email != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "email", *params.Email, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Destination != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "destination", *params.Destination, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewListRunsRequest constructs an http.Request for the ListRuns method
 func NewListRunsRequest(server string, params *ListRunsParams) (*http.Request, error) {
 	var err error
@@ -4104,25 +6354,192 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/agents (the `ListAgents` operationId).
 	ListAgentsWithResponse(ctx context.Context, params *ListAgentsParams, reqEditors ...RequestEditorFn) (*ListAgentsResponse, error)
 
+	// ListAlertsWithResponse List alert rules
+	//
+	// Newest first.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/alerts (the `ListAlerts` operationId).
+	ListAlertsWithResponse(ctx context.Context, params *ListAlertsParams, reqEditors ...RequestEditorFn) (*ListAlertsResponse, error)
+
+	// CreateAlertWithBodyWithResponse Create an alert rule
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/alerts (the `CreateAlert` operationId).
+	CreateAlertWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateAlertResponse, error)
+
+	// CreateAlertWithResponse Create an alert rule
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/alerts (the `CreateAlert` operationId).
+	CreateAlertWithResponse(ctx context.Context, body CreateAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateAlertResponse, error)
+
+	// EvaluateAlertsWithBodyWithResponse Evaluate alert rules now
+	//
+	// All active rules, or the named ones. What fires is accepted for delivery in the transaction that
+	// moves the rule, and sent by the worker. The worker does the same every
+	// `ALERT_EVALUATION_INTERVAL`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/alerts/evaluate (the `EvaluateAlerts` operationId).
+	EvaluateAlertsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*EvaluateAlertsResponse, error)
+
+	// EvaluateAlertsWithResponse Evaluate alert rules now
+	//
+	// All active rules, or the named ones. What fires is accepted for delivery in the transaction that
+	// moves the rule, and sent by the worker. The worker does the same every
+	// `ALERT_EVALUATION_INTERVAL`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/alerts/evaluate (the `EvaluateAlerts` operationId).
+	EvaluateAlertsWithResponse(ctx context.Context, body EvaluateAlertsJSONRequestBody, reqEditors ...RequestEditorFn) (*EvaluateAlertsResponse, error)
+
+	// DeleteAlertWithResponse Delete an alert rule
+	//
+	// What it has sent stays.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /v1/alerts/{id} (the `DeleteAlert` operationId).
+	DeleteAlertWithResponse(ctx context.Context, id AlertRuleID, params *DeleteAlertParams, reqEditors ...RequestEditorFn) (*DeleteAlertResponse, error)
+
+	// GetAlertWithResponse One alert rule
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/alerts/{id} (the `GetAlert` operationId).
+	GetAlertWithResponse(ctx context.Context, id AlertRuleID, reqEditors ...RequestEditorFn) (*GetAlertResponse, error)
+
+	// UpdateAlertWithBodyWithResponse Change an alert rule
+	//
+	// Fields that are given replace the rule's, as a whole: a condition or `channels` too. `null` stands
+	// for the default. `notify_inapp` and `notify_email` switch one channel and leave the others, unless
+	// `channels` is given. With another condition, or switched on or off, the rule is `ok` again; its
+	// cooldown goes on.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /v1/alerts/{id} (the `UpdateAlert` operationId).
+	UpdateAlertWithBodyWithResponse(ctx context.Context, id AlertRuleID, params *UpdateAlertParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateAlertResponse, error)
+
+	// UpdateAlertWithResponse Change an alert rule
+	//
+	// Fields that are given replace the rule's, as a whole: a condition or `channels` too. `null` stands
+	// for the default. `notify_inapp` and `notify_email` switch one channel and leave the others, unless
+	// `channels` is given. With another condition, or switched on or off, the rule is `ok` again; its
+	// cooldown goes on.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /v1/alerts/{id} (the `UpdateAlert` operationId).
+	UpdateAlertWithResponse(ctx context.Context, id AlertRuleID, params *UpdateAlertParams, body UpdateAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateAlertResponse, error)
+
+	// AcknowledgeAlertWithBodyWithResponse Acknowledge a firing rule
+	//
+	// It stays quiet until its condition was no longer met once. A rule that is not firing is a conflict.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/alerts/{id}/ack (the `AcknowledgeAlert` operationId).
+	AcknowledgeAlertWithBodyWithResponse(ctx context.Context, id AlertRuleID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AcknowledgeAlertResponse, error)
+
+	// AcknowledgeAlertWithResponse Acknowledge a firing rule
+	//
+	// It stays quiet until its condition was no longer met once. A rule that is not firing is a conflict.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/alerts/{id}/ack (the `AcknowledgeAlert` operationId).
+	AcknowledgeAlertWithResponse(ctx context.Context, id AlertRuleID, body AcknowledgeAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*AcknowledgeAlertResponse, error)
+
+	// SnoozeAlertWithBodyWithResponse Keep a rule quiet for a while
+	//
+	// Until a time, or for a duration: one of both. 0 seconds end a snooze early. Until then the rule is
+	// evaluated and does not fire; afterwards it is as if it had been `ok`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/alerts/{id}/snooze (the `SnoozeAlert` operationId).
+	SnoozeAlertWithBodyWithResponse(ctx context.Context, id AlertRuleID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SnoozeAlertResponse, error)
+
+	// SnoozeAlertWithResponse Keep a rule quiet for a while
+	//
+	// Until a time, or for a duration: one of both. 0 seconds end a snooze early. Until then the rule is
+	// evaluated and does not fire; afterwards it is as if it had been `ok`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/alerts/{id}/snooze (the `SnoozeAlert` operationId).
+	SnoozeAlertWithResponse(ctx context.Context, id AlertRuleID, body SnoozeAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*SnoozeAlertResponse, error)
+
+	// TestAlertWithResponse Say what a rule would do now
+	//
+	// Nothing is changed or sent.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/alerts/{id}/test (the `TestAlert` operationId).
+	TestAlertWithResponse(ctx context.Context, id AlertRuleID, reqEditors ...RequestEditorFn) (*TestAlertResponse, error)
+
+	// ListDeliveriesWithResponse List events
+	//
+	// Newest first, with where each stands on its channels.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/deliveries (the `ListDeliveries` operationId).
+	ListDeliveriesWithResponse(ctx context.Context, params *ListDeliveriesParams, reqEditors ...RequestEditorFn) (*ListDeliveriesResponse, error)
+
 	// CreateDeliveryWithBodyWithResponse Deliver a message
 	//
 	// The event is durable before anything is sent. Every channel is then tried once; a channel
 	// that fails does not hold up the others, it is `queued` for retries as a dead letter.
 	//
+	// A message with the same alert, title, text, data, user and channel as one that is on its way
+	// or was delivered within `DEDUP_WINDOW` is a `duplicate`, and not sent.
+	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/deliveries (the `CreateDelivery` operationId).
-	CreateDeliveryWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateDeliveryResponse, error)
+	CreateDeliveryWithBodyWithResponse(ctx context.Context, params *CreateDeliveryParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateDeliveryResponse, error)
 
 	// CreateDeliveryWithResponse Deliver a message
 	//
 	// The event is durable before anything is sent. Every channel is then tried once; a channel
 	// that fails does not hold up the others, it is `queued` for retries as a dead letter.
 	//
+	// A message with the same alert, title, text, data, user and channel as one that is on its way
+	// or was delivered within `DEDUP_WINDOW` is a `duplicate`, and not sent.
+	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/deliveries (the `CreateDelivery` operationId).
-	CreateDeliveryWithResponse(ctx context.Context, body CreateDeliveryJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateDeliveryResponse, error)
+	CreateDeliveryWithResponse(ctx context.Context, params *CreateDeliveryParams, body CreateDeliveryJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateDeliveryResponse, error)
+
+	// CreateDeliveriesWithBodyWithResponse Deliver up to 100 messages
+	//
+	// All are accepted, or none: what is wrong with an item is pointed to as `/items/3/title`. Apart
+	// from that each is an event of its own, delivered as if it had come alone.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/deliveries/batch (the `CreateDeliveries` operationId).
+	CreateDeliveriesWithBodyWithResponse(ctx context.Context, params *CreateDeliveriesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateDeliveriesResponse, error)
+
+	// CreateDeliveriesWithResponse Deliver up to 100 messages
+	//
+	// All are accepted, or none: what is wrong with an item is pointed to as `/items/3/title`. Apart
+	// from that each is an event of its own, delivered as if it had come alone.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/deliveries/batch (the `CreateDeliveries` operationId).
+	CreateDeliveriesWithResponse(ctx context.Context, params *CreateDeliveriesParams, body CreateDeliveriesJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateDeliveriesResponse, error)
 
 	// GetDeliveryWithResponse One event with every attempt on every channel
 	//
@@ -4243,6 +6660,42 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/dlq/{id} (the `GetDeadLetter` operationId).
 	GetDeadLetterWithResponse(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*GetDeadLetterResponse, error)
+
+	// ListNotificationsWithResponse A user's inbox
+	//
+	// Newest first.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/notifications (the `ListNotifications` operationId).
+	ListNotificationsWithResponse(ctx context.Context, params *ListNotificationsParams, reqEditors ...RequestEditorFn) (*ListNotificationsResponse, error)
+
+	// ReadNotificationsWithBodyWithResponse Mark all of a user's notifications as read
+	//
+	// All that are there when the request comes in.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/notifications/read (the `ReadNotifications` operationId).
+	ReadNotificationsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReadNotificationsResponse, error)
+
+	// ReadNotificationsWithResponse Mark all of a user's notifications as read
+	//
+	// All that are there when the request comes in.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/notifications/read (the `ReadNotifications` operationId).
+	ReadNotificationsWithResponse(ctx context.Context, body ReadNotificationsJSONRequestBody, reqEditors ...RequestEditorFn) (*ReadNotificationsResponse, error)
+
+	// ReadNotificationWithResponse Mark a notification as read
+	//
+	// One that has been read keeps the time at which it was.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /v1/notifications/{id}/read (the `ReadNotification` operationId).
+	ReadNotificationWithResponse(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*ReadNotificationResponse, error)
 
 	// ListPatternsWithResponse List patterns
 	//
@@ -4373,6 +6826,36 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/portfolios/{id}/transactions (the `BookTransactions` operationId).
 	BookTransactionsWithResponse(ctx context.Context, id PortfolioID, body BookTransactionsJSONRequestBody, reqEditors ...RequestEditorFn) (*BookTransactionsResponse, error)
 
+	// ReceiveAlertmanagerWithBodyWithResponse Take a notification of Prometheus Alertmanager
+	//
+	// What Alertmanager's `webhook_config` posts, payload version 4. A notification becomes one
+	// event, durable before the answer; the worker sends it. The query says where to, `inapp` by
+	// default.
+	//
+	// Repetitions within `ALERTMANAGER_DEDUP_WINDOW` of the same state of a group, such as retries
+	// and the copies of the members of a cluster, are `duplicate`. A notification whose `status` is
+	// `resolved` supersedes those of its group that have not been delivered.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/receivers/alertmanager (the `ReceiveAlertmanager` operationId).
+	ReceiveAlertmanagerWithBodyWithResponse(ctx context.Context, params *ReceiveAlertmanagerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReceiveAlertmanagerResponse, error)
+
+	// ReceiveAlertmanagerWithResponse Take a notification of Prometheus Alertmanager
+	//
+	// What Alertmanager's `webhook_config` posts, payload version 4. A notification becomes one
+	// event, durable before the answer; the worker sends it. The query says where to, `inapp` by
+	// default.
+	//
+	// Repetitions within `ALERTMANAGER_DEDUP_WINDOW` of the same state of a group, such as retries
+	// and the copies of the members of a cluster, are `duplicate`. A notification whose `status` is
+	// `resolved` supersedes those of its group that have not been delivered.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/receivers/alertmanager (the `ReceiveAlertmanager` operationId).
+	ReceiveAlertmanagerWithResponse(ctx context.Context, params *ReceiveAlertmanagerParams, body ReceiveAlertmanagerJSONRequestBody, reqEditors ...RequestEditorFn) (*ReceiveAlertmanagerResponse, error)
+
 	// ListRunsWithResponse List recorded runs
 	//
 	// Newest first.
@@ -4470,18 +6953,557 @@ func (r ListAgentsResponse) ContentType() string {
 	return ""
 }
 
-type CreateDeliveryResponse struct {
+type ListAlertsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *DeliveryReceipt
+	JSON200 *struct {
+		Items []AlertRule `json:"items"`
+
+		// NextCursor Pass it as `cursor` for the next page; null on the last.
+		NextCursor *NextCursor `json:"next_cursor"`
+	}
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListAlertsResponse) GetJSON200() *struct {
+	Items []AlertRule `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListAlertsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListAlertsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListAlertsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListAlertsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListAlertsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// CreateAlertResponse201Headers the declared response headers of an HTTP 201 response for CreateAlert
+type CreateAlertResponse201Headers struct {
+	ETag     *string
+	Location *string
+}
+
+type CreateAlertResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *AlertRule
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers201 the parsed response headers for an HTTP 201 response
+	Headers201 *CreateAlertResponse201Headers
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreateAlertResponse) GetJSON201() *AlertRule {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreateAlertResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateAlertResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateAlertResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateAlertResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateAlertResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type EvaluateAlertsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AlertEvaluation
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r EvaluateAlertsResponse) GetJSON200() *AlertEvaluation {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r EvaluateAlertsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r EvaluateAlertsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r EvaluateAlertsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r EvaluateAlertsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r EvaluateAlertsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DeleteAlertResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DeleteAlertResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r DeleteAlertResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DeleteAlertResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DeleteAlertResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DeleteAlertResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// GetAlertResponse200Headers the declared response headers of an HTTP 200 response for GetAlert
+type GetAlertResponse200Headers struct {
+	ETag *string
+}
+
+type GetAlertResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AlertRule
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetAlertResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetAlertResponse) GetJSON200() *AlertRule {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetAlertResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetAlertResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetAlertResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetAlertResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetAlertResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// UpdateAlertResponse200Headers the declared response headers of an HTTP 200 response for UpdateAlert
+type UpdateAlertResponse200Headers struct {
+	ETag *string
+}
+
+type UpdateAlertResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AlertRule
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *UpdateAlertResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r UpdateAlertResponse) GetJSON200() *AlertRule {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r UpdateAlertResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r UpdateAlertResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r UpdateAlertResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r UpdateAlertResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r UpdateAlertResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AcknowledgeAlertResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AlertRule
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r AcknowledgeAlertResponse) GetJSON200() *AlertRule {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r AcknowledgeAlertResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r AcknowledgeAlertResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AcknowledgeAlertResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AcknowledgeAlertResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AcknowledgeAlertResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type SnoozeAlertResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AlertRule
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r SnoozeAlertResponse) GetJSON200() *AlertRule {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r SnoozeAlertResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r SnoozeAlertResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SnoozeAlertResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SnoozeAlertResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SnoozeAlertResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type TestAlertResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AlertTrial
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r TestAlertResponse) GetJSON200() *AlertTrial {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r TestAlertResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r TestAlertResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r TestAlertResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r TestAlertResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r TestAlertResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListDeliveriesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Items []DeliverySummary `json:"items"`
+
+		// NextCursor Pass it as `cursor` for the next page; null on the last.
+		NextCursor *NextCursor `json:"next_cursor"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListDeliveriesResponse) GetJSON200() *struct {
+	Items []DeliverySummary `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListDeliveriesResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListDeliveriesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListDeliveriesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListDeliveriesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListDeliveriesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// CreateDeliveryResponse200Headers the declared response headers of an HTTP 200 response for CreateDelivery
+type CreateDeliveryResponse200Headers struct {
+	IdempotencyReplayed *string
+	Location            *string
+}
+
+// CreateDeliveryResponse202Headers the declared response headers of an HTTP 202 response for CreateDelivery
+type CreateDeliveryResponse202Headers struct {
+	IdempotencyReplayed *string
+	Location            *string
+	PreferenceApplied   *string
+}
+
+type CreateDeliveryResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DeliveryReceipt
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *DeliveryReceipt
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *CreateDeliveryResponse200Headers
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *CreateDeliveryResponse202Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
 func (r CreateDeliveryResponse) GetJSON200() *DeliveryReceipt {
 	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r CreateDeliveryResponse) GetJSON202() *DeliveryReceipt {
+	return r.JSON202
 }
 
 // GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
@@ -4512,6 +7534,76 @@ func (r CreateDeliveryResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r CreateDeliveryResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// CreateDeliveriesResponse200Headers the declared response headers of an HTTP 200 response for CreateDeliveries
+type CreateDeliveriesResponse200Headers struct {
+	IdempotencyReplayed *string
+}
+
+// CreateDeliveriesResponse202Headers the declared response headers of an HTTP 202 response for CreateDeliveries
+type CreateDeliveriesResponse202Headers struct {
+	IdempotencyReplayed *string
+	PreferenceApplied   *string
+}
+
+type CreateDeliveriesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DeliveryReceipts
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *DeliveryReceipts
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *CreateDeliveriesResponse200Headers
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *CreateDeliveriesResponse202Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CreateDeliveriesResponse) GetJSON200() *DeliveryReceipts {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r CreateDeliveriesResponse) GetJSON202() *DeliveryReceipts {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreateDeliveriesResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateDeliveriesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateDeliveriesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateDeliveriesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateDeliveriesResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -5040,6 +8132,170 @@ func (r GetDeadLetterResponse) ContentType() string {
 	return ""
 }
 
+type ListNotificationsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Items []Notification `json:"items"`
+
+		// NextCursor Pass it as `cursor` for the next page; null on the last.
+		NextCursor *NextCursor `json:"next_cursor"`
+
+		// UnreadCount The user's unread notifications, counted up to 1000.
+		UnreadCount int `json:"unread_count"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListNotificationsResponse) GetJSON200() *struct {
+	Items []Notification `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+
+	// UnreadCount The user's unread notifications, counted up to 1000.
+	UnreadCount int `json:"unread_count"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListNotificationsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListNotificationsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListNotificationsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListNotificationsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListNotificationsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ReadNotificationsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Read int `json:"read"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ReadNotificationsResponse) GetJSON200() *struct {
+	Read int `json:"read"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ReadNotificationsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ReadNotificationsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReadNotificationsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReadNotificationsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReadNotificationsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ReadNotificationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Notification
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ReadNotificationResponse) GetJSON200() *Notification {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ReadNotificationResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ReadNotificationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReadNotificationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReadNotificationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReadNotificationResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListPatternsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -5529,6 +8785,61 @@ func (r BookTransactionsResponse) ContentType() string {
 	return ""
 }
 
+// ReceiveAlertmanagerResponse200Headers the declared response headers of an HTTP 200 response for ReceiveAlertmanager
+type ReceiveAlertmanagerResponse200Headers struct {
+	Location *string
+}
+
+type ReceiveAlertmanagerResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DeliveryReceipt
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ReceiveAlertmanagerResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ReceiveAlertmanagerResponse) GetJSON200() *DeliveryReceipt {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ReceiveAlertmanagerResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ReceiveAlertmanagerResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReceiveAlertmanagerResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReceiveAlertmanagerResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReceiveAlertmanagerResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListRunsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -5712,16 +9023,250 @@ func (c *ClientWithResponses) ListAgentsWithResponse(ctx context.Context, params
 	return ParseListAgentsResponse(rsp)
 }
 
+// ListAlertsWithResponse List alert rules
+//
+// Newest first.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/alerts (the `ListAlerts` operationId).
+func (c *ClientWithResponses) ListAlertsWithResponse(ctx context.Context, params *ListAlertsParams, reqEditors ...RequestEditorFn) (*ListAlertsResponse, error) {
+	rsp, err := c.ListAlerts(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListAlertsResponse(rsp)
+}
+
+// CreateAlertWithBodyWithResponse Create an alert rule
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/alerts (the `CreateAlert` operationId).
+func (c *ClientWithResponses) CreateAlertWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateAlertResponse, error) {
+	rsp, err := c.CreateAlertWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateAlertResponse(rsp)
+}
+
+// CreateAlertWithResponse Create an alert rule
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/alerts (the `CreateAlert` operationId).
+func (c *ClientWithResponses) CreateAlertWithResponse(ctx context.Context, body CreateAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateAlertResponse, error) {
+	rsp, err := c.CreateAlert(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateAlertResponse(rsp)
+}
+
+// EvaluateAlertsWithBodyWithResponse Evaluate alert rules now
+//
+// All active rules, or the named ones. What fires is accepted for delivery in the transaction that
+// moves the rule, and sent by the worker. The worker does the same every
+// `ALERT_EVALUATION_INTERVAL`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/alerts/evaluate (the `EvaluateAlerts` operationId).
+func (c *ClientWithResponses) EvaluateAlertsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*EvaluateAlertsResponse, error) {
+	rsp, err := c.EvaluateAlertsWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEvaluateAlertsResponse(rsp)
+}
+
+// EvaluateAlertsWithResponse Evaluate alert rules now
+//
+// All active rules, or the named ones. What fires is accepted for delivery in the transaction that
+// moves the rule, and sent by the worker. The worker does the same every
+// `ALERT_EVALUATION_INTERVAL`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/alerts/evaluate (the `EvaluateAlerts` operationId).
+func (c *ClientWithResponses) EvaluateAlertsWithResponse(ctx context.Context, body EvaluateAlertsJSONRequestBody, reqEditors ...RequestEditorFn) (*EvaluateAlertsResponse, error) {
+	rsp, err := c.EvaluateAlerts(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEvaluateAlertsResponse(rsp)
+}
+
+// DeleteAlertWithResponse Delete an alert rule
+//
+// What it has sent stays.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /v1/alerts/{id} (the `DeleteAlert` operationId).
+func (c *ClientWithResponses) DeleteAlertWithResponse(ctx context.Context, id AlertRuleID, params *DeleteAlertParams, reqEditors ...RequestEditorFn) (*DeleteAlertResponse, error) {
+	rsp, err := c.DeleteAlert(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDeleteAlertResponse(rsp)
+}
+
+// GetAlertWithResponse One alert rule
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/alerts/{id} (the `GetAlert` operationId).
+func (c *ClientWithResponses) GetAlertWithResponse(ctx context.Context, id AlertRuleID, reqEditors ...RequestEditorFn) (*GetAlertResponse, error) {
+	rsp, err := c.GetAlert(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetAlertResponse(rsp)
+}
+
+// UpdateAlertWithBodyWithResponse Change an alert rule
+//
+// Fields that are given replace the rule's, as a whole: a condition or `channels` too. `null` stands
+// for the default. `notify_inapp` and `notify_email` switch one channel and leave the others, unless
+// `channels` is given. With another condition, or switched on or off, the rule is `ok` again; its
+// cooldown goes on.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /v1/alerts/{id} (the `UpdateAlert` operationId).
+func (c *ClientWithResponses) UpdateAlertWithBodyWithResponse(ctx context.Context, id AlertRuleID, params *UpdateAlertParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateAlertResponse, error) {
+	rsp, err := c.UpdateAlertWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateAlertResponse(rsp)
+}
+
+// UpdateAlertWithResponse Change an alert rule
+//
+// Fields that are given replace the rule's, as a whole: a condition or `channels` too. `null` stands
+// for the default. `notify_inapp` and `notify_email` switch one channel and leave the others, unless
+// `channels` is given. With another condition, or switched on or off, the rule is `ok` again; its
+// cooldown goes on.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /v1/alerts/{id} (the `UpdateAlert` operationId).
+func (c *ClientWithResponses) UpdateAlertWithResponse(ctx context.Context, id AlertRuleID, params *UpdateAlertParams, body UpdateAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateAlertResponse, error) {
+	rsp, err := c.UpdateAlert(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateAlertResponse(rsp)
+}
+
+// AcknowledgeAlertWithBodyWithResponse Acknowledge a firing rule
+//
+// It stays quiet until its condition was no longer met once. A rule that is not firing is a conflict.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/alerts/{id}/ack (the `AcknowledgeAlert` operationId).
+func (c *ClientWithResponses) AcknowledgeAlertWithBodyWithResponse(ctx context.Context, id AlertRuleID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AcknowledgeAlertResponse, error) {
+	rsp, err := c.AcknowledgeAlertWithBody(ctx, id, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAcknowledgeAlertResponse(rsp)
+}
+
+// AcknowledgeAlertWithResponse Acknowledge a firing rule
+//
+// It stays quiet until its condition was no longer met once. A rule that is not firing is a conflict.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/alerts/{id}/ack (the `AcknowledgeAlert` operationId).
+func (c *ClientWithResponses) AcknowledgeAlertWithResponse(ctx context.Context, id AlertRuleID, body AcknowledgeAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*AcknowledgeAlertResponse, error) {
+	rsp, err := c.AcknowledgeAlert(ctx, id, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAcknowledgeAlertResponse(rsp)
+}
+
+// SnoozeAlertWithBodyWithResponse Keep a rule quiet for a while
+//
+// Until a time, or for a duration: one of both. 0 seconds end a snooze early. Until then the rule is
+// evaluated and does not fire; afterwards it is as if it had been `ok`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/alerts/{id}/snooze (the `SnoozeAlert` operationId).
+func (c *ClientWithResponses) SnoozeAlertWithBodyWithResponse(ctx context.Context, id AlertRuleID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SnoozeAlertResponse, error) {
+	rsp, err := c.SnoozeAlertWithBody(ctx, id, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSnoozeAlertResponse(rsp)
+}
+
+// SnoozeAlertWithResponse Keep a rule quiet for a while
+//
+// Until a time, or for a duration: one of both. 0 seconds end a snooze early. Until then the rule is
+// evaluated and does not fire; afterwards it is as if it had been `ok`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/alerts/{id}/snooze (the `SnoozeAlert` operationId).
+func (c *ClientWithResponses) SnoozeAlertWithResponse(ctx context.Context, id AlertRuleID, body SnoozeAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*SnoozeAlertResponse, error) {
+	rsp, err := c.SnoozeAlert(ctx, id, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSnoozeAlertResponse(rsp)
+}
+
+// TestAlertWithResponse Say what a rule would do now
+//
+// Nothing is changed or sent.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/alerts/{id}/test (the `TestAlert` operationId).
+func (c *ClientWithResponses) TestAlertWithResponse(ctx context.Context, id AlertRuleID, reqEditors ...RequestEditorFn) (*TestAlertResponse, error) {
+	rsp, err := c.TestAlert(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTestAlertResponse(rsp)
+}
+
+// ListDeliveriesWithResponse List events
+//
+// Newest first, with where each stands on its channels.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/deliveries (the `ListDeliveries` operationId).
+func (c *ClientWithResponses) ListDeliveriesWithResponse(ctx context.Context, params *ListDeliveriesParams, reqEditors ...RequestEditorFn) (*ListDeliveriesResponse, error) {
+	rsp, err := c.ListDeliveries(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListDeliveriesResponse(rsp)
+}
+
 // CreateDeliveryWithBodyWithResponse Deliver a message
 //
 // The event is durable before anything is sent. Every channel is then tried once; a channel
 // that fails does not hold up the others, it is `queued` for retries as a dead letter.
 //
+// A message with the same alert, title, text, data, user and channel as one that is on its way
+// or was delivered within `DEDUP_WINDOW` is a `duplicate`, and not sent.
+//
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/deliveries (the `CreateDelivery` operationId).
-func (c *ClientWithResponses) CreateDeliveryWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateDeliveryResponse, error) {
-	rsp, err := c.CreateDeliveryWithBody(ctx, contentType, body, reqEditors...)
+func (c *ClientWithResponses) CreateDeliveryWithBodyWithResponse(ctx context.Context, params *CreateDeliveryParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateDeliveryResponse, error) {
+	rsp, err := c.CreateDeliveryWithBody(ctx, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -5733,15 +9278,50 @@ func (c *ClientWithResponses) CreateDeliveryWithBodyWithResponse(ctx context.Con
 // The event is durable before anything is sent. Every channel is then tried once; a channel
 // that fails does not hold up the others, it is `queued` for retries as a dead letter.
 //
+// A message with the same alert, title, text, data, user and channel as one that is on its way
+// or was delivered within `DEDUP_WINDOW` is a `duplicate`, and not sent.
+//
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/deliveries (the `CreateDelivery` operationId).
-func (c *ClientWithResponses) CreateDeliveryWithResponse(ctx context.Context, body CreateDeliveryJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateDeliveryResponse, error) {
-	rsp, err := c.CreateDelivery(ctx, body, reqEditors...)
+func (c *ClientWithResponses) CreateDeliveryWithResponse(ctx context.Context, params *CreateDeliveryParams, body CreateDeliveryJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateDeliveryResponse, error) {
+	rsp, err := c.CreateDelivery(ctx, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
 	return ParseCreateDeliveryResponse(rsp)
+}
+
+// CreateDeliveriesWithBodyWithResponse Deliver up to 100 messages
+//
+// All are accepted, or none: what is wrong with an item is pointed to as `/items/3/title`. Apart
+// from that each is an event of its own, delivered as if it had come alone.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/deliveries/batch (the `CreateDeliveries` operationId).
+func (c *ClientWithResponses) CreateDeliveriesWithBodyWithResponse(ctx context.Context, params *CreateDeliveriesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateDeliveriesResponse, error) {
+	rsp, err := c.CreateDeliveriesWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateDeliveriesResponse(rsp)
+}
+
+// CreateDeliveriesWithResponse Deliver up to 100 messages
+//
+// All are accepted, or none: what is wrong with an item is pointed to as `/items/3/title`. Apart
+// from that each is an event of its own, delivered as if it had come alone.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/deliveries/batch (the `CreateDeliveries` operationId).
+func (c *ClientWithResponses) CreateDeliveriesWithResponse(ctx context.Context, params *CreateDeliveriesParams, body CreateDeliveriesJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateDeliveriesResponse, error) {
+	rsp, err := c.CreateDeliveries(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateDeliveriesResponse(rsp)
 }
 
 // GetDeliveryWithResponse One event with every attempt on every channel
@@ -5940,6 +9520,66 @@ func (c *ClientWithResponses) GetDeadLetterWithResponse(ctx context.Context, id 
 		return nil, err
 	}
 	return ParseGetDeadLetterResponse(rsp)
+}
+
+// ListNotificationsWithResponse A user's inbox
+//
+// Newest first.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/notifications (the `ListNotifications` operationId).
+func (c *ClientWithResponses) ListNotificationsWithResponse(ctx context.Context, params *ListNotificationsParams, reqEditors ...RequestEditorFn) (*ListNotificationsResponse, error) {
+	rsp, err := c.ListNotifications(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListNotificationsResponse(rsp)
+}
+
+// ReadNotificationsWithBodyWithResponse Mark all of a user's notifications as read
+//
+// All that are there when the request comes in.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/notifications/read (the `ReadNotifications` operationId).
+func (c *ClientWithResponses) ReadNotificationsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReadNotificationsResponse, error) {
+	rsp, err := c.ReadNotificationsWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReadNotificationsResponse(rsp)
+}
+
+// ReadNotificationsWithResponse Mark all of a user's notifications as read
+//
+// All that are there when the request comes in.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/notifications/read (the `ReadNotifications` operationId).
+func (c *ClientWithResponses) ReadNotificationsWithResponse(ctx context.Context, body ReadNotificationsJSONRequestBody, reqEditors ...RequestEditorFn) (*ReadNotificationsResponse, error) {
+	rsp, err := c.ReadNotifications(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReadNotificationsResponse(rsp)
+}
+
+// ReadNotificationWithResponse Mark a notification as read
+//
+// One that has been read keeps the time at which it was.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /v1/notifications/{id}/read (the `ReadNotification` operationId).
+func (c *ClientWithResponses) ReadNotificationWithResponse(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*ReadNotificationResponse, error) {
+	rsp, err := c.ReadNotification(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReadNotificationResponse(rsp)
 }
 
 // ListPatternsWithResponse List patterns
@@ -6149,6 +9789,48 @@ func (c *ClientWithResponses) BookTransactionsWithResponse(ctx context.Context, 
 	return ParseBookTransactionsResponse(rsp)
 }
 
+// ReceiveAlertmanagerWithBodyWithResponse Take a notification of Prometheus Alertmanager
+//
+// What Alertmanager's `webhook_config` posts, payload version 4. A notification becomes one
+// event, durable before the answer; the worker sends it. The query says where to, `inapp` by
+// default.
+//
+// Repetitions within `ALERTMANAGER_DEDUP_WINDOW` of the same state of a group, such as retries
+// and the copies of the members of a cluster, are `duplicate`. A notification whose `status` is
+// `resolved` supersedes those of its group that have not been delivered.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/receivers/alertmanager (the `ReceiveAlertmanager` operationId).
+func (c *ClientWithResponses) ReceiveAlertmanagerWithBodyWithResponse(ctx context.Context, params *ReceiveAlertmanagerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReceiveAlertmanagerResponse, error) {
+	rsp, err := c.ReceiveAlertmanagerWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReceiveAlertmanagerResponse(rsp)
+}
+
+// ReceiveAlertmanagerWithResponse Take a notification of Prometheus Alertmanager
+//
+// What Alertmanager's `webhook_config` posts, payload version 4. A notification becomes one
+// event, durable before the answer; the worker sends it. The query says where to, `inapp` by
+// default.
+//
+// Repetitions within `ALERTMANAGER_DEDUP_WINDOW` of the same state of a group, such as retries
+// and the copies of the members of a cluster, are `duplicate`. A notification whose `status` is
+// `resolved` supersedes those of its group that have not been delivered.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/receivers/alertmanager (the `ReceiveAlertmanager` operationId).
+func (c *ClientWithResponses) ReceiveAlertmanagerWithResponse(ctx context.Context, params *ReceiveAlertmanagerParams, body ReceiveAlertmanagerJSONRequestBody, reqEditors ...RequestEditorFn) (*ReceiveAlertmanagerResponse, error) {
+	rsp, err := c.ReceiveAlertmanager(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReceiveAlertmanagerResponse(rsp)
+}
+
 // ListRunsWithResponse List recorded runs
 //
 // Newest first.
@@ -6249,6 +9931,388 @@ func ParseListAgentsResponse(rsp *http.Response) (*ListAgentsResponse, error) {
 	return response, nil
 }
 
+// ParseListAlertsResponse parses an HTTP response from a ListAlertsWithResponse call
+func ParseListAlertsResponse(rsp *http.Response) (*ListAlertsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListAlertsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Items []AlertRule `json:"items"`
+
+			// NextCursor Pass it as `cursor` for the next page; null on the last.
+			NextCursor *NextCursor `json:"next_cursor"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateAlertResponse parses an HTTP response from a CreateAlertWithResponse call
+func ParseCreateAlertResponse(rsp *http.Response) (*CreateAlertResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateAlertResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest AlertRule
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 201:
+		var headers CreateAlertResponse201Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers201 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseEvaluateAlertsResponse parses an HTTP response from a EvaluateAlertsWithResponse call
+func ParseEvaluateAlertsResponse(rsp *http.Response) (*EvaluateAlertsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &EvaluateAlertsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AlertEvaluation
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDeleteAlertResponse parses an HTTP response from a DeleteAlertWithResponse call
+func ParseDeleteAlertResponse(rsp *http.Response) (*DeleteAlertResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DeleteAlertResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetAlertResponse parses an HTTP response from a GetAlertWithResponse call
+func ParseGetAlertResponse(rsp *http.Response) (*GetAlertResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetAlertResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AlertRule
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetAlertResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseUpdateAlertResponse parses an HTTP response from a UpdateAlertWithResponse call
+func ParseUpdateAlertResponse(rsp *http.Response) (*UpdateAlertResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &UpdateAlertResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AlertRule
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers UpdateAlertResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseAcknowledgeAlertResponse parses an HTTP response from a AcknowledgeAlertWithResponse call
+func ParseAcknowledgeAlertResponse(rsp *http.Response) (*AcknowledgeAlertResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AcknowledgeAlertResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AlertRule
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSnoozeAlertResponse parses an HTTP response from a SnoozeAlertWithResponse call
+func ParseSnoozeAlertResponse(rsp *http.Response) (*SnoozeAlertResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SnoozeAlertResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AlertRule
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseTestAlertResponse parses an HTTP response from a TestAlertWithResponse call
+func ParseTestAlertResponse(rsp *http.Response) (*TestAlertResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &TestAlertResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AlertTrial
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListDeliveriesResponse parses an HTTP response from a ListDeliveriesWithResponse call
+func ParseListDeliveriesResponse(rsp *http.Response) (*ListDeliveriesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListDeliveriesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Items []DeliverySummary `json:"items"`
+
+			// NextCursor Pass it as `cursor` for the next page; null on the last.
+			NextCursor *NextCursor `json:"next_cursor"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseCreateDeliveryResponse parses an HTTP response from a CreateDeliveryWithResponse call
 func ParseCreateDeliveryResponse(rsp *http.Response) (*CreateDeliveryResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -6270,6 +10334,13 @@ func ParseCreateDeliveryResponse(rsp *http.Response) (*CreateDeliveryResponse, e
 		}
 		response.JSON200 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest DeliveryReceipt
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -6277,6 +10348,120 @@ func ParseCreateDeliveryResponse(rsp *http.Response) (*CreateDeliveryResponse, e
 		}
 		response.ApplicationproblemJSONDefault = &dest
 
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers CreateDeliveryResponse200Headers
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 202:
+		var headers CreateDeliveryResponse202Headers
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers202 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseCreateDeliveriesResponse parses an HTTP response from a CreateDeliveriesWithResponse call
+func ParseCreateDeliveriesResponse(rsp *http.Response) (*CreateDeliveriesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateDeliveriesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DeliveryReceipts
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest DeliveryReceipts
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers CreateDeliveriesResponse200Headers
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 202:
+		var headers CreateDeliveriesResponse202Headers
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers202 = &headers
 	}
 
 	return response, nil
@@ -6677,6 +10862,115 @@ func ParseGetDeadLetterResponse(rsp *http.Response) (*GetDeadLetterResponse, err
 	return response, nil
 }
 
+// ParseListNotificationsResponse parses an HTTP response from a ListNotificationsWithResponse call
+func ParseListNotificationsResponse(rsp *http.Response) (*ListNotificationsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListNotificationsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Items []Notification `json:"items"`
+
+			// NextCursor Pass it as `cursor` for the next page; null on the last.
+			NextCursor *NextCursor `json:"next_cursor"`
+
+			// UnreadCount The user's unread notifications, counted up to 1000.
+			UnreadCount int `json:"unread_count"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseReadNotificationsResponse parses an HTTP response from a ReadNotificationsWithResponse call
+func ParseReadNotificationsResponse(rsp *http.Response) (*ReadNotificationsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReadNotificationsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Read int `json:"read"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseReadNotificationResponse parses an HTTP response from a ReadNotificationWithResponse call
+func ParseReadNotificationResponse(rsp *http.Response) (*ReadNotificationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReadNotificationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Notification
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListPatternsResponse parses an HTTP response from a ListPatternsWithResponse call
 func ParseListPatternsResponse(rsp *http.Response) (*ListPatternsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -7034,6 +11328,52 @@ func ParseBookTransactionsResponse(rsp *http.Response) (*BookTransactionsRespons
 	return response, nil
 }
 
+// ParseReceiveAlertmanagerResponse parses an HTTP response from a ReceiveAlertmanagerWithResponse call
+func ParseReceiveAlertmanagerResponse(rsp *http.Response) (*ReceiveAlertmanagerResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReceiveAlertmanagerResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DeliveryReceipt
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ReceiveAlertmanagerResponse200Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
 // ParseListRunsResponse parses an HTTP response from a ListRunsWithResponse call
 func ParseListRunsResponse(rsp *http.Response) (*ListRunsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -7169,9 +11509,42 @@ type ServerInterface interface {
 	// ListAgents List agents
 	// (GET /v1/agents)
 	ListAgents(ctx echo.Context, params ListAgentsParams) error
+	// ListAlerts List alert rules
+	// (GET /v1/alerts)
+	ListAlerts(ctx echo.Context, params ListAlertsParams) error
+	// CreateAlert Create an alert rule
+	// (POST /v1/alerts)
+	CreateAlert(ctx echo.Context) error
+	// EvaluateAlerts Evaluate alert rules now
+	// (POST /v1/alerts/evaluate)
+	EvaluateAlerts(ctx echo.Context) error
+	// DeleteAlert Delete an alert rule
+	// (DELETE /v1/alerts/{id})
+	DeleteAlert(ctx echo.Context, id AlertRuleID, params DeleteAlertParams) error
+	// GetAlert One alert rule
+	// (GET /v1/alerts/{id})
+	GetAlert(ctx echo.Context, id AlertRuleID) error
+	// UpdateAlert Change an alert rule
+	// (PATCH /v1/alerts/{id})
+	UpdateAlert(ctx echo.Context, id AlertRuleID, params UpdateAlertParams) error
+	// AcknowledgeAlert Acknowledge a firing rule
+	// (POST /v1/alerts/{id}/ack)
+	AcknowledgeAlert(ctx echo.Context, id AlertRuleID) error
+	// SnoozeAlert Keep a rule quiet for a while
+	// (POST /v1/alerts/{id}/snooze)
+	SnoozeAlert(ctx echo.Context, id AlertRuleID) error
+	// TestAlert Say what a rule would do now
+	// (POST /v1/alerts/{id}/test)
+	TestAlert(ctx echo.Context, id AlertRuleID) error
+	// ListDeliveries List events
+	// (GET /v1/deliveries)
+	ListDeliveries(ctx echo.Context, params ListDeliveriesParams) error
 	// CreateDelivery Deliver a message
 	// (POST /v1/deliveries)
-	CreateDelivery(ctx echo.Context) error
+	CreateDelivery(ctx echo.Context, params CreateDeliveryParams) error
+	// CreateDeliveries Deliver up to 100 messages
+	// (POST /v1/deliveries/batch)
+	CreateDeliveries(ctx echo.Context, params CreateDeliveriesParams) error
 	// GetDelivery One event with every attempt on every channel
 	// (GET /v1/deliveries/{event_id})
 	GetDelivery(ctx echo.Context, eventId openapi_types.UUID) error
@@ -7202,6 +11575,15 @@ type ServerInterface interface {
 	// GetDeadLetter One dead letter with its attempts
 	// (GET /v1/dlq/{id})
 	GetDeadLetter(ctx echo.Context, id openapi_types.UUID) error
+	// ListNotifications A user's inbox
+	// (GET /v1/notifications)
+	ListNotifications(ctx echo.Context, params ListNotificationsParams) error
+	// ReadNotifications Mark all of a user's notifications as read
+	// (POST /v1/notifications/read)
+	ReadNotifications(ctx echo.Context) error
+	// ReadNotification Mark a notification as read
+	// (PATCH /v1/notifications/{id}/read)
+	ReadNotification(ctx echo.Context, id openapi_types.UUID) error
 	// ListPatterns List patterns
 	// (GET /v1/patterns)
 	ListPatterns(ctx echo.Context, params ListPatternsParams) error
@@ -7229,6 +11611,9 @@ type ServerInterface interface {
 	// BookTransactions Book transactions
 	// (POST /v1/portfolios/{id}/transactions)
 	BookTransactions(ctx echo.Context, id PortfolioID) error
+	// ReceiveAlertmanager Take a notification of Prometheus Alertmanager
+	// (POST /v1/receivers/alertmanager)
+	ReceiveAlertmanager(ctx echo.Context, params ReceiveAlertmanagerParams) error
 	// ListRuns List recorded runs
 	// (GET /v1/runs)
 	ListRuns(ctx echo.Context, params ListRunsParams) error
@@ -7270,12 +11655,374 @@ func (w *ServerInterfaceWrapper) ListAgents(ctx echo.Context) error {
 	return err
 }
 
+// ListAlerts converts echo context to params.
+func (w *ServerInterfaceWrapper) ListAlerts(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListAlertsParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "user_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "user_id", ctx.QueryParams(), &params.UserId, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter user_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "state" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "state", ctx.QueryParams(), &params.State, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter state: %s", err))
+	}
+
+	// ------------- Optional query parameter "type" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "type", ctx.QueryParams(), &params.Type, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter type: %s", err))
+	}
+
+	// ------------- Optional query parameter "active" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "active", ctx.QueryParams(), &params.Active, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter active: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListAlerts(ctx, params)
+	return err
+}
+
+// CreateAlert converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateAlert(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateAlert(ctx)
+	return err
+}
+
+// EvaluateAlerts converts echo context to params.
+func (w *ServerInterfaceWrapper) EvaluateAlerts(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.EvaluateAlerts(ctx)
+	return err
+}
+
+// DeleteAlert converts echo context to params.
+func (w *ServerInterfaceWrapper) DeleteAlert(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id AlertRuleID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteAlertParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatchRule
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = &IfMatch
+	}
+	// ------------- Optional header parameter "X-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("X-Reason")]; found {
+		var XReason RuleReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "X-Reason", valueList[0], &XReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter X-Reason: %s", err))
+		}
+
+		params.XReason = &XReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DeleteAlert(ctx, id, params)
+	return err
+}
+
+// GetAlert converts echo context to params.
+func (w *ServerInterfaceWrapper) GetAlert(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id AlertRuleID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetAlert(ctx, id)
+	return err
+}
+
+// UpdateAlert converts echo context to params.
+func (w *ServerInterfaceWrapper) UpdateAlert(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id AlertRuleID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UpdateAlertParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatchRule
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = &IfMatch
+	}
+	// ------------- Optional header parameter "X-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("X-Reason")]; found {
+		var XReason RuleReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "X-Reason", valueList[0], &XReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter X-Reason: %s", err))
+		}
+
+		params.XReason = &XReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.UpdateAlert(ctx, id, params)
+	return err
+}
+
+// AcknowledgeAlert converts echo context to params.
+func (w *ServerInterfaceWrapper) AcknowledgeAlert(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id AlertRuleID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.AcknowledgeAlert(ctx, id)
+	return err
+}
+
+// SnoozeAlert converts echo context to params.
+func (w *ServerInterfaceWrapper) SnoozeAlert(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id AlertRuleID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.SnoozeAlert(ctx, id)
+	return err
+}
+
+// TestAlert converts echo context to params.
+func (w *ServerInterfaceWrapper) TestAlert(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id AlertRuleID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.TestAlert(ctx, id)
+	return err
+}
+
+// ListDeliveries converts echo context to params.
+func (w *ServerInterfaceWrapper) ListDeliveries(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListDeliveriesParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "alert_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "alert_id", ctx.QueryParams(), &params.AlertId, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter alert_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "user_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "user_id", ctx.QueryParams(), &params.UserId, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter user_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "source" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "source", ctx.QueryParams(), &params.Source, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter source: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListDeliveries(ctx, params)
+	return err
+}
+
 // CreateDelivery converts echo context to params.
 func (w *ServerInterfaceWrapper) CreateDelivery(ctx echo.Context) error {
 	var err error
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateDeliveryParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Prefer, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Prefer: %s", err))
+		}
+
+		params.Prefer = &Prefer
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.CreateDelivery(ctx)
+	err = w.Handler.CreateDelivery(ctx, params)
+	return err
+}
+
+// CreateDeliveries converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateDeliveries(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateDeliveriesParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Prefer, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Prefer: %s", err))
+		}
+
+		params.Prefer = &Prefer
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateDeliveries(ctx, params)
 	return err
 }
 
@@ -7588,6 +12335,70 @@ func (w *ServerInterfaceWrapper) GetDeadLetter(ctx echo.Context) error {
 	return err
 }
 
+// ListNotifications converts echo context to params.
+func (w *ServerInterfaceWrapper) ListNotifications(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListNotificationsParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Required query parameter "user_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "user_id", ctx.QueryParams(), &params.UserId, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter user_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "unread" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "unread", ctx.QueryParams(), &params.Unread, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter unread: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListNotifications(ctx, params)
+	return err
+}
+
+// ReadNotifications converts echo context to params.
+func (w *ServerInterfaceWrapper) ReadNotifications(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReadNotifications(ctx)
+	return err
+}
+
+// ReadNotification converts echo context to params.
+func (w *ServerInterfaceWrapper) ReadNotification(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id openapi_types.UUID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReadNotification(ctx, id)
+	return err
+}
+
 // ListPatterns converts echo context to params.
 func (w *ServerInterfaceWrapper) ListPatterns(ctx echo.Context) error {
 	var err error
@@ -7781,6 +12592,52 @@ func (w *ServerInterfaceWrapper) BookTransactions(ctx echo.Context) error {
 	return err
 }
 
+// ReceiveAlertmanager converts echo context to params.
+func (w *ServerInterfaceWrapper) ReceiveAlertmanager(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReceiveAlertmanagerParams
+	// ------------- Optional query parameter "user_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "user_id", ctx.QueryParams(), &params.UserId, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter user_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "inapp" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "inapp", ctx.QueryParams(), &params.Inapp, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter inapp: %s", err))
+	}
+
+	// ------------- Optional query parameter "webhook" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "webhook", ctx.QueryParams(), &params.Webhook, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter webhook: %s", err))
+	}
+
+	// ------------- Optional query parameter "email" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "email", ctx.QueryParams(), &params.Email, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter email: %s", err))
+	}
+
+	// ------------- Optional query parameter "destination" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "destination", ctx.QueryParams(), &params.Destination, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter destination: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReceiveAlertmanager(ctx, params)
+	return err
+}
+
 // ListRuns converts echo context to params.
 func (w *ServerInterfaceWrapper) ListRuns(ctx echo.Context) error {
 	var err error
@@ -7932,10 +12789,21 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/v1/portfolios/:id", wrapper.GetPortfolio, options.OperationMiddlewares["getPortfolio"]...)
 	router.GET(options.BaseURL+"/v1/portfolios/:id/transactions", wrapper.ListTransactions, options.OperationMiddlewares["listTransactions"]...)
 	router.POST(options.BaseURL+"/v1/portfolios/:id/transactions", wrapper.BookTransactions, options.OperationMiddlewares["bookTransactions"]...)
+	router.GET(options.BaseURL+"/v1/deliveries", wrapper.ListDeliveries, options.OperationMiddlewares["listDeliveries"]...)
 	router.POST(options.BaseURL+"/v1/deliveries", wrapper.CreateDelivery, options.OperationMiddlewares["createDelivery"]...)
+	router.POST(options.BaseURL+"/v1/deliveries/batch", wrapper.CreateDeliveries, options.OperationMiddlewares["createDeliveries"]...)
 	router.GET(options.BaseURL+"/v1/deliveries/:event_id", wrapper.GetDelivery, options.OperationMiddlewares["getDelivery"]...)
 	router.GET(options.BaseURL+"/v1/dlq", wrapper.ListDeadLetters, options.OperationMiddlewares["listDeadLetters"]...)
 	router.GET(options.BaseURL+"/v1/dlq/:id", wrapper.GetDeadLetter, options.OperationMiddlewares["getDeadLetter"]...)
+	router.GET(options.BaseURL+"/v1/alerts", wrapper.ListAlerts, options.OperationMiddlewares["listAlerts"]...)
+	router.POST(options.BaseURL+"/v1/alerts", wrapper.CreateAlert, options.OperationMiddlewares["createAlert"]...)
+	router.POST(options.BaseURL+"/v1/alerts/evaluate", wrapper.EvaluateAlerts, options.OperationMiddlewares["evaluateAlerts"]...)
+	router.DELETE(options.BaseURL+"/v1/alerts/:id", wrapper.DeleteAlert, options.OperationMiddlewares["deleteAlert"]...)
+	router.GET(options.BaseURL+"/v1/alerts/:id", wrapper.GetAlert, options.OperationMiddlewares["getAlert"]...)
+	router.PATCH(options.BaseURL+"/v1/alerts/:id", wrapper.UpdateAlert, options.OperationMiddlewares["updateAlert"]...)
+	router.POST(options.BaseURL+"/v1/alerts/:id/snooze", wrapper.SnoozeAlert, options.OperationMiddlewares["snoozeAlert"]...)
+	router.POST(options.BaseURL+"/v1/alerts/:id/ack", wrapper.AcknowledgeAlert, options.OperationMiddlewares["acknowledgeAlert"]...)
+	router.POST(options.BaseURL+"/v1/alerts/:id/test", wrapper.TestAlert, options.OperationMiddlewares["testAlert"]...)
 	router.GET(options.BaseURL+"/v1/destinations", wrapper.ListDestinations, options.OperationMiddlewares["listDestinations"]...)
 	router.POST(options.BaseURL+"/v1/destinations", wrapper.CreateDestination, options.OperationMiddlewares["createDestination"]...)
 	router.DELETE(options.BaseURL+"/v1/destinations/:name", wrapper.DeleteDestination, options.OperationMiddlewares["deleteDestination"]...)
@@ -7943,6 +12811,10 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.PATCH(options.BaseURL+"/v1/destinations/:name", wrapper.UpdateDestination, options.OperationMiddlewares["updateDestination"]...)
 	router.POST(options.BaseURL+"/v1/destinations/:name/test", wrapper.TestDestination, options.OperationMiddlewares["testDestination"]...)
 	router.POST(options.BaseURL+"/v1/destinations/:name/rotate-secret", wrapper.RotateDestinationSecret, options.OperationMiddlewares["rotateDestinationSecret"]...)
+	router.GET(options.BaseURL+"/v1/notifications", wrapper.ListNotifications, options.OperationMiddlewares["listNotifications"]...)
+	router.PATCH(options.BaseURL+"/v1/notifications/:id/read", wrapper.ReadNotification, options.OperationMiddlewares["readNotification"]...)
+	router.POST(options.BaseURL+"/v1/notifications/read", wrapper.ReadNotifications, options.OperationMiddlewares["readNotifications"]...)
+	router.POST(options.BaseURL+"/v1/receivers/alertmanager", wrapper.ReceiveAlertmanager, options.OperationMiddlewares["receiveAlertmanager"]...)
 
 }
 
@@ -7992,17 +12864,22 @@ func (response ListAgentsdefaultApplicationProblemPlusJSONResponse) VisitListAge
 	return err
 }
 
-type CreateDeliveryRequestObject struct {
-	Body *CreateDeliveryJSONRequestBody
+type ListAlertsRequestObject struct {
+	Params ListAlertsParams
 }
 
-type CreateDeliveryResponseObject interface {
-	VisitCreateDeliveryResponse(w http.ResponseWriter) error
+type ListAlertsResponseObject interface {
+	VisitListAlertsResponse(w http.ResponseWriter) error
 }
 
-type CreateDelivery200JSONResponse DeliveryReceipt
+type ListAlerts200JSONResponse struct {
+	Items []AlertRule `json:"items"`
 
-func (response CreateDelivery200JSONResponse) VisitCreateDeliveryResponse(w http.ResponseWriter) error {
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+}
+
+func (response ListAlerts200JSONResponse) VisitListAlertsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -8014,12 +12891,565 @@ func (response CreateDelivery200JSONResponse) VisitCreateDeliveryResponse(w http
 	return err
 }
 
+type ListAlertsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListAlertsdefaultApplicationProblemPlusJSONResponse) VisitListAlertsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateAlertRequestObject struct {
+	Body *CreateAlertJSONRequestBody
+}
+
+type CreateAlertResponseObject interface {
+	VisitCreateAlertResponse(w http.ResponseWriter) error
+}
+
+type CreateAlert201ResponseHeaders struct {
+	ETag     *string
+	Location *string
+}
+
+type CreateAlert201JSONResponse struct {
+	Body    AlertRule
+	Headers CreateAlert201ResponseHeaders
+}
+
+func (response CreateAlert201JSONResponse) VisitCreateAlertResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateAlertdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateAlertdefaultApplicationProblemPlusJSONResponse) VisitCreateAlertResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EvaluateAlertsRequestObject struct {
+	Body *EvaluateAlertsJSONRequestBody
+}
+
+type EvaluateAlertsResponseObject interface {
+	VisitEvaluateAlertsResponse(w http.ResponseWriter) error
+}
+
+type EvaluateAlerts200JSONResponse AlertEvaluation
+
+func (response EvaluateAlerts200JSONResponse) VisitEvaluateAlertsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EvaluateAlertsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response EvaluateAlertsdefaultApplicationProblemPlusJSONResponse) VisitEvaluateAlertsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteAlertRequestObject struct {
+	Id     AlertRuleID `json:"id"`
+	Params DeleteAlertParams
+}
+
+type DeleteAlertResponseObject interface {
+	VisitDeleteAlertResponse(w http.ResponseWriter) error
+}
+
+type DeleteAlert204Response struct {
+}
+
+func (response DeleteAlert204Response) VisitDeleteAlertResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type DeleteAlertdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DeleteAlertdefaultApplicationProblemPlusJSONResponse) VisitDeleteAlertResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetAlertRequestObject struct {
+	Id AlertRuleID `json:"id"`
+}
+
+type GetAlertResponseObject interface {
+	VisitGetAlertResponse(w http.ResponseWriter) error
+}
+
+type GetAlert200ResponseHeaders struct {
+	ETag *string
+}
+
+type GetAlert200JSONResponse struct {
+	Body    AlertRule
+	Headers GetAlert200ResponseHeaders
+}
+
+func (response GetAlert200JSONResponse) VisitGetAlertResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetAlertdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetAlertdefaultApplicationProblemPlusJSONResponse) VisitGetAlertResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateAlertRequestObject struct {
+	Id     AlertRuleID `json:"id"`
+	Params UpdateAlertParams
+	Body   *UpdateAlertJSONRequestBody
+}
+
+type UpdateAlertResponseObject interface {
+	VisitUpdateAlertResponse(w http.ResponseWriter) error
+}
+
+type UpdateAlert200ResponseHeaders struct {
+	ETag *string
+}
+
+type UpdateAlert200JSONResponse struct {
+	Body    AlertRule
+	Headers UpdateAlert200ResponseHeaders
+}
+
+func (response UpdateAlert200JSONResponse) VisitUpdateAlertResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateAlertdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response UpdateAlertdefaultApplicationProblemPlusJSONResponse) VisitUpdateAlertResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AcknowledgeAlertRequestObject struct {
+	Id   AlertRuleID `json:"id"`
+	Body *AcknowledgeAlertJSONRequestBody
+}
+
+type AcknowledgeAlertResponseObject interface {
+	VisitAcknowledgeAlertResponse(w http.ResponseWriter) error
+}
+
+type AcknowledgeAlert200JSONResponse AlertRule
+
+func (response AcknowledgeAlert200JSONResponse) VisitAcknowledgeAlertResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AcknowledgeAlertdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response AcknowledgeAlertdefaultApplicationProblemPlusJSONResponse) VisitAcknowledgeAlertResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SnoozeAlertRequestObject struct {
+	Id   AlertRuleID `json:"id"`
+	Body *SnoozeAlertJSONRequestBody
+}
+
+type SnoozeAlertResponseObject interface {
+	VisitSnoozeAlertResponse(w http.ResponseWriter) error
+}
+
+type SnoozeAlert200JSONResponse AlertRule
+
+func (response SnoozeAlert200JSONResponse) VisitSnoozeAlertResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SnoozeAlertdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response SnoozeAlertdefaultApplicationProblemPlusJSONResponse) VisitSnoozeAlertResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TestAlertRequestObject struct {
+	Id AlertRuleID `json:"id"`
+}
+
+type TestAlertResponseObject interface {
+	VisitTestAlertResponse(w http.ResponseWriter) error
+}
+
+type TestAlert200JSONResponse AlertTrial
+
+func (response TestAlert200JSONResponse) VisitTestAlertResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TestAlertdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response TestAlertdefaultApplicationProblemPlusJSONResponse) VisitTestAlertResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDeliveriesRequestObject struct {
+	Params ListDeliveriesParams
+}
+
+type ListDeliveriesResponseObject interface {
+	VisitListDeliveriesResponse(w http.ResponseWriter) error
+}
+
+type ListDeliveries200JSONResponse struct {
+	Items []DeliverySummary `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+}
+
+func (response ListDeliveries200JSONResponse) VisitListDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDeliveriesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListDeliveriesdefaultApplicationProblemPlusJSONResponse) VisitListDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateDeliveryRequestObject struct {
+	Params CreateDeliveryParams
+	Body   *CreateDeliveryJSONRequestBody
+}
+
+type CreateDeliveryResponseObject interface {
+	VisitCreateDeliveryResponse(w http.ResponseWriter) error
+}
+
+type CreateDelivery200ResponseHeaders struct {
+	IdempotencyReplayed *string
+	Location            *string
+}
+
+type CreateDelivery200JSONResponse struct {
+	Body    DeliveryReceipt
+	Headers CreateDelivery200ResponseHeaders
+}
+
+func (response CreateDelivery200JSONResponse) VisitCreateDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateDelivery202ResponseHeaders struct {
+	IdempotencyReplayed *string
+	Location            *string
+	PreferenceApplied   *string
+}
+
+type CreateDelivery202JSONResponse struct {
+	Body    DeliveryReceipt
+	Headers CreateDelivery202ResponseHeaders
+}
+
+func (response CreateDelivery202JSONResponse) VisitCreateDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type CreateDeliverydefaultApplicationProblemPlusJSONResponse struct {
 	Body       Problem
 	StatusCode int
 }
 
 func (response CreateDeliverydefaultApplicationProblemPlusJSONResponse) VisitCreateDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateDeliveriesRequestObject struct {
+	Params CreateDeliveriesParams
+	Body   *CreateDeliveriesJSONRequestBody
+}
+
+type CreateDeliveriesResponseObject interface {
+	VisitCreateDeliveriesResponse(w http.ResponseWriter) error
+}
+
+type CreateDeliveries200ResponseHeaders struct {
+	IdempotencyReplayed *string
+}
+
+type CreateDeliveries200JSONResponse struct {
+	Body    DeliveryReceipts
+	Headers CreateDeliveries200ResponseHeaders
+}
+
+func (response CreateDeliveries200JSONResponse) VisitCreateDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateDeliveries202ResponseHeaders struct {
+	IdempotencyReplayed *string
+	PreferenceApplied   *string
+}
+
+type CreateDeliveries202JSONResponse struct {
+	Body    DeliveryReceipts
+	Headers CreateDeliveries202ResponseHeaders
+}
+
+func (response CreateDeliveries202JSONResponse) VisitCreateDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateDeliveriesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateDeliveriesdefaultApplicationProblemPlusJSONResponse) VisitCreateDeliveriesResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -8464,6 +13894,133 @@ type GetDeadLetterdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetDeadLetterdefaultApplicationProblemPlusJSONResponse) VisitGetDeadLetterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListNotificationsRequestObject struct {
+	Params ListNotificationsParams
+}
+
+type ListNotificationsResponseObject interface {
+	VisitListNotificationsResponse(w http.ResponseWriter) error
+}
+
+type ListNotifications200JSONResponse struct {
+	Items []Notification `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+
+	// UnreadCount The user's unread notifications, counted up to 1000.
+	UnreadCount int `json:"unread_count"`
+}
+
+func (response ListNotifications200JSONResponse) VisitListNotificationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListNotificationsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListNotificationsdefaultApplicationProblemPlusJSONResponse) VisitListNotificationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReadNotificationsRequestObject struct {
+	Body *ReadNotificationsJSONRequestBody
+}
+
+type ReadNotificationsResponseObject interface {
+	VisitReadNotificationsResponse(w http.ResponseWriter) error
+}
+
+type ReadNotifications200JSONResponse struct {
+	Read int `json:"read"`
+}
+
+func (response ReadNotifications200JSONResponse) VisitReadNotificationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReadNotificationsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReadNotificationsdefaultApplicationProblemPlusJSONResponse) VisitReadNotificationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReadNotificationRequestObject struct {
+	Id openapi_types.UUID `json:"id"`
+}
+
+type ReadNotificationResponseObject interface {
+	VisitReadNotificationResponse(w http.ResponseWriter) error
+}
+
+type ReadNotification200JSONResponse Notification
+
+func (response ReadNotification200JSONResponse) VisitReadNotificationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReadNotificationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReadNotificationdefaultApplicationProblemPlusJSONResponse) VisitReadNotificationResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -8928,6 +14485,56 @@ func (response BookTransactionsdefaultApplicationProblemPlusJSONResponse) VisitB
 	return err
 }
 
+type ReceiveAlertmanagerRequestObject struct {
+	Params ReceiveAlertmanagerParams
+	Body   *ReceiveAlertmanagerJSONRequestBody
+}
+
+type ReceiveAlertmanagerResponseObject interface {
+	VisitReceiveAlertmanagerResponse(w http.ResponseWriter) error
+}
+
+type ReceiveAlertmanager200ResponseHeaders struct {
+	Location *string
+}
+
+type ReceiveAlertmanager200JSONResponse struct {
+	Body    DeliveryReceipt
+	Headers ReceiveAlertmanager200ResponseHeaders
+}
+
+func (response ReceiveAlertmanager200JSONResponse) VisitReceiveAlertmanagerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReceiveAlertmanagerdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReceiveAlertmanagerdefaultApplicationProblemPlusJSONResponse) VisitReceiveAlertmanagerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListRunsRequestObject struct {
 	Params ListRunsParams
 }
@@ -9083,9 +14690,42 @@ type StrictServerInterface interface {
 	// ListAgents List agents
 	// (GET /v1/agents)
 	ListAgents(ctx context.Context, request ListAgentsRequestObject) (ListAgentsResponseObject, error)
+	// ListAlerts List alert rules
+	// (GET /v1/alerts)
+	ListAlerts(ctx context.Context, request ListAlertsRequestObject) (ListAlertsResponseObject, error)
+	// CreateAlert Create an alert rule
+	// (POST /v1/alerts)
+	CreateAlert(ctx context.Context, request CreateAlertRequestObject) (CreateAlertResponseObject, error)
+	// EvaluateAlerts Evaluate alert rules now
+	// (POST /v1/alerts/evaluate)
+	EvaluateAlerts(ctx context.Context, request EvaluateAlertsRequestObject) (EvaluateAlertsResponseObject, error)
+	// DeleteAlert Delete an alert rule
+	// (DELETE /v1/alerts/{id})
+	DeleteAlert(ctx context.Context, request DeleteAlertRequestObject) (DeleteAlertResponseObject, error)
+	// GetAlert One alert rule
+	// (GET /v1/alerts/{id})
+	GetAlert(ctx context.Context, request GetAlertRequestObject) (GetAlertResponseObject, error)
+	// UpdateAlert Change an alert rule
+	// (PATCH /v1/alerts/{id})
+	UpdateAlert(ctx context.Context, request UpdateAlertRequestObject) (UpdateAlertResponseObject, error)
+	// AcknowledgeAlert Acknowledge a firing rule
+	// (POST /v1/alerts/{id}/ack)
+	AcknowledgeAlert(ctx context.Context, request AcknowledgeAlertRequestObject) (AcknowledgeAlertResponseObject, error)
+	// SnoozeAlert Keep a rule quiet for a while
+	// (POST /v1/alerts/{id}/snooze)
+	SnoozeAlert(ctx context.Context, request SnoozeAlertRequestObject) (SnoozeAlertResponseObject, error)
+	// TestAlert Say what a rule would do now
+	// (POST /v1/alerts/{id}/test)
+	TestAlert(ctx context.Context, request TestAlertRequestObject) (TestAlertResponseObject, error)
+	// ListDeliveries List events
+	// (GET /v1/deliveries)
+	ListDeliveries(ctx context.Context, request ListDeliveriesRequestObject) (ListDeliveriesResponseObject, error)
 	// CreateDelivery Deliver a message
 	// (POST /v1/deliveries)
 	CreateDelivery(ctx context.Context, request CreateDeliveryRequestObject) (CreateDeliveryResponseObject, error)
+	// CreateDeliveries Deliver up to 100 messages
+	// (POST /v1/deliveries/batch)
+	CreateDeliveries(ctx context.Context, request CreateDeliveriesRequestObject) (CreateDeliveriesResponseObject, error)
 	// GetDelivery One event with every attempt on every channel
 	// (GET /v1/deliveries/{event_id})
 	GetDelivery(ctx context.Context, request GetDeliveryRequestObject) (GetDeliveryResponseObject, error)
@@ -9116,6 +14756,15 @@ type StrictServerInterface interface {
 	// GetDeadLetter One dead letter with its attempts
 	// (GET /v1/dlq/{id})
 	GetDeadLetter(ctx context.Context, request GetDeadLetterRequestObject) (GetDeadLetterResponseObject, error)
+	// ListNotifications A user's inbox
+	// (GET /v1/notifications)
+	ListNotifications(ctx context.Context, request ListNotificationsRequestObject) (ListNotificationsResponseObject, error)
+	// ReadNotifications Mark all of a user's notifications as read
+	// (POST /v1/notifications/read)
+	ReadNotifications(ctx context.Context, request ReadNotificationsRequestObject) (ReadNotificationsResponseObject, error)
+	// ReadNotification Mark a notification as read
+	// (PATCH /v1/notifications/{id}/read)
+	ReadNotification(ctx context.Context, request ReadNotificationRequestObject) (ReadNotificationResponseObject, error)
 	// ListPatterns List patterns
 	// (GET /v1/patterns)
 	ListPatterns(ctx context.Context, request ListPatternsRequestObject) (ListPatternsResponseObject, error)
@@ -9143,6 +14792,9 @@ type StrictServerInterface interface {
 	// BookTransactions Book transactions
 	// (POST /v1/portfolios/{id}/transactions)
 	BookTransactions(ctx context.Context, request BookTransactionsRequestObject) (BookTransactionsResponseObject, error)
+	// ReceiveAlertmanager Take a notification of Prometheus Alertmanager
+	// (POST /v1/receivers/alertmanager)
+	ReceiveAlertmanager(ctx context.Context, request ReceiveAlertmanagerRequestObject) (ReceiveAlertmanagerResponseObject, error)
 	// ListRuns List recorded runs
 	// (GET /v1/runs)
 	ListRuns(ctx context.Context, request ListRunsRequestObject) (ListRunsResponseObject, error)
@@ -9191,9 +14843,380 @@ func (sh *strictHandler) ListAgents(ctx echo.Context, params ListAgentsParams) e
 	return nil
 }
 
+// ListAlerts operation middleware
+func (sh *strictHandler) ListAlerts(ctx echo.Context, params ListAlertsParams) error {
+	var request ListAlertsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListAlerts(ctx.Request().Context(), request.(ListAlertsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListAlerts")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListAlertsResponseObject); ok {
+		return validResponse.VisitListAlertsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CreateAlert operation middleware
+func (sh *strictHandler) CreateAlert(ctx echo.Context) error {
+	var request CreateAlertRequestObject
+
+	var body CreateAlertJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateAlert(ctx.Request().Context(), request.(CreateAlertRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateAlert")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateAlertResponseObject); ok {
+		return validResponse.VisitCreateAlertResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// EvaluateAlerts operation middleware
+func (sh *strictHandler) EvaluateAlerts(ctx echo.Context) error {
+	var request EvaluateAlertsRequestObject
+
+	var body EvaluateAlertsJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			return err
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.EvaluateAlerts(ctx.Request().Context(), request.(EvaluateAlertsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "EvaluateAlerts")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(EvaluateAlertsResponseObject); ok {
+		return validResponse.VisitEvaluateAlertsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// DeleteAlert operation middleware
+func (sh *strictHandler) DeleteAlert(ctx echo.Context, id AlertRuleID, params DeleteAlertParams) error {
+	var request DeleteAlertRequestObject
+
+	request.Id = id
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteAlert(ctx.Request().Context(), request.(DeleteAlertRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteAlert")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(DeleteAlertResponseObject); ok {
+		return validResponse.VisitDeleteAlertResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetAlert operation middleware
+func (sh *strictHandler) GetAlert(ctx echo.Context, id AlertRuleID) error {
+	var request GetAlertRequestObject
+
+	request.Id = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetAlert(ctx.Request().Context(), request.(GetAlertRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetAlert")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetAlertResponseObject); ok {
+		return validResponse.VisitGetAlertResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// UpdateAlert operation middleware
+func (sh *strictHandler) UpdateAlert(ctx echo.Context, id AlertRuleID, params UpdateAlertParams) error {
+	var request UpdateAlertRequestObject
+
+	request.Id = id
+	request.Params = params
+
+	var body UpdateAlertJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateAlert(ctx.Request().Context(), request.(UpdateAlertRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateAlert")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(UpdateAlertResponseObject); ok {
+		return validResponse.VisitUpdateAlertResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// AcknowledgeAlert operation middleware
+func (sh *strictHandler) AcknowledgeAlert(ctx echo.Context, id AlertRuleID) error {
+	var request AcknowledgeAlertRequestObject
+
+	request.Id = id
+
+	var body AcknowledgeAlertJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			return err
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.AcknowledgeAlert(ctx.Request().Context(), request.(AcknowledgeAlertRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AcknowledgeAlert")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(AcknowledgeAlertResponseObject); ok {
+		return validResponse.VisitAcknowledgeAlertResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// SnoozeAlert operation middleware
+func (sh *strictHandler) SnoozeAlert(ctx echo.Context, id AlertRuleID) error {
+	var request SnoozeAlertRequestObject
+
+	request.Id = id
+
+	var body SnoozeAlertJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.SnoozeAlert(ctx.Request().Context(), request.(SnoozeAlertRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SnoozeAlert")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(SnoozeAlertResponseObject); ok {
+		return validResponse.VisitSnoozeAlertResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// TestAlert operation middleware
+func (sh *strictHandler) TestAlert(ctx echo.Context, id AlertRuleID) error {
+	var request TestAlertRequestObject
+
+	request.Id = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.TestAlert(ctx.Request().Context(), request.(TestAlertRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "TestAlert")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(TestAlertResponseObject); ok {
+		return validResponse.VisitTestAlertResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListDeliveries operation middleware
+func (sh *strictHandler) ListDeliveries(ctx echo.Context, params ListDeliveriesParams) error {
+	var request ListDeliveriesRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListDeliveries(ctx.Request().Context(), request.(ListDeliveriesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListDeliveries")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListDeliveriesResponseObject); ok {
+		return validResponse.VisitListDeliveriesResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // CreateDelivery operation middleware
-func (sh *strictHandler) CreateDelivery(ctx echo.Context) error {
+func (sh *strictHandler) CreateDelivery(ctx echo.Context, params CreateDeliveryParams) error {
 	var request CreateDeliveryRequestObject
+
+	request.Params = params
 
 	var body CreateDeliveryJSONRequestBody
 	var err error
@@ -9231,6 +15254,54 @@ func (sh *strictHandler) CreateDelivery(ctx echo.Context) error {
 		return err
 	} else if validResponse, ok := response.(CreateDeliveryResponseObject); ok {
 		return validResponse.VisitCreateDeliveryResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CreateDeliveries operation middleware
+func (sh *strictHandler) CreateDeliveries(ctx echo.Context, params CreateDeliveriesParams) error {
+	var request CreateDeliveriesRequestObject
+
+	request.Params = params
+
+	var body CreateDeliveriesJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateDeliveries(ctx.Request().Context(), request.(CreateDeliveriesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateDeliveries")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateDeliveriesResponseObject); ok {
+		return validResponse.VisitCreateDeliveriesResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -9559,6 +15630,102 @@ func (sh *strictHandler) GetDeadLetter(ctx echo.Context, id openapi_types.UUID) 
 	return nil
 }
 
+// ListNotifications operation middleware
+func (sh *strictHandler) ListNotifications(ctx echo.Context, params ListNotificationsParams) error {
+	var request ListNotificationsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListNotifications(ctx.Request().Context(), request.(ListNotificationsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListNotifications")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListNotificationsResponseObject); ok {
+		return validResponse.VisitListNotificationsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReadNotifications operation middleware
+func (sh *strictHandler) ReadNotifications(ctx echo.Context) error {
+	var request ReadNotificationsRequestObject
+
+	var body ReadNotificationsJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReadNotifications(ctx.Request().Context(), request.(ReadNotificationsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReadNotifications")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ReadNotificationsResponseObject); ok {
+		return validResponse.VisitReadNotificationsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReadNotification operation middleware
+func (sh *strictHandler) ReadNotification(ctx echo.Context, id openapi_types.UUID) error {
+	var request ReadNotificationRequestObject
+
+	request.Id = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReadNotification(ctx.Request().Context(), request.(ReadNotificationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReadNotification")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ReadNotificationResponseObject); ok {
+		return validResponse.VisitReadNotificationResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // ListPatterns operation middleware
 func (sh *strictHandler) ListPatterns(ctx echo.Context, params ListPatternsParams) error {
 	var request ListPatternsRequestObject
@@ -9869,6 +16036,54 @@ func (sh *strictHandler) BookTransactions(ctx echo.Context, id PortfolioID) erro
 		return err
 	} else if validResponse, ok := response.(BookTransactionsResponseObject); ok {
 		return validResponse.VisitBookTransactionsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReceiveAlertmanager operation middleware
+func (sh *strictHandler) ReceiveAlertmanager(ctx echo.Context, params ReceiveAlertmanagerParams) error {
+	var request ReceiveAlertmanagerRequestObject
+
+	request.Params = params
+
+	var body ReceiveAlertmanagerJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReceiveAlertmanager(ctx.Request().Context(), request.(ReceiveAlertmanagerRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReceiveAlertmanager")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ReceiveAlertmanagerResponseObject); ok {
+		return validResponse.VisitReceiveAlertmanagerResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

@@ -135,6 +135,32 @@ type AlertInflight struct {
 	JobID      *int64
 }
 
+type AlertRule struct {
+	ID              uuid.UUID
+	TenantID        string
+	UserID          string
+	Name            string
+	Type            string
+	Condition       []byte
+	Severity        string
+	Title           string
+	Message         string
+	CooldownHours   int32
+	TtlSeconds      *int32
+	Channels        json.RawMessage
+	Fallback        []byte
+	Active          bool
+	State           string
+	SnoozedUntil    *time.Time
+	LastFiredAt     *time.Time
+	LastEvaluatedAt *time.Time
+	LastValue       *decimal.Decimal
+	LastError       *string
+	Revision        int32
+	CreatedAt       time.Time
+	UpdatedAt       time.Time
+}
+
 type AuditLog struct {
 	ID        uuid.UUID
 	TenantID  string
