@@ -58,7 +58,7 @@ func TestParse(t *testing.T) {
 		{"migrate --reset", options{command: "migrate", reset: true}, ""},
 		{"seed", options{command: "seed"}, ""},
 		{"--only pg", options{}, `--only "pg": allowed are api and worker`},
-		{"sed", options{}, `there is no command "sed": migrate or seed, or none to run everything`},
+		{"sed", options{}, `there is no command "sed": migrate, seed, bench-delivery, chaos, load, or none to run everything`},
 		{"--reset migrate", options{}, `unexpected "migrate": a command comes before the flags`},
 	} {
 		t.Run(c.args, func(t *testing.T) {

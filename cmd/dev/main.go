@@ -3,6 +3,7 @@
 //
 //	go run ./cmd/dev [--reset] [--only api|worker] [--no-sample]
 //	go run ./cmd/dev migrate | seed
+//	go run ./cmd/dev chaos | load | bench-delivery [--help]
 package main
 
 import (
@@ -26,6 +27,12 @@ commands:
   migrate   bring the database to the present schema, then end
   seed      migrate and load the sample data, then end
 
+  chaos, load and bench-delivery run API, worker and PostgreSQL of their own and have flags of
+  their own, see docs/chaos.md:
+  chaos           kill processes at random under load, and account for every event
+  load            take a receiver away, or have it fail, and account for every event
+  bench-delivery  measure deliveries against bare programs
+
 flags:
 `
 
@@ -34,6 +41,14 @@ func main() { os.Exit(run(os.Args[1:])) }
 func run(args []string) int {
 	ctx, force, stop := signals()
 	defer stop()
+	if len(args) > 0 {
+		if _, ok := experiments[args[0]]; ok {
+			return conduct(ctx, args[0], args[1:], os.Stdout)
+		}
+		if args[0] == baselineCommand {
+			return serveBaseline(ctx)
+		}
+	}
 	opts, err := parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -78,7 +93,7 @@ func parse(args []string) (options, error) {
 	switch opts.command {
 	case "up", "migrate", "seed":
 	default:
-		return options{}, fmt.Errorf("there is no command %q: migrate or seed, or none to run everything", opts.command)
+		return options{}, fmt.Errorf("there is no command %q: migrate, seed, %s, or none to run everything", opts.command, experimentNames())
 	}
 	if opts.only != "" && opts.only != "api" && opts.only != "worker" {
 		return options{}, fmt.Errorf("--only %q: allowed are api and worker", opts.only)
