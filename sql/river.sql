@@ -2,6 +2,13 @@
 -- create it (internal/store/migrate).
 CREATE TABLE river_job (
     id           bigint PRIMARY KEY,
+    kind         text NOT NULL,
+    queue        text NOT NULL,
+    args         jsonb NOT NULL,
     state        text NOT NULL,
-    attempted_at timestamptz
+    priority     smallint NOT NULL,
+    created_at   timestamptz NOT NULL,
+    scheduled_at timestamptz NOT NULL,
+    attempted_at timestamptz,
+    finalized_at timestamptz
 );

@@ -14,6 +14,7 @@ import (
 	"github.com/dawsos/dawsos/internal/agents"
 	"github.com/dawsos/dawsos/internal/config"
 	"github.com/dawsos/dawsos/internal/delivery"
+	"github.com/dawsos/dawsos/internal/delivery/destinations"
 	"github.com/dawsos/dawsos/internal/httpapi"
 	"github.com/dawsos/dawsos/internal/patterns"
 	"github.com/dawsos/dawsos/internal/runs"
@@ -98,11 +99,17 @@ func (p *process) startAPI(ctx context.Context, getenv func(string) string) erro
 		metrics.Init(delivery.FirstAttemptAgent, delivery.Capability(c.Name()))
 	}
 
+	service := delivery.NewService(deliveries, sending)
+	rules, evaluator := p.alerting(db, deliveries, service, sending.Destinations)
+
 	handler, err := httpapi.New(httpapi.Options{
 		Patterns: orchestrator, Catalog: orchestrator, Validator: orchestrator, Agents: crew.runtime,
 		Runs: db, Replayer: runs.NewReplayer(db, orchestrator), Portfolios: db,
-		Deliverer: delivery.NewService(deliveries, sending), Deliveries: deliveries,
+		Destinations: p.destinations, DestinationManager: destinations.NewManager(p.destinations, destinations.Options{
+			Channels: sending.Channels, Timeout: p.cfg.DeliveryTimeout, Log: p.tel.Log,
+		}),
 		Notifications: db, AlertmanagerDedupWindow: p.cfg.AlertmanagerDedupWindow,
+		Deliverer: service, Deliveries: deliveries, Rules: rules, Evaluator: evaluator,
 		TenantID: store.DefaultTenant, Unavailable: store.Unavailable, RequestTimeout: p.cfg.RequestTimeout, MaxBodyBytes: p.cfg.MaxBodyBytes,
 		Healthz: http.HandlerFunc(p.probes.Healthz), Readyz: http.HandlerFunc(p.probes.Readyz), Metrics: p.tel.MetricsHandler(),
 		Registerer: p.tel.Registry, Log: p.tel.Log, Tracer: p.tracer, Now: time.Now,

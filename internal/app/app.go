@@ -60,6 +60,8 @@ type process struct {
 	tracer trace.Tracer
 	pool   *pgxpool.Pool
 	probes *telemetry.Probes
+	// destinations are one for the process: what the API changes, its deliveries see at once.
+	destinations *store.Destinations
 }
 
 const (
@@ -103,6 +105,9 @@ func start(ctx context.Context, role config.Role, getenv func(string) string) (*
 		return nil, errors.Join(err, p.shutdown())
 	}
 	p.onStop("database pool", p.closePool)
+	if p.destinations, err = newDestinations(p.pool, cfg.SecretsKey); err != nil {
+		return nil, errors.Join(err, p.shutdown())
+	}
 	p.probes = telemetry.NewProbes(probeTimeout,
 		telemetry.Check{Name: "database", Run: func(ctx context.Context) error {
 			if err := p.pool.Ping(ctx); err != nil {
@@ -182,8 +187,8 @@ func (p *process) deliveryOptions(deliveries *store.Deliveries, observer *agents
 		return delivery.Options{}, err
 	}
 	return delivery.Options{
-		Channels: []delivery.Channel{inapp.New(deliveries), hook},
-		Metrics:  delivery.NewMetrics(p.tel.Registry), DedupWindow: p.cfg.DedupWindow,
+		Channels: []delivery.Channel{inapp.New(deliveries), hook}, Destinations: p.destinations,
+		Metrics: delivery.NewMetrics(p.tel.Registry), DedupWindow: p.cfg.DedupWindow,
 		Schedule: delivery.Schedule{Delays: p.cfg.RetrySchedule, Jitter: p.cfg.RetryJitter},
 		Timeout:  p.cfg.DeliveryTimeout, Observer: observer, Log: p.tel.Log, Tracer: p.tracer,
 	}, nil

@@ -62,8 +62,16 @@ func (p *process) worker(metrics *agents.Metrics) (*river.Client[pgx.Tx], error)
 	river.AddWorker(workers, jobs.NewRetryWorker(delivery.NewRetrier(options), deliveries, p.cfg.DeliveryTimeout, time.Now))
 	river.AddWorker(workers, jobs.NewReconcileWorker(deliveries, p.cfg.DeliveryTimeout, p.tel.Log, time.Now))
 
+	db := store.New(p.pool, store.Options{})
+	_, evaluator := p.alerting(db, deliveries, service, options.Destinations)
+	river.AddWorker(workers, jobs.NewEvaluateWorker(evaluator))
+
 	river.AddWorker(workers, jobs.NewPruneRunsWorker(
-		store.New(p.pool, store.Options{}), p.cfg.RunRetention, p.tel.Registry, p.tel.Log, time.Now))
+		db, p.cfg.RunRetention, p.tel.Registry, p.tel.Log, time.Now))
+
+	river.AddWorker(workers, jobs.NewAuditDeliveriesWorker(deliveries, p.tel.Registry, p.tel.Log, time.Now))
+	river.AddWorker(workers, jobs.NewPruneEventsWorker(deliveries, p.cfg.DeliveryRetention, p.tel.Registry, p.tel.Log, time.Now))
+	p.tel.Registry.MustRegister(delivery.NewLedgerCollector(deliveries, channelNames(options.Channels), p.tel.Log, time.Now))
 
 	jobTimeout := jobs.RetryTimeout(p.cfg.DeliveryTimeout)
 	return newRiver(p.pool, &river.Config{
@@ -73,17 +81,21 @@ func (p *process) worker(metrics *agents.Metrics) (*river.Client[pgx.Tx], error)
 			jobs.QueueUpkeep:   {MaxWorkers: upkeepWorkers},
 		},
 		PeriodicJobs: []*river.PeriodicJob{
-			river.NewPeriodicJob(river.PeriodicInterval(jobs.ReconcileInterval),
-				func() (river.JobArgs, *river.InsertOpts) { return jobs.ReconcileArgs{}, nil },
-				&river.PeriodicJobOpts{RunOnStart: true}),
-			river.NewPeriodicJob(river.PeriodicInterval(jobs.PruneInterval),
-				func() (river.JobArgs, *river.InsertOpts) { return jobs.PruneRunsArgs{}, nil },
-				&river.PeriodicJobOpts{RunOnStart: true}),
+			every(jobs.ReconcileInterval, jobs.ReconcileArgs{}),
+			every(jobs.AuditInterval, jobs.AuditDeliveriesArgs{}),
+			every(jobs.PruneInterval, jobs.PruneRunsArgs{}),
+			every(jobs.PruneInterval, jobs.PruneEventsArgs{}),
+			every(p.cfg.AlertEvaluationInterval, jobs.EvaluateArgs{}),
 		},
-		JobTimeout:           jobTimeout,
-		RescueStuckJobsAfter: jobTimeout + rescueMargin,
-		FetchCooldown:        fetchCooldown,
-		FetchPollInterval:    fetchPoll,
+		// A job is nothing that an operator has to look for: what he sees stands in our tables. Done
+		// periodic jobs are kept for their last run to be shown, and discarded ones for a week.
+		CompletedJobRetentionPeriod: 24 * time.Hour,
+		CancelledJobRetentionPeriod: 24 * time.Hour,
+		DiscardedJobRetentionPeriod: 7 * 24 * time.Hour,
+		JobTimeout:                  jobTimeout,
+		RescueStuckJobsAfter:        jobTimeout + rescueMargin,
+		FetchCooldown:               fetchCooldown,
+		FetchPollInterval:           fetchPoll,
 		// Running attempts may finish; what is left is handed back in time for the rest to stop.
 		SoftStopTimeout: p.cfg.ShutdownGrace / 2,
 		Logger:          p.riverLog(),
@@ -107,6 +119,7 @@ func (p *process) startRiver(ctx context.Context, client *river.Client[pgx.Tx]) 
 		case <-time.After(schemaCheckEvery):
 		}
 	}
+	p.reseal(ctx)
 	// Not ctx: its end must not cancel running jobs. Stop does what is to be done, in order.
 	if err := client.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("start river: %w", err)
@@ -114,4 +127,19 @@ func (p *process) startRiver(ctx context.Context, client *river.Client[pgx.Tx]) 
 	p.onStop("river", func(ctx context.Context) error { return client.Stop(ctx) })
 	p.tel.Log.InfoContext(ctx, "working", "concurrency", p.cfg.WorkerConcurrency, "retry_schedule", p.cfg.RetrySchedule.String())
 	return nil
+}
+
+// every is a periodic job that runs at the start of whoever leads, and then at an interval.
+func every(interval time.Duration, args river.JobArgs) *river.PeriodicJob {
+	return river.NewPeriodicJob(river.PeriodicInterval(interval),
+		func() (river.JobArgs, *river.InsertOpts) { return args, nil },
+		&river.PeriodicJobOpts{RunOnStart: true})
+}
+
+func channelNames(channels []delivery.Channel) []string {
+	names := make([]string, len(channels))
+	for i, c := range channels {
+		names[i] = c.Name()
+	}
+	return names
 }

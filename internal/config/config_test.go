@@ -18,6 +18,9 @@ const testDatabase = "postgres://dawsos:hunter2@db.example:5432/dawsos?sslmode=r
 
 var testSecret = "whsec_" + base64.StdEncoding.EncodeToString([]byte("0123456789abcdef01234567"))
 
+// testKey is a key of the right form.
+const testKey = "a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2U="
+
 // env returns a getenv over pairs of name and value.
 func env(pairs ...string) func(string) string {
 	m := make(map[string]string, len(pairs)/2)
@@ -59,6 +62,9 @@ func TestLoadDefaults(t *testing.T) {
 		DedupWindow:         24 * time.Hour,
 		DeliveryTimeout:     10 * time.Second,
 		WorkerConcurrency:   100,
+		BreakerFailures:     5,
+		BreakerAfter:        10 * time.Second,
+		BreakerDelay:        30 * time.Second,
 		WebhookAllowPrivate: true,
 
 		AlertmanagerDedupWindow: 5 * time.Minute,
@@ -66,6 +72,7 @@ func TestLoadDefaults(t *testing.T) {
 	production := development
 	production.Environment = Production
 	production.LogFormat = LogJSON
+	production.SecretsKey = Secret(testKey)
 	production.WebhookSecret = Secret(testSecret)
 	production.WebhookAllowPrivate = false
 
@@ -73,7 +80,7 @@ func TestLoadDefaults(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, development, got)
 
-	got, err = Load(env("DATABASE_URL", testDatabase, "ENVIRONMENT", "production", "WEBHOOK_SECRET", testSecret), Worker)
+	got, err = Load(env("DATABASE_URL", testDatabase, "ENVIRONMENT", "production", "SECRETS_KEY", testKey, "WEBHOOK_SECRET", testSecret), Worker)
 	require.NoError(t, err)
 	require.Equal(t, production, got)
 }
@@ -104,6 +111,10 @@ func TestLoadReadsEverySetting(t *testing.T) {
 		"ALERTMANAGER_DEDUP_WINDOW", "1s",
 		"DELIVERY_TIMEOUT", "100ms",
 		"WORKER_CONCURRENCY", "10000",
+		"BREAKER_FAILURES", "1",
+		"BREAKER_AFTER", "0s",
+		"BREAKER_DELAY", "100ms",
+		"SECRETS_KEY", testKey+", "+testKey,
 		"WEBHOOK_SECRET", testSecret,
 		"WEBHOOK_ALLOW_PRIVATE", "true",
 	), Worker)
@@ -130,6 +141,10 @@ func TestLoadReadsEverySetting(t *testing.T) {
 		DedupWindow:         8760 * time.Hour,
 		DeliveryTimeout:     100 * time.Millisecond,
 		WorkerConcurrency:   10000,
+		BreakerFailures:     1,
+		BreakerAfter:        0,
+		BreakerDelay:        100 * time.Millisecond,
+		SecretsKey:          testKey + ", " + testKey,
 		WebhookSecret:       Secret(testSecret),
 		WebhookAllowPrivate: true,
 
@@ -150,8 +165,8 @@ func TestLoadRequires(t *testing.T) {
 		{Migrate, "development", []string{"DATABASE_URL"}},
 		{Dev, "development", nil},
 		{Validate, "development", nil},
-		{API, "production", []string{"DATABASE_URL", "WEBHOOK_SECRET"}},
-		{Worker, "production", []string{"DATABASE_URL", "WEBHOOK_SECRET"}},
+		{API, "production", []string{"DATABASE_URL", "SECRETS_KEY", "WEBHOOK_SECRET"}},
+		{Worker, "production", []string{"DATABASE_URL", "SECRETS_KEY", "WEBHOOK_SECRET"}},
 		{Migrate, "production", []string{"DATABASE_URL"}},
 		{Dev, "production", nil},
 		{Validate, "production", nil},
@@ -229,6 +244,14 @@ func TestLoadRefuses(t *testing.T) {
 		{"DELIVERY_TIMEOUT", "99ms"},
 		{"WORKER_CONCURRENCY", "0"},
 		{"WORKER_CONCURRENCY", "1\n2"},
+		{"BREAKER_FAILURES", "0"},
+		{"BREAKER_AFTER", "-1s"},
+		{"BREAKER_DELAY", "99ms"},
+		{"SECRETS_KEY", "hunter2!"},
+		{"SECRETS_KEY", "aHVudGVyMg=="},
+		{"SECRETS_KEY", testKey + ",hunter2!"},
+		{"SECRETS_KEY", testKey + ","},
+		{"SECRETS_KEY", strings.Repeat(testKey+",", 5) + testKey},
 		{"WEBHOOK_SECRET", "hunter2"},
 		{"WEBHOOK_SECRET", "whsec_hunter2!"},
 		{"WEBHOOK_SECRET", "whsec_aHVudGVyMg=="},
@@ -244,7 +267,7 @@ func TestLoadRefuses(t *testing.T) {
 			require.NotContains(t, text, "\n", "one problem, one line")
 			require.Contains(t, text, test.name+"=")
 			require.Contains(t, text, "; it must be ")
-			for _, secret := range []string{"hunter2", "aHVudGVyMg", long} {
+			for _, secret := range []string{"hunter2", "aHVudGVyMg", long, testKey} {
 				require.NotContains(t, text, secret)
 			}
 		})

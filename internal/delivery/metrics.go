@@ -1,6 +1,8 @@
 package delivery
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
@@ -10,6 +12,7 @@ type Metrics struct {
 	attempts   *prometheus.CounterVec   // channel, outcome, cause
 	duration   *prometheus.HistogramVec // channel
 	latency    *prometheus.HistogramVec // channel
+	queued     *prometheus.HistogramVec // channel
 	duplicates *prometheus.CounterVec   // channel
 }
 
@@ -37,6 +40,11 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 			Help:    "Time from an event's acceptance to its delivery on a target, retries and waits included.",
 			Buckets: []float64{.005, .025, .1, .5, 2, 10, 60, 300, 1800, 7200, 43200, 86400, 259200}, NativeHistogramBucketFactor: 1.1,
 		}, []string{"channel"}),
+		queued: f.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "dawsos_delivery_queue_seconds",
+			Help:    "Time that attempts of the worker waited in the queue, from when they were due to when they began.",
+			Buckets: []float64{.005, .025, .1, .5, 2, 10, 60, 300, 1800}, NativeHistogramBucketFactor: 1.1,
+		}, []string{"channel"}),
 		duplicates: f.NewCounterVec(prometheus.CounterOpts{
 			Name: "dawsos_delivery_duplicates_total",
 			Help: "Events and targets that were not sent because an earlier event says the same.",
@@ -53,8 +61,14 @@ func (m *Metrics) init(channels []string) {
 		}
 		m.duration.WithLabelValues(c)
 		m.latency.WithLabelValues(c)
+		m.queued.WithLabelValues(c)
 		m.duplicates.WithLabelValues(c)
 	}
+}
+
+// Queued tells how long an attempt of the worker waited behind others, from when it was due.
+func (m *Metrics) Queued(channel string, wait time.Duration) {
+	m.queued.WithLabelValues(channel).Observe(max(0, wait).Seconds())
 }
 
 func (m *Metrics) observe(v Verdict) {

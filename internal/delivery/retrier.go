@@ -19,6 +19,9 @@ func (r *Retrier) Retry(ctx context.Context, l DeadLetter) Verdict {
 	if expired(l.Event, r.Now()) {
 		return Verdict{Delivery: d, State: Expired, DecidedAt: r.Now().UTC()}
 	}
+	if l.NextRetryAt != nil {
+		r.metrics.Queued(d.Target.Channel, r.Now().Sub(*l.NextRetryAt))
+	}
 	failures := l.RetryCount + 1
 	if l.Attempts == 0 { // it was held back before its first attempt
 		failures = 0

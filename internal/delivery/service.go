@@ -202,8 +202,9 @@ func (s *Service) RecordAnswer(ctx context.Context, idem Idempotency, answer jso
 
 // FirstLater makes the first attempt of an event that was accepted for later, and records it. The
 // verdict is InFlight, and nothing is recorded, when the attempt was cut short or its endpoint's turn
-// has not come (Hold): it is to be made again.
-func (s *Service) FirstLater(ctx context.Context, e Event, t Target) (Verdict, error) {
+// has not come (Hold): it is to be made again. due is since when it could have been made.
+func (s *Service) FirstLater(ctx context.Context, e Event, t Target, due time.Time) (Verdict, error) {
+	s.metrics.Queued(t.Channel, s.Now().Sub(due))
 	v := s.tryFirst(ctx, e, t, 0)
 	if v.State == InFlight {
 		return v, nil

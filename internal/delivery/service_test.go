@@ -445,7 +445,7 @@ func TestRetry(t *testing.T) {
 			require.Equal(t, tt.state, v.State)
 			require.Equal(t, tt.number, v.Attempt.Number)
 			require.Equal(t, tt.next, v.NextRetryAt)
-			require.Equal(t, delivery.Delivery{Event: l.Event, Target: l.Target(), Attempt: tt.number}, sent)
+			require.Equal(t, delivery.Delivery{Event: l.Event, Target: l.Target(), Endpoint: delivery.Endpoint{ID: "hook"}, Attempt: tt.number}, sent)
 			require.Len(t, b.observer.calls, 1)
 			require.Equal(t, "alert_retry_worker", b.observer.calls[0].agent)
 			require.Equal(t, "retry_delivery", b.observer.calls[0].capability)

@@ -104,8 +104,12 @@ type Options struct {
 	Portfolios Portfolios
 	Deliverer  Deliverer
 	Deliveries Deliveries
+	Rules      Rules
+	Evaluator  RuleEvaluator
 	// Destinations are the targets that have names.
 	Destinations Destinations
+	// DestinationManager changes them.
+	DestinationManager DestinationManager
 	// Notifications are the users' inboxes.
 	Notifications Notifications
 

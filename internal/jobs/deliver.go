@@ -60,7 +60,7 @@ func (w *DeliverWorker) Work(ctx context.Context, job *river.Job[DeliverArgs]) e
 	if !ok {
 		return nil
 	}
-	v, err := w.service.FirstLater(ctx, e, t)
+	v, err := w.service.FirstLater(ctx, e, t, job.ScheduledAt)
 	switch {
 	case err != nil:
 		return fmt.Errorf("delivery of event %s to %s: %w", e.ID, t.Key(), err)

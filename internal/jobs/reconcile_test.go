@@ -89,6 +89,7 @@ func TestReconcileAndRetry(t *testing.T) {
 	b.exec(`DELETE FROM alert_dlq`)
 	b.exec(`DELETE FROM alert_attempts`)
 	b.exec(`DELETE FROM river_job`)
+	b.exec(`DELETE FROM alert_account_changes`)
 	b.exec(`INSERT INTO alert_inflight (event_id, target, channel, tenant_id, accepted_at) SELECT id, 'hook', 'hook', tenant_id, accepted_at - interval '1 hour' FROM alert_events`)
 	require.Equal(t, deliverytest.Accounts{Events: 1, InFlight: 1}, deliverytest.Count(t, b.pool))
 

@@ -312,6 +312,45 @@ func (e DeliverySource) Valid() bool {
 	}
 }
 
+// Defines values for DestinationChannel.
+const (
+	Chat    DestinationChannel = "chat"
+	Email   DestinationChannel = "email"
+	Webhook DestinationChannel = "webhook"
+)
+
+// Valid indicates whether the value is a known member of the DestinationChannel enum.
+func (e DestinationChannel) Valid() bool {
+	switch e {
+	case Chat:
+		return true
+	case Email:
+		return true
+	case Webhook:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DestinationTestOutcome.
+const (
+	DestinationTestOutcomeDelivered DestinationTestOutcome = "delivered"
+	DestinationTestOutcomeFailed    DestinationTestOutcome = "failed"
+)
+
+// Valid indicates whether the value is a known member of the DestinationTestOutcome enum.
+func (e DestinationTestOutcome) Valid() bool {
+	switch e {
+	case DestinationTestOutcomeDelivered:
+		return true
+	case DestinationTestOutcomeFailed:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for FindingSeverity.
 const (
 	FindingSeverityError   FindingSeverity = "error"
@@ -538,6 +577,223 @@ type AgentPolicies struct {
 
 	// TimeoutSeconds Of one attempt, unless the capability has its own.
 	TimeoutSeconds float64 `json:"timeout_seconds"`
+}
+
+// AlertChannels Where a rule's messages go. Addresses are shown without user, query and fragment.
+type AlertChannels struct {
+	Destination *[]string     `json:"destination,omitempty"`
+	Email       *AlertEmail   `json:"email,omitempty"`
+	Inapp       *bool         `json:"inapp,omitempty"`
+	Webhook     *AlertWebhook `json:"webhook,omitempty"`
+}
+
+// AlertCondition A comparison, by `type`:
+//
+// | type | required | optional |
+// |---|---|---|
+// | `macro` | `entity` (a series), `op`, `value` | |
+// | `metric` | `portfolio_id`, `metric`, `op`, `value` | |
+// | `rating` | `symbol`, `metric`, `op`, `value` 0 to 10 | |
+// | `price` | `symbol`, `metric`, `op`, `value` | |
+// | `news_sentiment` | `symbol`, `op`, `value` -1 to 1 | |
+// | `drawdown_limit` | `portfolio_id` | `limit` 0.10 to 0.40, default 0.20 |
+// | `dar_breach` | `portfolio_id` | `level` 0.05 to 0.50, default 0.15 |
+// | `regime_shift` | | `confidence` 0 to 1, default 0.90 |
+//
+// Or a tree: `{"all": [...]}`, `{"any": [...]}`, `{"not": {...}}`, 8 levels deep and with 32
+// comparisons at the most. What is not known is unknown, and so is what hangs on it; unknown never
+// fires.
+type AlertCondition = json.RawMessage
+
+// AlertEmail defines model for AlertEmail.
+type AlertEmail struct {
+	To []string `json:"to"`
+}
+
+// AlertEvaluation defines model for AlertEvaluation.
+type AlertEvaluation struct {
+	// Evaluated Rules.
+	Evaluated int `json:"evaluated"`
+	Fired     int `json:"fired"`
+
+	// FiredRules The first 1000 at the most, as with the lists below.
+	FiredRules []AlertFired `json:"fired_rules"`
+	Met        int          `json:"met"`
+	NotMet     int          `json:"not_met"`
+
+	// Overtaken Rules that somebody changed, or another evaluation fired, at the same time; they are left as they were.
+	Overtaken int `json:"overtaken"`
+
+	// Refused Rules that fire and whose message can't be delivered.
+	Refused      int              `json:"refused"`
+	RefusedRules []AlertRefused   `json:"refused_rules"`
+	Unknown      int              `json:"unknown"`
+	UnknownRules []AlertUndecided `json:"unknown_rules"`
+}
+
+// AlertFired A rule that fired.
+type AlertFired struct {
+	// Duplicate Nothing is sent, every channel has had the same before.
+	Duplicate bool `json:"duplicate"`
+
+	// EventId See `GET /v1/deliveries/{event_id}`.
+	EventId openapi_types.UUID `json:"event_id"`
+	Id      openapi_types.UUID `json:"id"`
+	Title   string             `json:"title"`
+}
+
+// AlertObservation A value that a comparison looked at.
+type AlertObservation struct {
+	// Asof The day that the value is of.
+	Asof Date `json:"asof"`
+
+	// Met Of this comparison alone.
+	Met    bool   `json:"met"`
+	Metric string `json:"metric"`
+	Op     string `json:"op"`
+
+	// Pointer Of the comparison within the rule.
+	Pointer string `json:"pointer"`
+
+	// Subject The series, security or portfolio; null for a regime.
+	Subject   *string     `json:"subject"`
+	Threshold json.Number `json:"threshold"`
+
+	// Type What a condition watches; `compound` is a tree of conditions.
+	Type  AlertType   `json:"type"`
+	Value json.Number `json:"value"`
+}
+
+// AlertReason Why, for the audit trail.
+type AlertReason = string
+
+// AlertRefused A rule that fires and whose message can't be delivered.
+type AlertRefused struct {
+	Id     openapi_types.UUID `json:"id"`
+	Reason string             `json:"reason"`
+}
+
+// AlertRule defines model for AlertRule.
+type AlertRule struct {
+	Active bool `json:"active"`
+
+	// Channels Where a rule's messages go. Addresses are shown without user, query and fragment.
+	Channels AlertChannels `json:"channels"`
+
+	// Condition A comparison, by `type`:
+	//
+	// | type | required | optional |
+	// |---|---|---|
+	// | `macro` | `entity` (a series), `op`, `value` | |
+	// | `metric` | `portfolio_id`, `metric`, `op`, `value` | |
+	// | `rating` | `symbol`, `metric`, `op`, `value` 0 to 10 | |
+	// | `price` | `symbol`, `metric`, `op`, `value` | |
+	// | `news_sentiment` | `symbol`, `op`, `value` -1 to 1 | |
+	// | `drawdown_limit` | `portfolio_id` | `limit` 0.10 to 0.40, default 0.20 |
+	// | `dar_breach` | `portfolio_id` | `level` 0.05 to 0.50, default 0.15 |
+	// | `regime_shift` | | `confidence` 0 to 1, default 0.90 |
+	//
+	// Or a tree: `{"all": [...]}`, `{"any": [...]}`, `{"not": {...}}`, 8 levels deep and with 32
+	// comparisons at the most. What is not known is unknown, and so is what hangs on it; unknown never
+	// fires.
+	Condition     AlertCondition `json:"condition"`
+	CooldownHours int            `json:"cooldown_hours"`
+	CreatedAt     time.Time      `json:"created_at"`
+	Fallback      *AlertChannels `json:"fallback"`
+
+	// Id The `alert_id` of what it sends.
+	Id openapi_types.UUID `json:"id"`
+
+	// LastError Why the last firing could not be handed on. It is tried again at each evaluation.
+	LastError       *string    `json:"last_error"`
+	LastEvaluatedAt *time.Time `json:"last_evaluated_at"`
+	LastFiredAt     *time.Time `json:"last_fired_at"`
+
+	// LastValue Of the first comparison that was met, else of the first; null when nothing was seen.
+	LastValue *json.Number `json:"last_value"`
+	Message   string       `json:"message"`
+	Name      string       `json:"name"`
+
+	// Revision Counts what people changed.
+	Revision     int        `json:"revision"`
+	Severity     Severity   `json:"severity"`
+	SnoozedUntil *time.Time `json:"snoozed_until"`
+
+	// State `firing`: the condition is met. `snoozed`: quiet until `snoozed_until`. `acknowledged`: the condition
+	// is met and somebody knows, quiet until it was `ok` again.
+	State      AlertState `json:"state"`
+	Title      string     `json:"title"`
+	TtlSeconds *int       `json:"ttl_seconds"`
+
+	// Type What a condition watches; `compound` is a tree of conditions.
+	Type AlertType `json:"type"`
+
+	// UpdatedAt When somebody last changed it.
+	UpdatedAt time.Time `json:"updated_at"`
+	UserId    string    `json:"user_id"`
+}
+
+// AlertRuleChange Fields of a new rule, the ones that are to change.
+type AlertRuleChange = json.RawMessage
+
+// AlertState `firing`: the condition is met. `snoozed`: quiet until `snoozed_until`. `acknowledged`: the condition
+// is met and somebody knows, quiet until it was `ok` again.
+type AlertState = string
+
+// AlertTrial defines model for AlertTrial.
+type AlertTrial struct {
+	// Channels Where a rule's messages go. Addresses are shown without user, query and fragment.
+	Channels            AlertChannels `json:"channels"`
+	CooldownLeftSeconds float64       `json:"cooldown_left_seconds"`
+
+	// Data What receivers get beside the words.
+	Data json.RawMessage `json:"data"`
+
+	// Explanation The reason in a sentence.
+	Explanation string             `json:"explanation"`
+	Fallback    *AlertChannels     `json:"fallback"`
+	Message     string             `json:"message"`
+	Observed    []AlertObservation `json:"observed"`
+
+	// Problem Why the message could not be delivered, such as a destination that is gone.
+	Problem *string `json:"problem"`
+	Reason  string  `json:"reason"`
+	Result  string  `json:"result"`
+
+	// State Where an evaluation would leave the rule.
+	State AlertState `json:"state"`
+
+	// Title As it would read now.
+	Title     string         `json:"title"`
+	Unknown   []AlertUnknown `json:"unknown"`
+	WouldFire bool           `json:"would_fire"`
+}
+
+// AlertType What a condition watches; `compound` is a tree of conditions.
+type AlertType = string
+
+// AlertUndecided A rule that could not be judged.
+type AlertUndecided struct {
+	Id      openapi_types.UUID `json:"id"`
+	Unknown []AlertUnknown     `json:"unknown"`
+}
+
+// AlertUnknown A value that is not known.
+type AlertUnknown struct {
+	Metric string `json:"metric"`
+
+	// Pointer Of the comparison within the rule.
+	Pointer string  `json:"pointer"`
+	Reason  string  `json:"reason"`
+	Subject *string `json:"subject"`
+
+	// Type What a condition watches; `compound` is a tree of conditions.
+	Type AlertType `json:"type"`
+}
+
+// AlertWebhook defines model for AlertWebhook.
+type AlertWebhook struct {
+	Url string `json:"url"`
 }
 
 // AlertmanagerAlert defines model for AlertmanagerAlert.
@@ -884,6 +1140,160 @@ type DeliverySummary struct {
 	UserId string         `json:"user_id"`
 }
 
+// Destination defines model for Destination.
+type Destination struct {
+	// Address What may be told of it: a webhook's host, as paths and queries often hold tokens; the
+	// recipients of an email; a chat service's name.
+	Address string `json:"address"`
+
+	// Channel The kind of transport.
+	Channel DestinationChannel `json:"channel"`
+
+	// Concurrency Attempts that each process has under way at the same time at most; 0 means no limit.
+	Concurrency DestinationConcurrency `json:"concurrency"`
+	CreatedAt   time.Time              `json:"created_at"`
+	Description string                 `json:"description"`
+	Enabled     bool                   `json:"enabled"`
+
+	// FormerSecretUntil Until when the secret before the present one signs, too; absent when it does not.
+	FormerSecretUntil *time.Time `json:"former_secret_until,omitempty"`
+
+	// HasSecret Whether its messages are signed with a secret of its own.
+	HasSecret   bool               `json:"has_secret"`
+	HeaderNames []string           `json:"header_names"`
+	Id          openapi_types.UUID `json:"id"`
+
+	// Locked It was encrypted with a key that is not in `SECRETS_KEY`. Nothing is sent, and what is secret can't be told; put the key back, or delete it.
+	Locked bool `json:"locked"`
+
+	// Name Names a destination.
+	Name DestinationSlug `json:"name"`
+
+	// RatePerSecond Attempts a second that each process makes at most, from 0.001; 0 means no limit.
+	RatePerSecond DestinationRate `json:"rate_per_second"`
+
+	// Revision Counts its changes, from 1. The ETag holds it.
+	Revision int `json:"revision"`
+
+	// TimeoutSeconds How long one attempt may take, from 0.1 to `DELIVERY_TIMEOUT`, which 0 stands for.
+	TimeoutSeconds DestinationTimeout `json:"timeout_seconds"`
+	UpdatedAt      time.Time          `json:"updated_at"`
+}
+
+// DestinationChannel The kind of transport.
+type DestinationChannel string
+
+// DestinationConcurrency Attempts that each process has under way at the same time at most; 0 means no limit.
+type DestinationConcurrency = int
+
+// DestinationHeaders Sent along with a webhook. The values are secret.
+type DestinationHeaders map[string]string
+
+// DestinationPatch defines model for DestinationPatch.
+type DestinationPatch struct {
+	// Concurrency Attempts that each process has under way at the same time at most; 0 means no limit.
+	Concurrency *DestinationConcurrency `json:"concurrency,omitempty"`
+	Description *string                 `json:"description,omitempty"`
+	Enabled     *bool                   `json:"enabled,omitempty"`
+
+	// Headers Sent along with a webhook. The values are secret.
+	Headers *DestinationHeaders `json:"headers,omitempty"`
+
+	// RatePerSecond Attempts a second that each process makes at most, from 0.001; 0 means no limit.
+	RatePerSecond *DestinationRate `json:"rate_per_second,omitempty"`
+
+	// Secret `whsec_` followed by the base64 of 24 to 64 random bytes, after the Standard Webhooks specification.
+	Secret *WebhookSecret `json:"secret,omitempty"`
+
+	// TimeoutSeconds How long one attempt may take, from 0.1 to `DELIVERY_TIMEOUT`, which 0 stands for.
+	TimeoutSeconds *DestinationTimeout `json:"timeout_seconds,omitempty"`
+
+	// To The recipients of an email.
+	To *DestinationRecipients `json:"to,omitempty"`
+
+	// Url A webhook's address, absolute http or https; a chat service's address, such as
+	// `slack://...`, which is secret as a whole.
+	Url *DestinationURL `json:"url,omitempty"`
+}
+
+// DestinationRate Attempts a second that each process makes at most, from 0.001; 0 means no limit.
+type DestinationRate = float64
+
+// DestinationRecipients The recipients of an email.
+type DestinationRecipients = []string
+
+// DestinationSlug Names a destination.
+type DestinationSlug = string
+
+// DestinationTest defines model for DestinationTest.
+type DestinationTest struct {
+	// Cause Why an attempt failed.
+	Cause           *Cause                 `json:"cause,omitempty"`
+	DurationSeconds float64                `json:"duration_seconds"`
+	Error           *string                `json:"error,omitempty"`
+	Outcome         DestinationTestOutcome `json:"outcome"`
+
+	// ResponseExcerpt The beginning of the receiver's answer.
+	ResponseExcerpt *string   `json:"response_excerpt,omitempty"`
+	StartedAt       time.Time `json:"started_at"`
+
+	// StatusCode The receiver's HTTP or SMTP status.
+	StatusCode *int `json:"status_code,omitempty"`
+}
+
+// DestinationTestOutcome defines model for DestinationTest.Outcome.
+type DestinationTestOutcome string
+
+// DestinationTimeout How long one attempt may take, from 0.1 to `DELIVERY_TIMEOUT`, which 0 stands for.
+type DestinationTimeout = float64
+
+// DestinationURL A webhook's address, absolute http or https; a chat service's address, such as
+// `slack://...`, which is secret as a whole.
+type DestinationURL = string
+
+// DestinationWithSecret defines model for DestinationWithSecret.
+type DestinationWithSecret struct {
+	// Address What may be told of it: a webhook's host, as paths and queries often hold tokens; the
+	// recipients of an email; a chat service's name.
+	Address string `json:"address"`
+
+	// Channel The kind of transport.
+	Channel DestinationChannel `json:"channel"`
+
+	// Concurrency Attempts that each process has under way at the same time at most; 0 means no limit.
+	Concurrency DestinationConcurrency `json:"concurrency"`
+	CreatedAt   time.Time              `json:"created_at"`
+	Description string                 `json:"description"`
+	Enabled     bool                   `json:"enabled"`
+
+	// FormerSecretUntil Until when the secret before the present one signs, too; absent when it does not.
+	FormerSecretUntil *time.Time `json:"former_secret_until,omitempty"`
+
+	// HasSecret Whether its messages are signed with a secret of its own.
+	HasSecret   bool               `json:"has_secret"`
+	HeaderNames []string           `json:"header_names"`
+	Id          openapi_types.UUID `json:"id"`
+
+	// Locked It was encrypted with a key that is not in `SECRETS_KEY`. Nothing is sent, and what is secret can't be told; put the key back, or delete it.
+	Locked bool `json:"locked"`
+
+	// Name Names a destination.
+	Name DestinationSlug `json:"name"`
+
+	// RatePerSecond Attempts a second that each process makes at most, from 0.001; 0 means no limit.
+	RatePerSecond DestinationRate `json:"rate_per_second"`
+
+	// Revision Counts its changes, from 1. The ETag holds it.
+	Revision int `json:"revision"`
+
+	// Secret The secret that was made. It is told this once; hand it to the receiver.
+	Secret *string `json:"secret,omitempty"`
+
+	// TimeoutSeconds How long one attempt may take, from 0.1 to `DELIVERY_TIMEOUT`, which 0 stands for.
+	TimeoutSeconds DestinationTimeout `json:"timeout_seconds"`
+	UpdatedAt      time.Time          `json:"updated_at"`
+}
+
 // EmailTarget A mail over the SMTP server of the settings.
 type EmailTarget struct {
 	// To One address or several.
@@ -980,6 +1390,9 @@ type FindingSeverity string
 // its type.
 type Input = pattern.Input
 
+// NewAlertRule defines model for NewAlertRule.
+type NewAlertRule = json.RawMessage
+
 // NewDeliveries defines model for NewDeliveries.
 type NewDeliveries struct {
 	Items []NewDelivery `json:"items"`
@@ -1011,6 +1424,41 @@ type NewDelivery struct {
 
 // NewDeliverySeverity defines model for NewDelivery.Severity.
 type NewDeliverySeverity string
+
+// NewDestination defines model for NewDestination.
+type NewDestination struct {
+	// Channel The kind of transport.
+	Channel DestinationChannel `json:"channel"`
+
+	// Concurrency Attempts that each process has under way at the same time at most; 0 means no limit.
+	Concurrency *DestinationConcurrency `json:"concurrency,omitempty"`
+	Description *string                 `json:"description,omitempty"`
+
+	// Enabled Whether it is sent to. A dead letter for a disabled one is exhausted on its next try.
+	Enabled *bool `json:"enabled,omitempty"`
+
+	// Headers Sent along with a webhook. The values are secret.
+	Headers *DestinationHeaders `json:"headers,omitempty"`
+
+	// Name Names a destination.
+	Name DestinationSlug `json:"name"`
+
+	// RatePerSecond Attempts a second that each process makes at most, from 0.001; 0 means no limit.
+	RatePerSecond *DestinationRate `json:"rate_per_second,omitempty"`
+
+	// Secret `whsec_` followed by the base64 of 24 to 64 random bytes, after the Standard Webhooks specification.
+	Secret *WebhookSecret `json:"secret,omitempty"`
+
+	// TimeoutSeconds How long one attempt may take, from 0.1 to `DELIVERY_TIMEOUT`, which 0 stands for.
+	TimeoutSeconds *DestinationTimeout `json:"timeout_seconds,omitempty"`
+
+	// To The recipients of an email.
+	To *DestinationRecipients `json:"to,omitempty"`
+
+	// Url A webhook's address, absolute http or https; a chat service's address, such as
+	// `slack://...`, which is secret as a whole.
+	Url *DestinationURL `json:"url,omitempty"`
+}
 
 // NewPortfolio defines model for NewPortfolio.
 type NewPortfolio struct {
@@ -1296,6 +1744,15 @@ type RunStarted struct {
 	TraceId string `json:"trace_id"`
 }
 
+// SecretRotation defines model for SecretRotation.
+type SecretRotation struct {
+	// OverlapSeconds For how long the present secrets go on signing.
+	OverlapSeconds *int `json:"overlap_seconds,omitempty"`
+
+	// Secret `whsec_` followed by the base64 of 24 to 64 random bytes, after the Standard Webhooks specification.
+	Secret *WebhookSecret `json:"secret,omitempty"`
+}
+
 // Severity defines model for Severity.
 type Severity string
 
@@ -1429,17 +1886,32 @@ type Validation struct {
 	Valid bool `json:"valid"`
 }
 
+// WebhookSecret `whsec_` followed by the base64 of 24 to 64 random bytes, after the Standard Webhooks specification.
+type WebhookSecret = string
+
 // WebhookTarget A signed POST after the Standard Webhooks specification.
 type WebhookTarget struct {
 	// Url Absolute http or https address without credentials.
 	Url string `json:"url"`
 }
 
+// AlertRuleID defines model for AlertRuleID.
+type AlertRuleID = openapi_types.UUID
+
 // Cursor defines model for Cursor.
 type Cursor = string
 
+// DestinationIfMatch defines model for DestinationIfMatch.
+type DestinationIfMatch = string
+
+// DestinationName defines model for DestinationName.
+type DestinationName = string
+
 // IdempotencyKey defines model for IdempotencyKey.
 type IdempotencyKey = string
+
+// IfMatchRule defines model for IfMatchRule.
+type IfMatchRule = string
 
 // Limit defines model for Limit.
 type Limit = int
@@ -1453,6 +1925,12 @@ type PortfolioID = openapi_types.UUID
 // Prefer defines model for Prefer.
 type Prefer = string
 
+// Reason defines model for Reason.
+type Reason = string
+
+// RuleReason defines model for RuleReason.
+type RuleReason = string
+
 // RunID defines model for RunID.
 type RunID = openapi_types.UUID
 
@@ -1463,6 +1941,60 @@ type ListAgentsParams struct {
 
 	// Cursor The `next_cursor` of the page before.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ListAlertsParams defines parameters for ListAlerts.
+type ListAlertsParams struct {
+	// Limit Items on a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The `next_cursor` of the page before.
+	Cursor *Cursor     `form:"cursor,omitempty" json:"cursor,omitempty"`
+	UserId *string     `form:"user_id,omitempty" json:"user_id,omitempty"`
+	State  *AlertState `form:"state,omitempty" json:"state,omitempty"`
+	Type   *AlertType  `form:"type,omitempty" json:"type,omitempty"`
+	Active *bool       `form:"active,omitempty" json:"active,omitempty"`
+}
+
+// EvaluateAlertsJSONBody defines parameters for EvaluateAlerts.
+type EvaluateAlertsJSONBody struct {
+	// Ids Of rules; without it all active ones are evaluated.
+	Ids *[]openapi_types.UUID `json:"ids,omitempty"`
+}
+
+// DeleteAlertParams defines parameters for DeleteAlert.
+type DeleteAlertParams struct {
+	// IfMatch An ETag of the rule; 409 when somebody has changed it since.
+	IfMatch *IfMatchRule `json:"If-Match,omitempty"`
+
+	// XReason Why, for the audit trail.
+	XReason *RuleReason `json:"X-Reason,omitempty"`
+}
+
+// UpdateAlertParams defines parameters for UpdateAlert.
+type UpdateAlertParams struct {
+	// IfMatch An ETag of the rule; 409 when somebody has changed it since.
+	IfMatch *IfMatchRule `json:"If-Match,omitempty"`
+
+	// XReason Why, for the audit trail.
+	XReason *RuleReason `json:"X-Reason,omitempty"`
+}
+
+// AcknowledgeAlertJSONBody defines parameters for AcknowledgeAlert.
+type AcknowledgeAlertJSONBody struct {
+	// Reason Why, for the audit trail.
+	Reason *AlertReason `json:"reason,omitempty"`
+}
+
+// SnoozeAlertJSONBody defines parameters for SnoozeAlert.
+type SnoozeAlertJSONBody struct {
+	DurationSeconds *int64 `json:"duration_seconds,omitempty"`
+
+	// Reason Why, for the audit trail.
+	Reason *AlertReason `json:"reason,omitempty"`
+
+	// Until At most a year from now.
+	Until *time.Time `json:"until,omitempty"`
 }
 
 // ListDeliveriesParams defines parameters for ListDeliveries.
@@ -1499,6 +2031,45 @@ type CreateDeliveriesParams struct {
 	// Prefer With `respond-async` (RFC 7240) the answer, a 202, comes as soon as the events are durable;
 	// the worker makes the first attempts.
 	Prefer *Prefer `json:"Prefer,omitempty"`
+}
+
+// ListDestinationsParams defines parameters for ListDestinations.
+type ListDestinationsParams struct {
+	// Limit Items on a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The `next_cursor` of the page before.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// CreateDestinationParams defines parameters for CreateDestination.
+type CreateDestinationParams struct {
+	// XReason Why, for the audit log.
+	XReason *Reason `json:"X-Reason,omitempty"`
+}
+
+// DeleteDestinationParams defines parameters for DeleteDestination.
+type DeleteDestinationParams struct {
+	// IfMatch The ETag of the state that this is meant for; 409 when it has changed since.
+	IfMatch *DestinationIfMatch `json:"If-Match,omitempty"`
+
+	// XReason Why, for the audit log.
+	XReason *Reason `json:"X-Reason,omitempty"`
+}
+
+// UpdateDestinationParams defines parameters for UpdateDestination.
+type UpdateDestinationParams struct {
+	// IfMatch The ETag of the state that this is meant for; 409 when it has changed since.
+	IfMatch *DestinationIfMatch `json:"If-Match,omitempty"`
+
+	// XReason Why, for the audit log.
+	XReason *Reason `json:"X-Reason,omitempty"`
+}
+
+// RotateDestinationSecretParams defines parameters for RotateDestinationSecret.
+type RotateDestinationSecretParams struct {
+	// XReason Why, for the audit log.
+	XReason *Reason `json:"X-Reason,omitempty"`
 }
 
 // ListDeadLettersParams defines parameters for ListDeadLetters.
@@ -1605,11 +2176,35 @@ type GetRunParams struct {
 	IfNoneMatch *string `json:"If-None-Match,omitempty"`
 }
 
+// CreateAlertJSONRequestBody defines body for CreateAlert for application/json ContentType.
+type CreateAlertJSONRequestBody = NewAlertRule
+
+// EvaluateAlertsJSONRequestBody defines body for EvaluateAlerts for application/json ContentType.
+type EvaluateAlertsJSONRequestBody EvaluateAlertsJSONBody
+
+// UpdateAlertJSONRequestBody defines body for UpdateAlert for application/json ContentType.
+type UpdateAlertJSONRequestBody = AlertRuleChange
+
+// AcknowledgeAlertJSONRequestBody defines body for AcknowledgeAlert for application/json ContentType.
+type AcknowledgeAlertJSONRequestBody AcknowledgeAlertJSONBody
+
+// SnoozeAlertJSONRequestBody defines body for SnoozeAlert for application/json ContentType.
+type SnoozeAlertJSONRequestBody SnoozeAlertJSONBody
+
 // CreateDeliveryJSONRequestBody defines body for CreateDelivery for application/json ContentType.
 type CreateDeliveryJSONRequestBody = NewDelivery
 
 // CreateDeliveriesJSONRequestBody defines body for CreateDeliveries for application/json ContentType.
 type CreateDeliveriesJSONRequestBody = NewDeliveries
+
+// CreateDestinationJSONRequestBody defines body for CreateDestination for application/json ContentType.
+type CreateDestinationJSONRequestBody = NewDestination
+
+// UpdateDestinationJSONRequestBody defines body for UpdateDestination for application/json ContentType.
+type UpdateDestinationJSONRequestBody = DestinationPatch
+
+// RotateDestinationSecretJSONRequestBody defines body for RotateDestinationSecret for application/json ContentType.
+type RotateDestinationSecretJSONRequestBody = SecretRotation
 
 // ReadNotificationsJSONRequestBody defines body for ReadNotifications for application/json ContentType.
 type ReadNotificationsJSONRequestBody = ReadNotifications
@@ -1837,6 +2432,130 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/agents (the `ListAgents` operationId).
 	ListAgents(ctx context.Context, params *ListAgentsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListAlerts List alert rules
+	//
+	// Newest first.
+	//
+	// Corresponds with GET /v1/alerts (the `ListAlerts` operationId).
+	ListAlerts(ctx context.Context, params *ListAlertsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateAlertWithBody Create an alert rule
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/alerts (the `CreateAlert` operationId).
+	CreateAlertWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateAlert Create an alert rule
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/alerts (the `CreateAlert` operationId).
+	CreateAlert(ctx context.Context, body CreateAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// EvaluateAlertsWithBody Evaluate alert rules now
+	//
+	// All active rules, or the named ones. What fires is accepted for delivery in the transaction that
+	// moves the rule, and sent by the worker. The worker does the same every
+	// `ALERT_EVALUATION_INTERVAL`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/alerts/evaluate (the `EvaluateAlerts` operationId).
+	EvaluateAlertsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// EvaluateAlerts Evaluate alert rules now
+	//
+	// All active rules, or the named ones. What fires is accepted for delivery in the transaction that
+	// moves the rule, and sent by the worker. The worker does the same every
+	// `ALERT_EVALUATION_INTERVAL`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/alerts/evaluate (the `EvaluateAlerts` operationId).
+	EvaluateAlerts(ctx context.Context, body EvaluateAlertsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeleteAlert Delete an alert rule
+	//
+	// What it has sent stays.
+	//
+	// Corresponds with DELETE /v1/alerts/{id} (the `DeleteAlert` operationId).
+	DeleteAlert(ctx context.Context, id AlertRuleID, params *DeleteAlertParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetAlert One alert rule
+	//
+	// Corresponds with GET /v1/alerts/{id} (the `GetAlert` operationId).
+	GetAlert(ctx context.Context, id AlertRuleID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpdateAlertWithBody Change an alert rule
+	//
+	// Fields that are given replace the rule's, as a whole: a condition or `channels` too. `null` stands
+	// for the default. `notify_inapp` and `notify_email` switch one channel and leave the others, unless
+	// `channels` is given. With another condition, or switched on or off, the rule is `ok` again; its
+	// cooldown goes on.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /v1/alerts/{id} (the `UpdateAlert` operationId).
+	UpdateAlertWithBody(ctx context.Context, id AlertRuleID, params *UpdateAlertParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpdateAlert Change an alert rule
+	//
+	// Fields that are given replace the rule's, as a whole: a condition or `channels` too. `null` stands
+	// for the default. `notify_inapp` and `notify_email` switch one channel and leave the others, unless
+	// `channels` is given. With another condition, or switched on or off, the rule is `ok` again; its
+	// cooldown goes on.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PATCH /v1/alerts/{id} (the `UpdateAlert` operationId).
+	UpdateAlert(ctx context.Context, id AlertRuleID, params *UpdateAlertParams, body UpdateAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AcknowledgeAlertWithBody Acknowledge a firing rule
+	//
+	// It stays quiet until its condition was no longer met once. A rule that is not firing is a conflict.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/alerts/{id}/ack (the `AcknowledgeAlert` operationId).
+	AcknowledgeAlertWithBody(ctx context.Context, id AlertRuleID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// AcknowledgeAlert Acknowledge a firing rule
+	//
+	// It stays quiet until its condition was no longer met once. A rule that is not firing is a conflict.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/alerts/{id}/ack (the `AcknowledgeAlert` operationId).
+	AcknowledgeAlert(ctx context.Context, id AlertRuleID, body AcknowledgeAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SnoozeAlertWithBody Keep a rule quiet for a while
+	//
+	// Until a time, or for a duration: one of both. 0 seconds end a snooze early. Until then the rule is
+	// evaluated and does not fire; afterwards it is as if it had been `ok`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/alerts/{id}/snooze (the `SnoozeAlert` operationId).
+	SnoozeAlertWithBody(ctx context.Context, id AlertRuleID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// SnoozeAlert Keep a rule quiet for a while
+	//
+	// Until a time, or for a duration: one of both. 0 seconds end a snooze early. Until then the rule is
+	// evaluated and does not fire; afterwards it is as if it had been `ok`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/alerts/{id}/snooze (the `SnoozeAlert` operationId).
+	SnoozeAlert(ctx context.Context, id AlertRuleID, body SnoozeAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// TestAlert Say what a rule would do now
+	//
+	// Nothing is changed or sent.
+	//
+	// Corresponds with POST /v1/alerts/{id}/test (the `TestAlert` operationId).
+	TestAlert(ctx context.Context, id AlertRuleID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListDeliveries List events
 	//
 	// Newest first, with where each stands on its channels.
@@ -1894,6 +2613,95 @@ type ClientInterface interface {
 	//
 	// Corresponds with GET /v1/deliveries/{event_id} (the `GetDelivery` operationId).
 	GetDelivery(ctx context.Context, eventId openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListDestinations List destinations
+	//
+	// In order of name.
+	//
+	// Corresponds with GET /v1/destinations (the `ListDestinations` operationId).
+	ListDestinations(ctx context.Context, params *ListDestinationsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateDestinationWithBody Create a destination
+	//
+	// Events name it in `channels.destination`. What is secret in it is encrypted and never
+	// answered; a webhook without a `secret` gets one made, which this answer holds, and no other.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/destinations (the `CreateDestination` operationId).
+	CreateDestinationWithBody(ctx context.Context, params *CreateDestinationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateDestination Create a destination
+	//
+	// Events name it in `channels.destination`. What is secret in it is encrypted and never
+	// answered; a webhook without a `secret` gets one made, which this answer holds, and no other.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/destinations (the `CreateDestination` operationId).
+	CreateDestination(ctx context.Context, params *CreateDestinationParams, body CreateDestinationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeleteDestination Delete a destination
+	//
+	// Dead letters that are bound for it are exhausted on their next try.
+	//
+	// Corresponds with DELETE /v1/destinations/{name} (the `DeleteDestination` operationId).
+	DeleteDestination(ctx context.Context, name DestinationName, params *DeleteDestinationParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetDestination One destination
+	//
+	// Corresponds with GET /v1/destinations/{name} (the `GetDestination` operationId).
+	GetDestination(ctx context.Context, name DestinationName, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpdateDestinationWithBody Change a destination
+	//
+	// What is not named stays. A `secret` replaces the present ones at once; `rotate-secret` lets
+	// them overlap. Another process may deliver to the former state for up to 3 seconds.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /v1/destinations/{name} (the `UpdateDestination` operationId).
+	UpdateDestinationWithBody(ctx context.Context, name DestinationName, params *UpdateDestinationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpdateDestination Change a destination
+	//
+	// What is not named stays. A `secret` replaces the present ones at once; `rotate-secret` lets
+	// them overlap. Another process may deliver to the former state for up to 3 seconds.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PATCH /v1/destinations/{name} (the `UpdateDestination` operationId).
+	UpdateDestination(ctx context.Context, name DestinationName, params *UpdateDestinationParams, body UpdateDestinationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RotateDestinationSecretWithBody Sign with a new secret
+	//
+	// For `overlap_seconds` the present secrets sign, too, so that the receiver can change over in
+	// its own time: every message then carries several signatures. A secret that is not given is
+	// made, and answered this once.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/destinations/{name}/rotate-secret (the `RotateDestinationSecret` operationId).
+	RotateDestinationSecretWithBody(ctx context.Context, name DestinationName, params *RotateDestinationSecretParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RotateDestinationSecret Sign with a new secret
+	//
+	// For `overlap_seconds` the present secrets sign, too, so that the receiver can change over in
+	// its own time: every message then carries several signatures. A secret that is not given is
+	// made, and answered this once.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/destinations/{name}/rotate-secret (the `RotateDestinationSecret` operationId).
+	RotateDestinationSecret(ctx context.Context, name DestinationName, params *RotateDestinationSecretParams, body RotateDestinationSecretJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// TestDestination Send a test message
+	//
+	// One attempt with a message that says that it is a test, now, even when the destination is
+	// disabled. It is no event: nothing is stored, deduplicated or retried.
+	//
+	// Corresponds with POST /v1/destinations/{name}/test (the `TestDestination` operationId).
+	TestDestination(ctx context.Context, name DestinationName, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListDeadLetters List dead letters
 	//
@@ -2140,6 +2948,270 @@ func (c *Client) ListAgents(ctx context.Context, params *ListAgentsParams, reqEd
 	return c.Client.Do(req)
 }
 
+// ListAlerts List alert rules
+//
+// Newest first.
+//
+// Corresponds with GET /v1/alerts (the `ListAlerts` operationId).
+func (c *Client) ListAlerts(ctx context.Context, params *ListAlertsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListAlertsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateAlertWithBody Create an alert rule
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/alerts (the `CreateAlert` operationId).
+func (c *Client) CreateAlertWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateAlertRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateAlert Create an alert rule
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/alerts (the `CreateAlert` operationId).
+func (c *Client) CreateAlert(ctx context.Context, body CreateAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateAlertRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// EvaluateAlertsWithBody Evaluate alert rules now
+//
+// All active rules, or the named ones. What fires is accepted for delivery in the transaction that
+// moves the rule, and sent by the worker. The worker does the same every
+// `ALERT_EVALUATION_INTERVAL`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/alerts/evaluate (the `EvaluateAlerts` operationId).
+func (c *Client) EvaluateAlertsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewEvaluateAlertsRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// EvaluateAlerts Evaluate alert rules now
+//
+// All active rules, or the named ones. What fires is accepted for delivery in the transaction that
+// moves the rule, and sent by the worker. The worker does the same every
+// `ALERT_EVALUATION_INTERVAL`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/alerts/evaluate (the `EvaluateAlerts` operationId).
+func (c *Client) EvaluateAlerts(ctx context.Context, body EvaluateAlertsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewEvaluateAlertsRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteAlert Delete an alert rule
+//
+// What it has sent stays.
+//
+// Corresponds with DELETE /v1/alerts/{id} (the `DeleteAlert` operationId).
+func (c *Client) DeleteAlert(ctx context.Context, id AlertRuleID, params *DeleteAlertParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteAlertRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetAlert One alert rule
+//
+// Corresponds with GET /v1/alerts/{id} (the `GetAlert` operationId).
+func (c *Client) GetAlert(ctx context.Context, id AlertRuleID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetAlertRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateAlertWithBody Change an alert rule
+//
+// Fields that are given replace the rule's, as a whole: a condition or `channels` too. `null` stands
+// for the default. `notify_inapp` and `notify_email` switch one channel and leave the others, unless
+// `channels` is given. With another condition, or switched on or off, the rule is `ok` again; its
+// cooldown goes on.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PATCH /v1/alerts/{id} (the `UpdateAlert` operationId).
+func (c *Client) UpdateAlertWithBody(ctx context.Context, id AlertRuleID, params *UpdateAlertParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateAlertRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateAlert Change an alert rule
+//
+// Fields that are given replace the rule's, as a whole: a condition or `channels` too. `null` stands
+// for the default. `notify_inapp` and `notify_email` switch one channel and leave the others, unless
+// `channels` is given. With another condition, or switched on or off, the rule is `ok` again; its
+// cooldown goes on.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PATCH /v1/alerts/{id} (the `UpdateAlert` operationId).
+func (c *Client) UpdateAlert(ctx context.Context, id AlertRuleID, params *UpdateAlertParams, body UpdateAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateAlertRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AcknowledgeAlertWithBody Acknowledge a firing rule
+//
+// It stays quiet until its condition was no longer met once. A rule that is not firing is a conflict.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/alerts/{id}/ack (the `AcknowledgeAlert` operationId).
+func (c *Client) AcknowledgeAlertWithBody(ctx context.Context, id AlertRuleID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAcknowledgeAlertRequestWithBody(c.Server, id, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// AcknowledgeAlert Acknowledge a firing rule
+//
+// It stays quiet until its condition was no longer met once. A rule that is not firing is a conflict.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/alerts/{id}/ack (the `AcknowledgeAlert` operationId).
+func (c *Client) AcknowledgeAlert(ctx context.Context, id AlertRuleID, body AcknowledgeAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAcknowledgeAlertRequest(c.Server, id, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SnoozeAlertWithBody Keep a rule quiet for a while
+//
+// Until a time, or for a duration: one of both. 0 seconds end a snooze early. Until then the rule is
+// evaluated and does not fire; afterwards it is as if it had been `ok`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/alerts/{id}/snooze (the `SnoozeAlert` operationId).
+func (c *Client) SnoozeAlertWithBody(ctx context.Context, id AlertRuleID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSnoozeAlertRequestWithBody(c.Server, id, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// SnoozeAlert Keep a rule quiet for a while
+//
+// Until a time, or for a duration: one of both. 0 seconds end a snooze early. Until then the rule is
+// evaluated and does not fire; afterwards it is as if it had been `ok`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/alerts/{id}/snooze (the `SnoozeAlert` operationId).
+func (c *Client) SnoozeAlert(ctx context.Context, id AlertRuleID, body SnoozeAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSnoozeAlertRequest(c.Server, id, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// TestAlert Say what a rule would do now
+//
+// Nothing is changed or sent.
+//
+// Corresponds with POST /v1/alerts/{id}/test (the `TestAlert` operationId).
+func (c *Client) TestAlert(ctx context.Context, id AlertRuleID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTestAlertRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListDeliveries List events
 //
 // Newest first, with where each stands on its channels.
@@ -2248,6 +3320,195 @@ func (c *Client) CreateDeliveries(ctx context.Context, params *CreateDeliveriesP
 // Corresponds with GET /v1/deliveries/{event_id} (the `GetDelivery` operationId).
 func (c *Client) GetDelivery(ctx context.Context, eventId openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetDeliveryRequest(c.Server, eventId)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListDestinations List destinations
+//
+// In order of name.
+//
+// Corresponds with GET /v1/destinations (the `ListDestinations` operationId).
+func (c *Client) ListDestinations(ctx context.Context, params *ListDestinationsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListDestinationsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateDestinationWithBody Create a destination
+//
+// Events name it in `channels.destination`. What is secret in it is encrypted and never
+// answered; a webhook without a `secret` gets one made, which this answer holds, and no other.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/destinations (the `CreateDestination` operationId).
+func (c *Client) CreateDestinationWithBody(ctx context.Context, params *CreateDestinationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateDestinationRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateDestination Create a destination
+//
+// Events name it in `channels.destination`. What is secret in it is encrypted and never
+// answered; a webhook without a `secret` gets one made, which this answer holds, and no other.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/destinations (the `CreateDestination` operationId).
+func (c *Client) CreateDestination(ctx context.Context, params *CreateDestinationParams, body CreateDestinationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateDestinationRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteDestination Delete a destination
+//
+// Dead letters that are bound for it are exhausted on their next try.
+//
+// Corresponds with DELETE /v1/destinations/{name} (the `DeleteDestination` operationId).
+func (c *Client) DeleteDestination(ctx context.Context, name DestinationName, params *DeleteDestinationParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteDestinationRequest(c.Server, name, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetDestination One destination
+//
+// Corresponds with GET /v1/destinations/{name} (the `GetDestination` operationId).
+func (c *Client) GetDestination(ctx context.Context, name DestinationName, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetDestinationRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateDestinationWithBody Change a destination
+//
+// What is not named stays. A `secret` replaces the present ones at once; `rotate-secret` lets
+// them overlap. Another process may deliver to the former state for up to 3 seconds.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PATCH /v1/destinations/{name} (the `UpdateDestination` operationId).
+func (c *Client) UpdateDestinationWithBody(ctx context.Context, name DestinationName, params *UpdateDestinationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateDestinationRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateDestination Change a destination
+//
+// What is not named stays. A `secret` replaces the present ones at once; `rotate-secret` lets
+// them overlap. Another process may deliver to the former state for up to 3 seconds.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PATCH /v1/destinations/{name} (the `UpdateDestination` operationId).
+func (c *Client) UpdateDestination(ctx context.Context, name DestinationName, params *UpdateDestinationParams, body UpdateDestinationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateDestinationRequest(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RotateDestinationSecretWithBody Sign with a new secret
+//
+// For `overlap_seconds` the present secrets sign, too, so that the receiver can change over in
+// its own time: every message then carries several signatures. A secret that is not given is
+// made, and answered this once.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/destinations/{name}/rotate-secret (the `RotateDestinationSecret` operationId).
+func (c *Client) RotateDestinationSecretWithBody(ctx context.Context, name DestinationName, params *RotateDestinationSecretParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRotateDestinationSecretRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RotateDestinationSecret Sign with a new secret
+//
+// For `overlap_seconds` the present secrets sign, too, so that the receiver can change over in
+// its own time: every message then carries several signatures. A secret that is not given is
+// made, and answered this once.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/destinations/{name}/rotate-secret (the `RotateDestinationSecret` operationId).
+func (c *Client) RotateDestinationSecret(ctx context.Context, name DestinationName, params *RotateDestinationSecretParams, body RotateDestinationSecretJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRotateDestinationSecretRequest(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// TestDestination Send a test message
+//
+// One attempt with a message that says that it is a test, now, even when the destination is
+// disabled. It is no event: nothing is stored, deduplicated or retried.
+//
+// Corresponds with POST /v1/destinations/{name}/test (the `TestDestination` operationId).
+func (c *Client) TestDestination(ctx context.Context, name DestinationName, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTestDestinationRequest(c.Server, name)
 	if err != nil {
 		return nil, err
 	}
@@ -2801,6 +4062,495 @@ func NewListAgentsRequest(server string, params *ListAgentsParams) (*http.Reques
 	return req, nil
 }
 
+// NewListAlertsRequest constructs an http.Request for the ListAlerts method
+func NewListAlertsRequest(server string, params *ListAlertsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerts")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.UserId != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "user_id", *params.UserId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.State != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "state", *params.State, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Type != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "type", *params.Type, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Active != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "active", *params.Active, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateAlertRequest calls the generic CreateAlert builder with application/json body
+func NewCreateAlertRequest(server string, body CreateAlertJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateAlertRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewCreateAlertRequestWithBody constructs an http.Request for the CreateAlert method, with any body, and a specified content type
+func NewCreateAlertRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerts")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewEvaluateAlertsRequest calls the generic EvaluateAlerts builder with application/json body
+func NewEvaluateAlertsRequest(server string, body EvaluateAlertsJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewEvaluateAlertsRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewEvaluateAlertsRequestWithBody constructs an http.Request for the EvaluateAlerts method, with any body, and a specified content type
+func NewEvaluateAlertsRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerts/evaluate")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewDeleteAlertRequest constructs an http.Request for the DeleteAlert method
+func NewDeleteAlertRequest(server string, id AlertRuleID, params *DeleteAlertParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerts/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+		if params.XReason != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Reason", *params.XReason, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Reason", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewGetAlertRequest constructs an http.Request for the GetAlert method
+func NewGetAlertRequest(server string, id AlertRuleID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerts/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewUpdateAlertRequest calls the generic UpdateAlert builder with application/json body
+func NewUpdateAlertRequest(server string, id AlertRuleID, params *UpdateAlertParams, body UpdateAlertJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewUpdateAlertRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewUpdateAlertRequestWithBody constructs an http.Request for the UpdateAlert method, with any body, and a specified content type
+func NewUpdateAlertRequestWithBody(server string, id AlertRuleID, params *UpdateAlertParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerts/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+		if params.XReason != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Reason", *params.XReason, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Reason", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewAcknowledgeAlertRequest calls the generic AcknowledgeAlert builder with application/json body
+func NewAcknowledgeAlertRequest(server string, id AlertRuleID, body AcknowledgeAlertJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewAcknowledgeAlertRequestWithBody(server, id, "application/json", bodyReader)
+}
+
+// NewAcknowledgeAlertRequestWithBody constructs an http.Request for the AcknowledgeAlert method, with any body, and a specified content type
+func NewAcknowledgeAlertRequestWithBody(server string, id AlertRuleID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerts/%s/ack", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewSnoozeAlertRequest calls the generic SnoozeAlert builder with application/json body
+func NewSnoozeAlertRequest(server string, id AlertRuleID, body SnoozeAlertJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewSnoozeAlertRequestWithBody(server, id, "application/json", bodyReader)
+}
+
+// NewSnoozeAlertRequestWithBody constructs an http.Request for the SnoozeAlert method, with any body, and a specified content type
+func NewSnoozeAlertRequestWithBody(server string, id AlertRuleID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerts/%s/snooze", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewTestAlertRequest constructs an http.Request for the TestAlert method
+func NewTestAlertRequest(server string, id AlertRuleID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/alerts/%s/test", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListDeliveriesRequest constructs an http.Request for the ListDeliveries method
 func NewListDeliveriesRequest(server string, params *ListDeliveriesParams) (*http.Request, error) {
 	var err error
@@ -3062,6 +4812,390 @@ func NewGetDeliveryRequest(server string, eventId openapi_types.UUID) (*http.Req
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListDestinationsRequest constructs an http.Request for the ListDestinations method
+func NewListDestinationsRequest(server string, params *ListDestinationsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/destinations")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateDestinationRequest calls the generic CreateDestination builder with application/json body
+func NewCreateDestinationRequest(server string, params *CreateDestinationParams, body CreateDestinationJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateDestinationRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewCreateDestinationRequestWithBody constructs an http.Request for the CreateDestination method, with any body, and a specified content type
+func NewCreateDestinationRequestWithBody(server string, params *CreateDestinationParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/destinations")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.XReason != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "X-Reason", *params.XReason, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Reason", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewDeleteDestinationRequest constructs an http.Request for the DeleteDestination method
+func NewDeleteDestinationRequest(server string, name DestinationName, params *DeleteDestinationParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/destinations/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+		if params.XReason != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Reason", *params.XReason, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Reason", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewGetDestinationRequest constructs an http.Request for the GetDestination method
+func NewGetDestinationRequest(server string, name DestinationName) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/destinations/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewUpdateDestinationRequest calls the generic UpdateDestination builder with application/json body
+func NewUpdateDestinationRequest(server string, name DestinationName, params *UpdateDestinationParams, body UpdateDestinationJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewUpdateDestinationRequestWithBody(server, name, params, "application/json", bodyReader)
+}
+
+// NewUpdateDestinationRequestWithBody constructs an http.Request for the UpdateDestination method, with any body, and a specified content type
+func NewUpdateDestinationRequestWithBody(server string, name DestinationName, params *UpdateDestinationParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/destinations/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+		if params.XReason != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Reason", *params.XReason, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Reason", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewRotateDestinationSecretRequest calls the generic RotateDestinationSecret builder with application/json body
+func NewRotateDestinationSecretRequest(server string, name DestinationName, params *RotateDestinationSecretParams, body RotateDestinationSecretJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRotateDestinationSecretRequestWithBody(server, name, params, "application/json", bodyReader)
+}
+
+// NewRotateDestinationSecretRequestWithBody constructs an http.Request for the RotateDestinationSecret method, with any body, and a specified content type
+func NewRotateDestinationSecretRequestWithBody(server string, name DestinationName, params *RotateDestinationSecretParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/destinations/%s/rotate-secret", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.XReason != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "X-Reason", *params.XReason, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Reason", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewTestDestinationRequest constructs an http.Request for the TestDestination method
+func NewTestDestinationRequest(server string, name DestinationName) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/destinations/%s/test", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -4220,6 +6354,138 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/agents (the `ListAgents` operationId).
 	ListAgentsWithResponse(ctx context.Context, params *ListAgentsParams, reqEditors ...RequestEditorFn) (*ListAgentsResponse, error)
 
+	// ListAlertsWithResponse List alert rules
+	//
+	// Newest first.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/alerts (the `ListAlerts` operationId).
+	ListAlertsWithResponse(ctx context.Context, params *ListAlertsParams, reqEditors ...RequestEditorFn) (*ListAlertsResponse, error)
+
+	// CreateAlertWithBodyWithResponse Create an alert rule
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/alerts (the `CreateAlert` operationId).
+	CreateAlertWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateAlertResponse, error)
+
+	// CreateAlertWithResponse Create an alert rule
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/alerts (the `CreateAlert` operationId).
+	CreateAlertWithResponse(ctx context.Context, body CreateAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateAlertResponse, error)
+
+	// EvaluateAlertsWithBodyWithResponse Evaluate alert rules now
+	//
+	// All active rules, or the named ones. What fires is accepted for delivery in the transaction that
+	// moves the rule, and sent by the worker. The worker does the same every
+	// `ALERT_EVALUATION_INTERVAL`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/alerts/evaluate (the `EvaluateAlerts` operationId).
+	EvaluateAlertsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*EvaluateAlertsResponse, error)
+
+	// EvaluateAlertsWithResponse Evaluate alert rules now
+	//
+	// All active rules, or the named ones. What fires is accepted for delivery in the transaction that
+	// moves the rule, and sent by the worker. The worker does the same every
+	// `ALERT_EVALUATION_INTERVAL`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/alerts/evaluate (the `EvaluateAlerts` operationId).
+	EvaluateAlertsWithResponse(ctx context.Context, body EvaluateAlertsJSONRequestBody, reqEditors ...RequestEditorFn) (*EvaluateAlertsResponse, error)
+
+	// DeleteAlertWithResponse Delete an alert rule
+	//
+	// What it has sent stays.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /v1/alerts/{id} (the `DeleteAlert` operationId).
+	DeleteAlertWithResponse(ctx context.Context, id AlertRuleID, params *DeleteAlertParams, reqEditors ...RequestEditorFn) (*DeleteAlertResponse, error)
+
+	// GetAlertWithResponse One alert rule
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/alerts/{id} (the `GetAlert` operationId).
+	GetAlertWithResponse(ctx context.Context, id AlertRuleID, reqEditors ...RequestEditorFn) (*GetAlertResponse, error)
+
+	// UpdateAlertWithBodyWithResponse Change an alert rule
+	//
+	// Fields that are given replace the rule's, as a whole: a condition or `channels` too. `null` stands
+	// for the default. `notify_inapp` and `notify_email` switch one channel and leave the others, unless
+	// `channels` is given. With another condition, or switched on or off, the rule is `ok` again; its
+	// cooldown goes on.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /v1/alerts/{id} (the `UpdateAlert` operationId).
+	UpdateAlertWithBodyWithResponse(ctx context.Context, id AlertRuleID, params *UpdateAlertParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateAlertResponse, error)
+
+	// UpdateAlertWithResponse Change an alert rule
+	//
+	// Fields that are given replace the rule's, as a whole: a condition or `channels` too. `null` stands
+	// for the default. `notify_inapp` and `notify_email` switch one channel and leave the others, unless
+	// `channels` is given. With another condition, or switched on or off, the rule is `ok` again; its
+	// cooldown goes on.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /v1/alerts/{id} (the `UpdateAlert` operationId).
+	UpdateAlertWithResponse(ctx context.Context, id AlertRuleID, params *UpdateAlertParams, body UpdateAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateAlertResponse, error)
+
+	// AcknowledgeAlertWithBodyWithResponse Acknowledge a firing rule
+	//
+	// It stays quiet until its condition was no longer met once. A rule that is not firing is a conflict.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/alerts/{id}/ack (the `AcknowledgeAlert` operationId).
+	AcknowledgeAlertWithBodyWithResponse(ctx context.Context, id AlertRuleID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AcknowledgeAlertResponse, error)
+
+	// AcknowledgeAlertWithResponse Acknowledge a firing rule
+	//
+	// It stays quiet until its condition was no longer met once. A rule that is not firing is a conflict.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/alerts/{id}/ack (the `AcknowledgeAlert` operationId).
+	AcknowledgeAlertWithResponse(ctx context.Context, id AlertRuleID, body AcknowledgeAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*AcknowledgeAlertResponse, error)
+
+	// SnoozeAlertWithBodyWithResponse Keep a rule quiet for a while
+	//
+	// Until a time, or for a duration: one of both. 0 seconds end a snooze early. Until then the rule is
+	// evaluated and does not fire; afterwards it is as if it had been `ok`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/alerts/{id}/snooze (the `SnoozeAlert` operationId).
+	SnoozeAlertWithBodyWithResponse(ctx context.Context, id AlertRuleID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SnoozeAlertResponse, error)
+
+	// SnoozeAlertWithResponse Keep a rule quiet for a while
+	//
+	// Until a time, or for a duration: one of both. 0 seconds end a snooze early. Until then the rule is
+	// evaluated and does not fire; afterwards it is as if it had been `ok`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/alerts/{id}/snooze (the `SnoozeAlert` operationId).
+	SnoozeAlertWithResponse(ctx context.Context, id AlertRuleID, body SnoozeAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*SnoozeAlertResponse, error)
+
+	// TestAlertWithResponse Say what a rule would do now
+	//
+	// Nothing is changed or sent.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/alerts/{id}/test (the `TestAlert` operationId).
+	TestAlertWithResponse(ctx context.Context, id AlertRuleID, reqEditors ...RequestEditorFn) (*TestAlertResponse, error)
+
 	// ListDeliveriesWithResponse List events
 	//
 	// Newest first, with where each stands on its channels.
@@ -4281,6 +6547,103 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/deliveries/{event_id} (the `GetDelivery` operationId).
 	GetDeliveryWithResponse(ctx context.Context, eventId openapi_types.UUID, reqEditors ...RequestEditorFn) (*GetDeliveryResponse, error)
+
+	// ListDestinationsWithResponse List destinations
+	//
+	// In order of name.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/destinations (the `ListDestinations` operationId).
+	ListDestinationsWithResponse(ctx context.Context, params *ListDestinationsParams, reqEditors ...RequestEditorFn) (*ListDestinationsResponse, error)
+
+	// CreateDestinationWithBodyWithResponse Create a destination
+	//
+	// Events name it in `channels.destination`. What is secret in it is encrypted and never
+	// answered; a webhook without a `secret` gets one made, which this answer holds, and no other.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/destinations (the `CreateDestination` operationId).
+	CreateDestinationWithBodyWithResponse(ctx context.Context, params *CreateDestinationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateDestinationResponse, error)
+
+	// CreateDestinationWithResponse Create a destination
+	//
+	// Events name it in `channels.destination`. What is secret in it is encrypted and never
+	// answered; a webhook without a `secret` gets one made, which this answer holds, and no other.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/destinations (the `CreateDestination` operationId).
+	CreateDestinationWithResponse(ctx context.Context, params *CreateDestinationParams, body CreateDestinationJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateDestinationResponse, error)
+
+	// DeleteDestinationWithResponse Delete a destination
+	//
+	// Dead letters that are bound for it are exhausted on their next try.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /v1/destinations/{name} (the `DeleteDestination` operationId).
+	DeleteDestinationWithResponse(ctx context.Context, name DestinationName, params *DeleteDestinationParams, reqEditors ...RequestEditorFn) (*DeleteDestinationResponse, error)
+
+	// GetDestinationWithResponse One destination
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/destinations/{name} (the `GetDestination` operationId).
+	GetDestinationWithResponse(ctx context.Context, name DestinationName, reqEditors ...RequestEditorFn) (*GetDestinationResponse, error)
+
+	// UpdateDestinationWithBodyWithResponse Change a destination
+	//
+	// What is not named stays. A `secret` replaces the present ones at once; `rotate-secret` lets
+	// them overlap. Another process may deliver to the former state for up to 3 seconds.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /v1/destinations/{name} (the `UpdateDestination` operationId).
+	UpdateDestinationWithBodyWithResponse(ctx context.Context, name DestinationName, params *UpdateDestinationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateDestinationResponse, error)
+
+	// UpdateDestinationWithResponse Change a destination
+	//
+	// What is not named stays. A `secret` replaces the present ones at once; `rotate-secret` lets
+	// them overlap. Another process may deliver to the former state for up to 3 seconds.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /v1/destinations/{name} (the `UpdateDestination` operationId).
+	UpdateDestinationWithResponse(ctx context.Context, name DestinationName, params *UpdateDestinationParams, body UpdateDestinationJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateDestinationResponse, error)
+
+	// RotateDestinationSecretWithBodyWithResponse Sign with a new secret
+	//
+	// For `overlap_seconds` the present secrets sign, too, so that the receiver can change over in
+	// its own time: every message then carries several signatures. A secret that is not given is
+	// made, and answered this once.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/destinations/{name}/rotate-secret (the `RotateDestinationSecret` operationId).
+	RotateDestinationSecretWithBodyWithResponse(ctx context.Context, name DestinationName, params *RotateDestinationSecretParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RotateDestinationSecretResponse, error)
+
+	// RotateDestinationSecretWithResponse Sign with a new secret
+	//
+	// For `overlap_seconds` the present secrets sign, too, so that the receiver can change over in
+	// its own time: every message then carries several signatures. A secret that is not given is
+	// made, and answered this once.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/destinations/{name}/rotate-secret (the `RotateDestinationSecret` operationId).
+	RotateDestinationSecretWithResponse(ctx context.Context, name DestinationName, params *RotateDestinationSecretParams, body RotateDestinationSecretJSONRequestBody, reqEditors ...RequestEditorFn) (*RotateDestinationSecretResponse, error)
+
+	// TestDestinationWithResponse Send a test message
+	//
+	// One attempt with a message that says that it is a test, now, even when the destination is
+	// disabled. It is no event: nothing is stored, deduplicated or retried.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/destinations/{name}/test (the `TestDestination` operationId).
+	TestDestinationWithResponse(ctx context.Context, name DestinationName, reqEditors ...RequestEditorFn) (*TestDestinationResponse, error)
 
 	// ListDeadLettersWithResponse List dead letters
 	//
@@ -4590,6 +6953,463 @@ func (r ListAgentsResponse) ContentType() string {
 	return ""
 }
 
+type ListAlertsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Items []AlertRule `json:"items"`
+
+		// NextCursor Pass it as `cursor` for the next page; null on the last.
+		NextCursor *NextCursor `json:"next_cursor"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListAlertsResponse) GetJSON200() *struct {
+	Items []AlertRule `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListAlertsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListAlertsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListAlertsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListAlertsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListAlertsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// CreateAlertResponse201Headers the declared response headers of an HTTP 201 response for CreateAlert
+type CreateAlertResponse201Headers struct {
+	ETag     *string
+	Location *string
+}
+
+type CreateAlertResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *AlertRule
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers201 the parsed response headers for an HTTP 201 response
+	Headers201 *CreateAlertResponse201Headers
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreateAlertResponse) GetJSON201() *AlertRule {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreateAlertResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateAlertResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateAlertResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateAlertResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateAlertResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type EvaluateAlertsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AlertEvaluation
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r EvaluateAlertsResponse) GetJSON200() *AlertEvaluation {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r EvaluateAlertsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r EvaluateAlertsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r EvaluateAlertsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r EvaluateAlertsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r EvaluateAlertsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DeleteAlertResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DeleteAlertResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r DeleteAlertResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DeleteAlertResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DeleteAlertResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DeleteAlertResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// GetAlertResponse200Headers the declared response headers of an HTTP 200 response for GetAlert
+type GetAlertResponse200Headers struct {
+	ETag *string
+}
+
+type GetAlertResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AlertRule
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetAlertResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetAlertResponse) GetJSON200() *AlertRule {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetAlertResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetAlertResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetAlertResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetAlertResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetAlertResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// UpdateAlertResponse200Headers the declared response headers of an HTTP 200 response for UpdateAlert
+type UpdateAlertResponse200Headers struct {
+	ETag *string
+}
+
+type UpdateAlertResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AlertRule
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *UpdateAlertResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r UpdateAlertResponse) GetJSON200() *AlertRule {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r UpdateAlertResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r UpdateAlertResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r UpdateAlertResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r UpdateAlertResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r UpdateAlertResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type AcknowledgeAlertResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AlertRule
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r AcknowledgeAlertResponse) GetJSON200() *AlertRule {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r AcknowledgeAlertResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r AcknowledgeAlertResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r AcknowledgeAlertResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r AcknowledgeAlertResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r AcknowledgeAlertResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type SnoozeAlertResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AlertRule
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r SnoozeAlertResponse) GetJSON200() *AlertRule {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r SnoozeAlertResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r SnoozeAlertResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SnoozeAlertResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SnoozeAlertResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SnoozeAlertResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type TestAlertResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *AlertTrial
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r TestAlertResponse) GetJSON200() *AlertTrial {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r TestAlertResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r TestAlertResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r TestAlertResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r TestAlertResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r TestAlertResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListDeliveriesResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -4832,6 +7652,374 @@ func (r GetDeliveryResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetDeliveryResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListDestinationsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Items []Destination `json:"items"`
+
+		// NextCursor Pass it as `cursor` for the next page; null on the last.
+		NextCursor *NextCursor `json:"next_cursor"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListDestinationsResponse) GetJSON200() *struct {
+	Items []Destination `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListDestinationsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListDestinationsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListDestinationsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListDestinationsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListDestinationsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// CreateDestinationResponse201Headers the declared response headers of an HTTP 201 response for CreateDestination
+type CreateDestinationResponse201Headers struct {
+	ETag     *string
+	Location *string
+}
+
+type CreateDestinationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *DestinationWithSecret
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers201 the parsed response headers for an HTTP 201 response
+	Headers201 *CreateDestinationResponse201Headers
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreateDestinationResponse) GetJSON201() *DestinationWithSecret {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreateDestinationResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateDestinationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateDestinationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateDestinationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateDestinationResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DeleteDestinationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DeleteDestinationResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r DeleteDestinationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DeleteDestinationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DeleteDestinationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DeleteDestinationResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// GetDestinationResponse200Headers the declared response headers of an HTTP 200 response for GetDestination
+type GetDestinationResponse200Headers struct {
+	ETag *string
+}
+
+type GetDestinationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Destination
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetDestinationResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetDestinationResponse) GetJSON200() *Destination {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetDestinationResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetDestinationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetDestinationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetDestinationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetDestinationResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// UpdateDestinationResponse200Headers the declared response headers of an HTTP 200 response for UpdateDestination
+type UpdateDestinationResponse200Headers struct {
+	ETag *string
+}
+
+type UpdateDestinationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Destination
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *UpdateDestinationResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r UpdateDestinationResponse) GetJSON200() *Destination {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r UpdateDestinationResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r UpdateDestinationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r UpdateDestinationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r UpdateDestinationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r UpdateDestinationResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// RotateDestinationSecretResponse200Headers the declared response headers of an HTTP 200 response for RotateDestinationSecret
+type RotateDestinationSecretResponse200Headers struct {
+	ETag *string
+}
+
+type RotateDestinationSecretResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DestinationWithSecret
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *RotateDestinationSecretResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RotateDestinationSecretResponse) GetJSON200() *DestinationWithSecret {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RotateDestinationSecretResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RotateDestinationSecretResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RotateDestinationSecretResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RotateDestinationSecretResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RotateDestinationSecretResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type TestDestinationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DestinationTest
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r TestDestinationResponse) GetJSON200() *DestinationTest {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r TestDestinationResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r TestDestinationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r TestDestinationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r TestDestinationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r TestDestinationResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -5835,6 +9023,222 @@ func (c *ClientWithResponses) ListAgentsWithResponse(ctx context.Context, params
 	return ParseListAgentsResponse(rsp)
 }
 
+// ListAlertsWithResponse List alert rules
+//
+// Newest first.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/alerts (the `ListAlerts` operationId).
+func (c *ClientWithResponses) ListAlertsWithResponse(ctx context.Context, params *ListAlertsParams, reqEditors ...RequestEditorFn) (*ListAlertsResponse, error) {
+	rsp, err := c.ListAlerts(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListAlertsResponse(rsp)
+}
+
+// CreateAlertWithBodyWithResponse Create an alert rule
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/alerts (the `CreateAlert` operationId).
+func (c *ClientWithResponses) CreateAlertWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateAlertResponse, error) {
+	rsp, err := c.CreateAlertWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateAlertResponse(rsp)
+}
+
+// CreateAlertWithResponse Create an alert rule
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/alerts (the `CreateAlert` operationId).
+func (c *ClientWithResponses) CreateAlertWithResponse(ctx context.Context, body CreateAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateAlertResponse, error) {
+	rsp, err := c.CreateAlert(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateAlertResponse(rsp)
+}
+
+// EvaluateAlertsWithBodyWithResponse Evaluate alert rules now
+//
+// All active rules, or the named ones. What fires is accepted for delivery in the transaction that
+// moves the rule, and sent by the worker. The worker does the same every
+// `ALERT_EVALUATION_INTERVAL`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/alerts/evaluate (the `EvaluateAlerts` operationId).
+func (c *ClientWithResponses) EvaluateAlertsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*EvaluateAlertsResponse, error) {
+	rsp, err := c.EvaluateAlertsWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEvaluateAlertsResponse(rsp)
+}
+
+// EvaluateAlertsWithResponse Evaluate alert rules now
+//
+// All active rules, or the named ones. What fires is accepted for delivery in the transaction that
+// moves the rule, and sent by the worker. The worker does the same every
+// `ALERT_EVALUATION_INTERVAL`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/alerts/evaluate (the `EvaluateAlerts` operationId).
+func (c *ClientWithResponses) EvaluateAlertsWithResponse(ctx context.Context, body EvaluateAlertsJSONRequestBody, reqEditors ...RequestEditorFn) (*EvaluateAlertsResponse, error) {
+	rsp, err := c.EvaluateAlerts(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseEvaluateAlertsResponse(rsp)
+}
+
+// DeleteAlertWithResponse Delete an alert rule
+//
+// What it has sent stays.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /v1/alerts/{id} (the `DeleteAlert` operationId).
+func (c *ClientWithResponses) DeleteAlertWithResponse(ctx context.Context, id AlertRuleID, params *DeleteAlertParams, reqEditors ...RequestEditorFn) (*DeleteAlertResponse, error) {
+	rsp, err := c.DeleteAlert(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDeleteAlertResponse(rsp)
+}
+
+// GetAlertWithResponse One alert rule
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/alerts/{id} (the `GetAlert` operationId).
+func (c *ClientWithResponses) GetAlertWithResponse(ctx context.Context, id AlertRuleID, reqEditors ...RequestEditorFn) (*GetAlertResponse, error) {
+	rsp, err := c.GetAlert(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetAlertResponse(rsp)
+}
+
+// UpdateAlertWithBodyWithResponse Change an alert rule
+//
+// Fields that are given replace the rule's, as a whole: a condition or `channels` too. `null` stands
+// for the default. `notify_inapp` and `notify_email` switch one channel and leave the others, unless
+// `channels` is given. With another condition, or switched on or off, the rule is `ok` again; its
+// cooldown goes on.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /v1/alerts/{id} (the `UpdateAlert` operationId).
+func (c *ClientWithResponses) UpdateAlertWithBodyWithResponse(ctx context.Context, id AlertRuleID, params *UpdateAlertParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateAlertResponse, error) {
+	rsp, err := c.UpdateAlertWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateAlertResponse(rsp)
+}
+
+// UpdateAlertWithResponse Change an alert rule
+//
+// Fields that are given replace the rule's, as a whole: a condition or `channels` too. `null` stands
+// for the default. `notify_inapp` and `notify_email` switch one channel and leave the others, unless
+// `channels` is given. With another condition, or switched on or off, the rule is `ok` again; its
+// cooldown goes on.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /v1/alerts/{id} (the `UpdateAlert` operationId).
+func (c *ClientWithResponses) UpdateAlertWithResponse(ctx context.Context, id AlertRuleID, params *UpdateAlertParams, body UpdateAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateAlertResponse, error) {
+	rsp, err := c.UpdateAlert(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateAlertResponse(rsp)
+}
+
+// AcknowledgeAlertWithBodyWithResponse Acknowledge a firing rule
+//
+// It stays quiet until its condition was no longer met once. A rule that is not firing is a conflict.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/alerts/{id}/ack (the `AcknowledgeAlert` operationId).
+func (c *ClientWithResponses) AcknowledgeAlertWithBodyWithResponse(ctx context.Context, id AlertRuleID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AcknowledgeAlertResponse, error) {
+	rsp, err := c.AcknowledgeAlertWithBody(ctx, id, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAcknowledgeAlertResponse(rsp)
+}
+
+// AcknowledgeAlertWithResponse Acknowledge a firing rule
+//
+// It stays quiet until its condition was no longer met once. A rule that is not firing is a conflict.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/alerts/{id}/ack (the `AcknowledgeAlert` operationId).
+func (c *ClientWithResponses) AcknowledgeAlertWithResponse(ctx context.Context, id AlertRuleID, body AcknowledgeAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*AcknowledgeAlertResponse, error) {
+	rsp, err := c.AcknowledgeAlert(ctx, id, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseAcknowledgeAlertResponse(rsp)
+}
+
+// SnoozeAlertWithBodyWithResponse Keep a rule quiet for a while
+//
+// Until a time, or for a duration: one of both. 0 seconds end a snooze early. Until then the rule is
+// evaluated and does not fire; afterwards it is as if it had been `ok`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/alerts/{id}/snooze (the `SnoozeAlert` operationId).
+func (c *ClientWithResponses) SnoozeAlertWithBodyWithResponse(ctx context.Context, id AlertRuleID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*SnoozeAlertResponse, error) {
+	rsp, err := c.SnoozeAlertWithBody(ctx, id, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSnoozeAlertResponse(rsp)
+}
+
+// SnoozeAlertWithResponse Keep a rule quiet for a while
+//
+// Until a time, or for a duration: one of both. 0 seconds end a snooze early. Until then the rule is
+// evaluated and does not fire; afterwards it is as if it had been `ok`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/alerts/{id}/snooze (the `SnoozeAlert` operationId).
+func (c *ClientWithResponses) SnoozeAlertWithResponse(ctx context.Context, id AlertRuleID, body SnoozeAlertJSONRequestBody, reqEditors ...RequestEditorFn) (*SnoozeAlertResponse, error) {
+	rsp, err := c.SnoozeAlert(ctx, id, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSnoozeAlertResponse(rsp)
+}
+
+// TestAlertWithResponse Say what a rule would do now
+//
+// Nothing is changed or sent.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/alerts/{id}/test (the `TestAlert` operationId).
+func (c *ClientWithResponses) TestAlertWithResponse(ctx context.Context, id AlertRuleID, reqEditors ...RequestEditorFn) (*TestAlertResponse, error) {
+	rsp, err := c.TestAlert(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTestAlertResponse(rsp)
+}
+
 // ListDeliveriesWithResponse List events
 //
 // Newest first, with where each stands on its channels.
@@ -5931,6 +9335,163 @@ func (c *ClientWithResponses) GetDeliveryWithResponse(ctx context.Context, event
 		return nil, err
 	}
 	return ParseGetDeliveryResponse(rsp)
+}
+
+// ListDestinationsWithResponse List destinations
+//
+// In order of name.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/destinations (the `ListDestinations` operationId).
+func (c *ClientWithResponses) ListDestinationsWithResponse(ctx context.Context, params *ListDestinationsParams, reqEditors ...RequestEditorFn) (*ListDestinationsResponse, error) {
+	rsp, err := c.ListDestinations(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListDestinationsResponse(rsp)
+}
+
+// CreateDestinationWithBodyWithResponse Create a destination
+//
+// Events name it in `channels.destination`. What is secret in it is encrypted and never
+// answered; a webhook without a `secret` gets one made, which this answer holds, and no other.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/destinations (the `CreateDestination` operationId).
+func (c *ClientWithResponses) CreateDestinationWithBodyWithResponse(ctx context.Context, params *CreateDestinationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateDestinationResponse, error) {
+	rsp, err := c.CreateDestinationWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateDestinationResponse(rsp)
+}
+
+// CreateDestinationWithResponse Create a destination
+//
+// Events name it in `channels.destination`. What is secret in it is encrypted and never
+// answered; a webhook without a `secret` gets one made, which this answer holds, and no other.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/destinations (the `CreateDestination` operationId).
+func (c *ClientWithResponses) CreateDestinationWithResponse(ctx context.Context, params *CreateDestinationParams, body CreateDestinationJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateDestinationResponse, error) {
+	rsp, err := c.CreateDestination(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateDestinationResponse(rsp)
+}
+
+// DeleteDestinationWithResponse Delete a destination
+//
+// Dead letters that are bound for it are exhausted on their next try.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /v1/destinations/{name} (the `DeleteDestination` operationId).
+func (c *ClientWithResponses) DeleteDestinationWithResponse(ctx context.Context, name DestinationName, params *DeleteDestinationParams, reqEditors ...RequestEditorFn) (*DeleteDestinationResponse, error) {
+	rsp, err := c.DeleteDestination(ctx, name, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDeleteDestinationResponse(rsp)
+}
+
+// GetDestinationWithResponse One destination
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/destinations/{name} (the `GetDestination` operationId).
+func (c *ClientWithResponses) GetDestinationWithResponse(ctx context.Context, name DestinationName, reqEditors ...RequestEditorFn) (*GetDestinationResponse, error) {
+	rsp, err := c.GetDestination(ctx, name, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetDestinationResponse(rsp)
+}
+
+// UpdateDestinationWithBodyWithResponse Change a destination
+//
+// What is not named stays. A `secret` replaces the present ones at once; `rotate-secret` lets
+// them overlap. Another process may deliver to the former state for up to 3 seconds.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /v1/destinations/{name} (the `UpdateDestination` operationId).
+func (c *ClientWithResponses) UpdateDestinationWithBodyWithResponse(ctx context.Context, name DestinationName, params *UpdateDestinationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateDestinationResponse, error) {
+	rsp, err := c.UpdateDestinationWithBody(ctx, name, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateDestinationResponse(rsp)
+}
+
+// UpdateDestinationWithResponse Change a destination
+//
+// What is not named stays. A `secret` replaces the present ones at once; `rotate-secret` lets
+// them overlap. Another process may deliver to the former state for up to 3 seconds.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /v1/destinations/{name} (the `UpdateDestination` operationId).
+func (c *ClientWithResponses) UpdateDestinationWithResponse(ctx context.Context, name DestinationName, params *UpdateDestinationParams, body UpdateDestinationJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateDestinationResponse, error) {
+	rsp, err := c.UpdateDestination(ctx, name, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateDestinationResponse(rsp)
+}
+
+// RotateDestinationSecretWithBodyWithResponse Sign with a new secret
+//
+// For `overlap_seconds` the present secrets sign, too, so that the receiver can change over in
+// its own time: every message then carries several signatures. A secret that is not given is
+// made, and answered this once.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/destinations/{name}/rotate-secret (the `RotateDestinationSecret` operationId).
+func (c *ClientWithResponses) RotateDestinationSecretWithBodyWithResponse(ctx context.Context, name DestinationName, params *RotateDestinationSecretParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RotateDestinationSecretResponse, error) {
+	rsp, err := c.RotateDestinationSecretWithBody(ctx, name, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRotateDestinationSecretResponse(rsp)
+}
+
+// RotateDestinationSecretWithResponse Sign with a new secret
+//
+// For `overlap_seconds` the present secrets sign, too, so that the receiver can change over in
+// its own time: every message then carries several signatures. A secret that is not given is
+// made, and answered this once.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/destinations/{name}/rotate-secret (the `RotateDestinationSecret` operationId).
+func (c *ClientWithResponses) RotateDestinationSecretWithResponse(ctx context.Context, name DestinationName, params *RotateDestinationSecretParams, body RotateDestinationSecretJSONRequestBody, reqEditors ...RequestEditorFn) (*RotateDestinationSecretResponse, error) {
+	rsp, err := c.RotateDestinationSecret(ctx, name, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRotateDestinationSecretResponse(rsp)
+}
+
+// TestDestinationWithResponse Send a test message
+//
+// One attempt with a message that says that it is a test, now, even when the destination is
+// disabled. It is no event: nothing is stored, deduplicated or retried.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/destinations/{name}/test (the `TestDestination` operationId).
+func (c *ClientWithResponses) TestDestinationWithResponse(ctx context.Context, name DestinationName, reqEditors ...RequestEditorFn) (*TestDestinationResponse, error) {
+	rsp, err := c.TestDestination(ctx, name, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTestDestinationResponse(rsp)
 }
 
 // ListDeadLettersWithResponse List dead letters
@@ -6370,6 +9931,350 @@ func ParseListAgentsResponse(rsp *http.Response) (*ListAgentsResponse, error) {
 	return response, nil
 }
 
+// ParseListAlertsResponse parses an HTTP response from a ListAlertsWithResponse call
+func ParseListAlertsResponse(rsp *http.Response) (*ListAlertsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListAlertsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Items []AlertRule `json:"items"`
+
+			// NextCursor Pass it as `cursor` for the next page; null on the last.
+			NextCursor *NextCursor `json:"next_cursor"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateAlertResponse parses an HTTP response from a CreateAlertWithResponse call
+func ParseCreateAlertResponse(rsp *http.Response) (*CreateAlertResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateAlertResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest AlertRule
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 201:
+		var headers CreateAlertResponse201Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers201 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseEvaluateAlertsResponse parses an HTTP response from a EvaluateAlertsWithResponse call
+func ParseEvaluateAlertsResponse(rsp *http.Response) (*EvaluateAlertsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &EvaluateAlertsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AlertEvaluation
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDeleteAlertResponse parses an HTTP response from a DeleteAlertWithResponse call
+func ParseDeleteAlertResponse(rsp *http.Response) (*DeleteAlertResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DeleteAlertResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetAlertResponse parses an HTTP response from a GetAlertWithResponse call
+func ParseGetAlertResponse(rsp *http.Response) (*GetAlertResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetAlertResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AlertRule
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetAlertResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseUpdateAlertResponse parses an HTTP response from a UpdateAlertWithResponse call
+func ParseUpdateAlertResponse(rsp *http.Response) (*UpdateAlertResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &UpdateAlertResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AlertRule
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers UpdateAlertResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseAcknowledgeAlertResponse parses an HTTP response from a AcknowledgeAlertWithResponse call
+func ParseAcknowledgeAlertResponse(rsp *http.Response) (*AcknowledgeAlertResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &AcknowledgeAlertResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AlertRule
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseSnoozeAlertResponse parses an HTTP response from a SnoozeAlertWithResponse call
+func ParseSnoozeAlertResponse(rsp *http.Response) (*SnoozeAlertResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SnoozeAlertResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AlertRule
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseTestAlertResponse parses an HTTP response from a TestAlertWithResponse call
+func ParseTestAlertResponse(rsp *http.Response) (*TestAlertResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &TestAlertResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest AlertTrial
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListDeliveriesResponse parses an HTTP response from a ListDeliveriesWithResponse call
 func ParseListDeliveriesResponse(rsp *http.Response) (*ListDeliveriesResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -6578,6 +10483,297 @@ func ParseGetDeliveryResponse(rsp *http.Response) (*GetDeliveryResponse, error) 
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Delivery
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListDestinationsResponse parses an HTTP response from a ListDestinationsWithResponse call
+func ParseListDestinationsResponse(rsp *http.Response) (*ListDestinationsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListDestinationsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Items []Destination `json:"items"`
+
+			// NextCursor Pass it as `cursor` for the next page; null on the last.
+			NextCursor *NextCursor `json:"next_cursor"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateDestinationResponse parses an HTTP response from a CreateDestinationWithResponse call
+func ParseCreateDestinationResponse(rsp *http.Response) (*CreateDestinationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateDestinationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest DestinationWithSecret
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 201:
+		var headers CreateDestinationResponse201Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers201 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseDeleteDestinationResponse parses an HTTP response from a DeleteDestinationWithResponse call
+func ParseDeleteDestinationResponse(rsp *http.Response) (*DeleteDestinationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DeleteDestinationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetDestinationResponse parses an HTTP response from a GetDestinationWithResponse call
+func ParseGetDestinationResponse(rsp *http.Response) (*GetDestinationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetDestinationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Destination
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetDestinationResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseUpdateDestinationResponse parses an HTTP response from a UpdateDestinationWithResponse call
+func ParseUpdateDestinationResponse(rsp *http.Response) (*UpdateDestinationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &UpdateDestinationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Destination
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers UpdateDestinationResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseRotateDestinationSecretResponse parses an HTTP response from a RotateDestinationSecretWithResponse call
+func ParseRotateDestinationSecretResponse(rsp *http.Response) (*RotateDestinationSecretResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RotateDestinationSecretResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DestinationWithSecret
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers RotateDestinationSecretResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseTestDestinationResponse parses an HTTP response from a TestDestinationWithResponse call
+func ParseTestDestinationResponse(rsp *http.Response) (*TestDestinationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &TestDestinationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DestinationTest
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -7313,6 +11509,33 @@ type ServerInterface interface {
 	// ListAgents List agents
 	// (GET /v1/agents)
 	ListAgents(ctx echo.Context, params ListAgentsParams) error
+	// ListAlerts List alert rules
+	// (GET /v1/alerts)
+	ListAlerts(ctx echo.Context, params ListAlertsParams) error
+	// CreateAlert Create an alert rule
+	// (POST /v1/alerts)
+	CreateAlert(ctx echo.Context) error
+	// EvaluateAlerts Evaluate alert rules now
+	// (POST /v1/alerts/evaluate)
+	EvaluateAlerts(ctx echo.Context) error
+	// DeleteAlert Delete an alert rule
+	// (DELETE /v1/alerts/{id})
+	DeleteAlert(ctx echo.Context, id AlertRuleID, params DeleteAlertParams) error
+	// GetAlert One alert rule
+	// (GET /v1/alerts/{id})
+	GetAlert(ctx echo.Context, id AlertRuleID) error
+	// UpdateAlert Change an alert rule
+	// (PATCH /v1/alerts/{id})
+	UpdateAlert(ctx echo.Context, id AlertRuleID, params UpdateAlertParams) error
+	// AcknowledgeAlert Acknowledge a firing rule
+	// (POST /v1/alerts/{id}/ack)
+	AcknowledgeAlert(ctx echo.Context, id AlertRuleID) error
+	// SnoozeAlert Keep a rule quiet for a while
+	// (POST /v1/alerts/{id}/snooze)
+	SnoozeAlert(ctx echo.Context, id AlertRuleID) error
+	// TestAlert Say what a rule would do now
+	// (POST /v1/alerts/{id}/test)
+	TestAlert(ctx echo.Context, id AlertRuleID) error
 	// ListDeliveries List events
 	// (GET /v1/deliveries)
 	ListDeliveries(ctx echo.Context, params ListDeliveriesParams) error
@@ -7325,6 +11548,27 @@ type ServerInterface interface {
 	// GetDelivery One event with every attempt on every channel
 	// (GET /v1/deliveries/{event_id})
 	GetDelivery(ctx echo.Context, eventId openapi_types.UUID) error
+	// ListDestinations List destinations
+	// (GET /v1/destinations)
+	ListDestinations(ctx echo.Context, params ListDestinationsParams) error
+	// CreateDestination Create a destination
+	// (POST /v1/destinations)
+	CreateDestination(ctx echo.Context, params CreateDestinationParams) error
+	// DeleteDestination Delete a destination
+	// (DELETE /v1/destinations/{name})
+	DeleteDestination(ctx echo.Context, name DestinationName, params DeleteDestinationParams) error
+	// GetDestination One destination
+	// (GET /v1/destinations/{name})
+	GetDestination(ctx echo.Context, name DestinationName) error
+	// UpdateDestination Change a destination
+	// (PATCH /v1/destinations/{name})
+	UpdateDestination(ctx echo.Context, name DestinationName, params UpdateDestinationParams) error
+	// RotateDestinationSecret Sign with a new secret
+	// (POST /v1/destinations/{name}/rotate-secret)
+	RotateDestinationSecret(ctx echo.Context, name DestinationName, params RotateDestinationSecretParams) error
+	// TestDestination Send a test message
+	// (POST /v1/destinations/{name}/test)
+	TestDestination(ctx echo.Context, name DestinationName) error
 	// ListDeadLetters List dead letters
 	// (GET /v1/dlq)
 	ListDeadLetters(ctx echo.Context, params ListDeadLettersParams) error
@@ -7408,6 +11652,243 @@ func (w *ServerInterfaceWrapper) ListAgents(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ListAgents(ctx, params)
+	return err
+}
+
+// ListAlerts converts echo context to params.
+func (w *ServerInterfaceWrapper) ListAlerts(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListAlertsParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "user_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "user_id", ctx.QueryParams(), &params.UserId, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter user_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "state" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "state", ctx.QueryParams(), &params.State, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter state: %s", err))
+	}
+
+	// ------------- Optional query parameter "type" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "type", ctx.QueryParams(), &params.Type, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter type: %s", err))
+	}
+
+	// ------------- Optional query parameter "active" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "active", ctx.QueryParams(), &params.Active, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter active: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListAlerts(ctx, params)
+	return err
+}
+
+// CreateAlert converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateAlert(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateAlert(ctx)
+	return err
+}
+
+// EvaluateAlerts converts echo context to params.
+func (w *ServerInterfaceWrapper) EvaluateAlerts(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.EvaluateAlerts(ctx)
+	return err
+}
+
+// DeleteAlert converts echo context to params.
+func (w *ServerInterfaceWrapper) DeleteAlert(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id AlertRuleID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteAlertParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatchRule
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = &IfMatch
+	}
+	// ------------- Optional header parameter "X-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("X-Reason")]; found {
+		var XReason RuleReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "X-Reason", valueList[0], &XReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter X-Reason: %s", err))
+		}
+
+		params.XReason = &XReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DeleteAlert(ctx, id, params)
+	return err
+}
+
+// GetAlert converts echo context to params.
+func (w *ServerInterfaceWrapper) GetAlert(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id AlertRuleID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetAlert(ctx, id)
+	return err
+}
+
+// UpdateAlert converts echo context to params.
+func (w *ServerInterfaceWrapper) UpdateAlert(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id AlertRuleID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UpdateAlertParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatchRule
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = &IfMatch
+	}
+	// ------------- Optional header parameter "X-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("X-Reason")]; found {
+		var XReason RuleReason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "X-Reason", valueList[0], &XReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter X-Reason: %s", err))
+		}
+
+		params.XReason = &XReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.UpdateAlert(ctx, id, params)
+	return err
+}
+
+// AcknowledgeAlert converts echo context to params.
+func (w *ServerInterfaceWrapper) AcknowledgeAlert(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id AlertRuleID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.AcknowledgeAlert(ctx, id)
+	return err
+}
+
+// SnoozeAlert converts echo context to params.
+func (w *ServerInterfaceWrapper) SnoozeAlert(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id AlertRuleID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.SnoozeAlert(ctx, id)
+	return err
+}
+
+// TestAlert converts echo context to params.
+func (w *ServerInterfaceWrapper) TestAlert(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id AlertRuleID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.TestAlert(ctx, id)
 	return err
 }
 
@@ -7558,6 +12039,230 @@ func (w *ServerInterfaceWrapper) GetDelivery(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.GetDelivery(ctx, eventId)
+	return err
+}
+
+// ListDestinations converts echo context to params.
+func (w *ServerInterfaceWrapper) ListDestinations(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListDestinationsParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListDestinations(ctx, params)
+	return err
+}
+
+// CreateDestination converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateDestination(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateDestinationParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "X-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("X-Reason")]; found {
+		var XReason Reason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "X-Reason", valueList[0], &XReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter X-Reason: %s", err))
+		}
+
+		params.XReason = &XReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateDestination(ctx, params)
+	return err
+}
+
+// DeleteDestination converts echo context to params.
+func (w *ServerInterfaceWrapper) DeleteDestination(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name DestinationName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteDestinationParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch DestinationIfMatch
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = &IfMatch
+	}
+	// ------------- Optional header parameter "X-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("X-Reason")]; found {
+		var XReason Reason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "X-Reason", valueList[0], &XReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter X-Reason: %s", err))
+		}
+
+		params.XReason = &XReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DeleteDestination(ctx, name, params)
+	return err
+}
+
+// GetDestination converts echo context to params.
+func (w *ServerInterfaceWrapper) GetDestination(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name DestinationName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetDestination(ctx, name)
+	return err
+}
+
+// UpdateDestination converts echo context to params.
+func (w *ServerInterfaceWrapper) UpdateDestination(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name DestinationName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UpdateDestinationParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch DestinationIfMatch
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = &IfMatch
+	}
+	// ------------- Optional header parameter "X-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("X-Reason")]; found {
+		var XReason Reason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "X-Reason", valueList[0], &XReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter X-Reason: %s", err))
+		}
+
+		params.XReason = &XReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.UpdateDestination(ctx, name, params)
+	return err
+}
+
+// RotateDestinationSecret converts echo context to params.
+func (w *ServerInterfaceWrapper) RotateDestinationSecret(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name DestinationName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RotateDestinationSecretParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "X-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("X-Reason")]; found {
+		var XReason Reason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "X-Reason", valueList[0], &XReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter X-Reason: %s", err))
+		}
+
+		params.XReason = &XReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RotateDestinationSecret(ctx, name, params)
+	return err
+}
+
+// TestDestination converts echo context to params.
+func (w *ServerInterfaceWrapper) TestDestination(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name DestinationName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.TestDestination(ctx, name)
 	return err
 }
 
@@ -8090,6 +12795,22 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/v1/deliveries/:event_id", wrapper.GetDelivery, options.OperationMiddlewares["getDelivery"]...)
 	router.GET(options.BaseURL+"/v1/dlq", wrapper.ListDeadLetters, options.OperationMiddlewares["listDeadLetters"]...)
 	router.GET(options.BaseURL+"/v1/dlq/:id", wrapper.GetDeadLetter, options.OperationMiddlewares["getDeadLetter"]...)
+	router.GET(options.BaseURL+"/v1/alerts", wrapper.ListAlerts, options.OperationMiddlewares["listAlerts"]...)
+	router.POST(options.BaseURL+"/v1/alerts", wrapper.CreateAlert, options.OperationMiddlewares["createAlert"]...)
+	router.POST(options.BaseURL+"/v1/alerts/evaluate", wrapper.EvaluateAlerts, options.OperationMiddlewares["evaluateAlerts"]...)
+	router.DELETE(options.BaseURL+"/v1/alerts/:id", wrapper.DeleteAlert, options.OperationMiddlewares["deleteAlert"]...)
+	router.GET(options.BaseURL+"/v1/alerts/:id", wrapper.GetAlert, options.OperationMiddlewares["getAlert"]...)
+	router.PATCH(options.BaseURL+"/v1/alerts/:id", wrapper.UpdateAlert, options.OperationMiddlewares["updateAlert"]...)
+	router.POST(options.BaseURL+"/v1/alerts/:id/snooze", wrapper.SnoozeAlert, options.OperationMiddlewares["snoozeAlert"]...)
+	router.POST(options.BaseURL+"/v1/alerts/:id/ack", wrapper.AcknowledgeAlert, options.OperationMiddlewares["acknowledgeAlert"]...)
+	router.POST(options.BaseURL+"/v1/alerts/:id/test", wrapper.TestAlert, options.OperationMiddlewares["testAlert"]...)
+	router.GET(options.BaseURL+"/v1/destinations", wrapper.ListDestinations, options.OperationMiddlewares["listDestinations"]...)
+	router.POST(options.BaseURL+"/v1/destinations", wrapper.CreateDestination, options.OperationMiddlewares["createDestination"]...)
+	router.DELETE(options.BaseURL+"/v1/destinations/:name", wrapper.DeleteDestination, options.OperationMiddlewares["deleteDestination"]...)
+	router.GET(options.BaseURL+"/v1/destinations/:name", wrapper.GetDestination, options.OperationMiddlewares["getDestination"]...)
+	router.PATCH(options.BaseURL+"/v1/destinations/:name", wrapper.UpdateDestination, options.OperationMiddlewares["updateDestination"]...)
+	router.POST(options.BaseURL+"/v1/destinations/:name/test", wrapper.TestDestination, options.OperationMiddlewares["testDestination"]...)
+	router.POST(options.BaseURL+"/v1/destinations/:name/rotate-secret", wrapper.RotateDestinationSecret, options.OperationMiddlewares["rotateDestinationSecret"]...)
 	router.GET(options.BaseURL+"/v1/notifications", wrapper.ListNotifications, options.OperationMiddlewares["listNotifications"]...)
 	router.PATCH(options.BaseURL+"/v1/notifications/:id/read", wrapper.ReadNotification, options.OperationMiddlewares["readNotification"]...)
 	router.POST(options.BaseURL+"/v1/notifications/read", wrapper.ReadNotifications, options.OperationMiddlewares["readNotifications"]...)
@@ -8132,6 +12853,395 @@ type ListAgentsdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ListAgentsdefaultApplicationProblemPlusJSONResponse) VisitListAgentsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListAlertsRequestObject struct {
+	Params ListAlertsParams
+}
+
+type ListAlertsResponseObject interface {
+	VisitListAlertsResponse(w http.ResponseWriter) error
+}
+
+type ListAlerts200JSONResponse struct {
+	Items []AlertRule `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+}
+
+func (response ListAlerts200JSONResponse) VisitListAlertsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListAlertsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListAlertsdefaultApplicationProblemPlusJSONResponse) VisitListAlertsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateAlertRequestObject struct {
+	Body *CreateAlertJSONRequestBody
+}
+
+type CreateAlertResponseObject interface {
+	VisitCreateAlertResponse(w http.ResponseWriter) error
+}
+
+type CreateAlert201ResponseHeaders struct {
+	ETag     *string
+	Location *string
+}
+
+type CreateAlert201JSONResponse struct {
+	Body    AlertRule
+	Headers CreateAlert201ResponseHeaders
+}
+
+func (response CreateAlert201JSONResponse) VisitCreateAlertResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateAlertdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateAlertdefaultApplicationProblemPlusJSONResponse) VisitCreateAlertResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EvaluateAlertsRequestObject struct {
+	Body *EvaluateAlertsJSONRequestBody
+}
+
+type EvaluateAlertsResponseObject interface {
+	VisitEvaluateAlertsResponse(w http.ResponseWriter) error
+}
+
+type EvaluateAlerts200JSONResponse AlertEvaluation
+
+func (response EvaluateAlerts200JSONResponse) VisitEvaluateAlertsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type EvaluateAlertsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response EvaluateAlertsdefaultApplicationProblemPlusJSONResponse) VisitEvaluateAlertsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteAlertRequestObject struct {
+	Id     AlertRuleID `json:"id"`
+	Params DeleteAlertParams
+}
+
+type DeleteAlertResponseObject interface {
+	VisitDeleteAlertResponse(w http.ResponseWriter) error
+}
+
+type DeleteAlert204Response struct {
+}
+
+func (response DeleteAlert204Response) VisitDeleteAlertResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type DeleteAlertdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DeleteAlertdefaultApplicationProblemPlusJSONResponse) VisitDeleteAlertResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetAlertRequestObject struct {
+	Id AlertRuleID `json:"id"`
+}
+
+type GetAlertResponseObject interface {
+	VisitGetAlertResponse(w http.ResponseWriter) error
+}
+
+type GetAlert200ResponseHeaders struct {
+	ETag *string
+}
+
+type GetAlert200JSONResponse struct {
+	Body    AlertRule
+	Headers GetAlert200ResponseHeaders
+}
+
+func (response GetAlert200JSONResponse) VisitGetAlertResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetAlertdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetAlertdefaultApplicationProblemPlusJSONResponse) VisitGetAlertResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateAlertRequestObject struct {
+	Id     AlertRuleID `json:"id"`
+	Params UpdateAlertParams
+	Body   *UpdateAlertJSONRequestBody
+}
+
+type UpdateAlertResponseObject interface {
+	VisitUpdateAlertResponse(w http.ResponseWriter) error
+}
+
+type UpdateAlert200ResponseHeaders struct {
+	ETag *string
+}
+
+type UpdateAlert200JSONResponse struct {
+	Body    AlertRule
+	Headers UpdateAlert200ResponseHeaders
+}
+
+func (response UpdateAlert200JSONResponse) VisitUpdateAlertResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateAlertdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response UpdateAlertdefaultApplicationProblemPlusJSONResponse) VisitUpdateAlertResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AcknowledgeAlertRequestObject struct {
+	Id   AlertRuleID `json:"id"`
+	Body *AcknowledgeAlertJSONRequestBody
+}
+
+type AcknowledgeAlertResponseObject interface {
+	VisitAcknowledgeAlertResponse(w http.ResponseWriter) error
+}
+
+type AcknowledgeAlert200JSONResponse AlertRule
+
+func (response AcknowledgeAlert200JSONResponse) VisitAcknowledgeAlertResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type AcknowledgeAlertdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response AcknowledgeAlertdefaultApplicationProblemPlusJSONResponse) VisitAcknowledgeAlertResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SnoozeAlertRequestObject struct {
+	Id   AlertRuleID `json:"id"`
+	Body *SnoozeAlertJSONRequestBody
+}
+
+type SnoozeAlertResponseObject interface {
+	VisitSnoozeAlertResponse(w http.ResponseWriter) error
+}
+
+type SnoozeAlert200JSONResponse AlertRule
+
+func (response SnoozeAlert200JSONResponse) VisitSnoozeAlertResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SnoozeAlertdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response SnoozeAlertdefaultApplicationProblemPlusJSONResponse) VisitSnoozeAlertResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TestAlertRequestObject struct {
+	Id AlertRuleID `json:"id"`
+}
+
+type TestAlertResponseObject interface {
+	VisitTestAlertResponse(w http.ResponseWriter) error
+}
+
+type TestAlert200JSONResponse AlertTrial
+
+func (response TestAlert200JSONResponse) VisitTestAlertResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TestAlertdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response TestAlertdefaultApplicationProblemPlusJSONResponse) VisitTestAlertResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -8379,6 +13489,328 @@ type GetDeliverydefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetDeliverydefaultApplicationProblemPlusJSONResponse) VisitGetDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDestinationsRequestObject struct {
+	Params ListDestinationsParams
+}
+
+type ListDestinationsResponseObject interface {
+	VisitListDestinationsResponse(w http.ResponseWriter) error
+}
+
+type ListDestinations200JSONResponse struct {
+	Items []Destination `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+}
+
+func (response ListDestinations200JSONResponse) VisitListDestinationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDestinationsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListDestinationsdefaultApplicationProblemPlusJSONResponse) VisitListDestinationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateDestinationRequestObject struct {
+	Params CreateDestinationParams
+	Body   *CreateDestinationJSONRequestBody
+}
+
+type CreateDestinationResponseObject interface {
+	VisitCreateDestinationResponse(w http.ResponseWriter) error
+}
+
+type CreateDestination201ResponseHeaders struct {
+	ETag     *string
+	Location *string
+}
+
+type CreateDestination201JSONResponse struct {
+	Body    DestinationWithSecret
+	Headers CreateDestination201ResponseHeaders
+}
+
+func (response CreateDestination201JSONResponse) VisitCreateDestinationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateDestinationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateDestinationdefaultApplicationProblemPlusJSONResponse) VisitCreateDestinationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteDestinationRequestObject struct {
+	Name   DestinationName `json:"name"`
+	Params DeleteDestinationParams
+}
+
+type DeleteDestinationResponseObject interface {
+	VisitDeleteDestinationResponse(w http.ResponseWriter) error
+}
+
+type DeleteDestination204Response struct {
+}
+
+func (response DeleteDestination204Response) VisitDeleteDestinationResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type DeleteDestinationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DeleteDestinationdefaultApplicationProblemPlusJSONResponse) VisitDeleteDestinationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetDestinationRequestObject struct {
+	Name DestinationName `json:"name"`
+}
+
+type GetDestinationResponseObject interface {
+	VisitGetDestinationResponse(w http.ResponseWriter) error
+}
+
+type GetDestination200ResponseHeaders struct {
+	ETag *string
+}
+
+type GetDestination200JSONResponse struct {
+	Body    Destination
+	Headers GetDestination200ResponseHeaders
+}
+
+func (response GetDestination200JSONResponse) VisitGetDestinationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetDestinationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetDestinationdefaultApplicationProblemPlusJSONResponse) VisitGetDestinationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateDestinationRequestObject struct {
+	Name   DestinationName `json:"name"`
+	Params UpdateDestinationParams
+	Body   *UpdateDestinationJSONRequestBody
+}
+
+type UpdateDestinationResponseObject interface {
+	VisitUpdateDestinationResponse(w http.ResponseWriter) error
+}
+
+type UpdateDestination200ResponseHeaders struct {
+	ETag *string
+}
+
+type UpdateDestination200JSONResponse struct {
+	Body    Destination
+	Headers UpdateDestination200ResponseHeaders
+}
+
+func (response UpdateDestination200JSONResponse) VisitUpdateDestinationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateDestinationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response UpdateDestinationdefaultApplicationProblemPlusJSONResponse) VisitUpdateDestinationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RotateDestinationSecretRequestObject struct {
+	Name   DestinationName `json:"name"`
+	Params RotateDestinationSecretParams
+	Body   *RotateDestinationSecretJSONRequestBody
+}
+
+type RotateDestinationSecretResponseObject interface {
+	VisitRotateDestinationSecretResponse(w http.ResponseWriter) error
+}
+
+type RotateDestinationSecret200ResponseHeaders struct {
+	ETag *string
+}
+
+type RotateDestinationSecret200JSONResponse struct {
+	Body    DestinationWithSecret
+	Headers RotateDestinationSecret200ResponseHeaders
+}
+
+func (response RotateDestinationSecret200JSONResponse) VisitRotateDestinationSecretResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RotateDestinationSecretdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RotateDestinationSecretdefaultApplicationProblemPlusJSONResponse) VisitRotateDestinationSecretResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TestDestinationRequestObject struct {
+	Name DestinationName `json:"name"`
+}
+
+type TestDestinationResponseObject interface {
+	VisitTestDestinationResponse(w http.ResponseWriter) error
+}
+
+type TestDestination200JSONResponse DestinationTest
+
+func (response TestDestination200JSONResponse) VisitTestDestinationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TestDestinationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response TestDestinationdefaultApplicationProblemPlusJSONResponse) VisitTestDestinationResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -9258,6 +14690,33 @@ type StrictServerInterface interface {
 	// ListAgents List agents
 	// (GET /v1/agents)
 	ListAgents(ctx context.Context, request ListAgentsRequestObject) (ListAgentsResponseObject, error)
+	// ListAlerts List alert rules
+	// (GET /v1/alerts)
+	ListAlerts(ctx context.Context, request ListAlertsRequestObject) (ListAlertsResponseObject, error)
+	// CreateAlert Create an alert rule
+	// (POST /v1/alerts)
+	CreateAlert(ctx context.Context, request CreateAlertRequestObject) (CreateAlertResponseObject, error)
+	// EvaluateAlerts Evaluate alert rules now
+	// (POST /v1/alerts/evaluate)
+	EvaluateAlerts(ctx context.Context, request EvaluateAlertsRequestObject) (EvaluateAlertsResponseObject, error)
+	// DeleteAlert Delete an alert rule
+	// (DELETE /v1/alerts/{id})
+	DeleteAlert(ctx context.Context, request DeleteAlertRequestObject) (DeleteAlertResponseObject, error)
+	// GetAlert One alert rule
+	// (GET /v1/alerts/{id})
+	GetAlert(ctx context.Context, request GetAlertRequestObject) (GetAlertResponseObject, error)
+	// UpdateAlert Change an alert rule
+	// (PATCH /v1/alerts/{id})
+	UpdateAlert(ctx context.Context, request UpdateAlertRequestObject) (UpdateAlertResponseObject, error)
+	// AcknowledgeAlert Acknowledge a firing rule
+	// (POST /v1/alerts/{id}/ack)
+	AcknowledgeAlert(ctx context.Context, request AcknowledgeAlertRequestObject) (AcknowledgeAlertResponseObject, error)
+	// SnoozeAlert Keep a rule quiet for a while
+	// (POST /v1/alerts/{id}/snooze)
+	SnoozeAlert(ctx context.Context, request SnoozeAlertRequestObject) (SnoozeAlertResponseObject, error)
+	// TestAlert Say what a rule would do now
+	// (POST /v1/alerts/{id}/test)
+	TestAlert(ctx context.Context, request TestAlertRequestObject) (TestAlertResponseObject, error)
 	// ListDeliveries List events
 	// (GET /v1/deliveries)
 	ListDeliveries(ctx context.Context, request ListDeliveriesRequestObject) (ListDeliveriesResponseObject, error)
@@ -9270,6 +14729,27 @@ type StrictServerInterface interface {
 	// GetDelivery One event with every attempt on every channel
 	// (GET /v1/deliveries/{event_id})
 	GetDelivery(ctx context.Context, request GetDeliveryRequestObject) (GetDeliveryResponseObject, error)
+	// ListDestinations List destinations
+	// (GET /v1/destinations)
+	ListDestinations(ctx context.Context, request ListDestinationsRequestObject) (ListDestinationsResponseObject, error)
+	// CreateDestination Create a destination
+	// (POST /v1/destinations)
+	CreateDestination(ctx context.Context, request CreateDestinationRequestObject) (CreateDestinationResponseObject, error)
+	// DeleteDestination Delete a destination
+	// (DELETE /v1/destinations/{name})
+	DeleteDestination(ctx context.Context, request DeleteDestinationRequestObject) (DeleteDestinationResponseObject, error)
+	// GetDestination One destination
+	// (GET /v1/destinations/{name})
+	GetDestination(ctx context.Context, request GetDestinationRequestObject) (GetDestinationResponseObject, error)
+	// UpdateDestination Change a destination
+	// (PATCH /v1/destinations/{name})
+	UpdateDestination(ctx context.Context, request UpdateDestinationRequestObject) (UpdateDestinationResponseObject, error)
+	// RotateDestinationSecret Sign with a new secret
+	// (POST /v1/destinations/{name}/rotate-secret)
+	RotateDestinationSecret(ctx context.Context, request RotateDestinationSecretRequestObject) (RotateDestinationSecretResponseObject, error)
+	// TestDestination Send a test message
+	// (POST /v1/destinations/{name}/test)
+	TestDestination(ctx context.Context, request TestDestinationRequestObject) (TestDestinationResponseObject, error)
 	// ListDeadLetters List dead letters
 	// (GET /v1/dlq)
 	ListDeadLetters(ctx context.Context, request ListDeadLettersRequestObject) (ListDeadLettersResponseObject, error)
@@ -9357,6 +14837,350 @@ func (sh *strictHandler) ListAgents(ctx echo.Context, params ListAgentsParams) e
 		return err
 	} else if validResponse, ok := response.(ListAgentsResponseObject); ok {
 		return validResponse.VisitListAgentsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListAlerts operation middleware
+func (sh *strictHandler) ListAlerts(ctx echo.Context, params ListAlertsParams) error {
+	var request ListAlertsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListAlerts(ctx.Request().Context(), request.(ListAlertsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListAlerts")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListAlertsResponseObject); ok {
+		return validResponse.VisitListAlertsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CreateAlert operation middleware
+func (sh *strictHandler) CreateAlert(ctx echo.Context) error {
+	var request CreateAlertRequestObject
+
+	var body CreateAlertJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateAlert(ctx.Request().Context(), request.(CreateAlertRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateAlert")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateAlertResponseObject); ok {
+		return validResponse.VisitCreateAlertResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// EvaluateAlerts operation middleware
+func (sh *strictHandler) EvaluateAlerts(ctx echo.Context) error {
+	var request EvaluateAlertsRequestObject
+
+	var body EvaluateAlertsJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			return err
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.EvaluateAlerts(ctx.Request().Context(), request.(EvaluateAlertsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "EvaluateAlerts")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(EvaluateAlertsResponseObject); ok {
+		return validResponse.VisitEvaluateAlertsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// DeleteAlert operation middleware
+func (sh *strictHandler) DeleteAlert(ctx echo.Context, id AlertRuleID, params DeleteAlertParams) error {
+	var request DeleteAlertRequestObject
+
+	request.Id = id
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteAlert(ctx.Request().Context(), request.(DeleteAlertRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteAlert")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(DeleteAlertResponseObject); ok {
+		return validResponse.VisitDeleteAlertResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetAlert operation middleware
+func (sh *strictHandler) GetAlert(ctx echo.Context, id AlertRuleID) error {
+	var request GetAlertRequestObject
+
+	request.Id = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetAlert(ctx.Request().Context(), request.(GetAlertRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetAlert")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetAlertResponseObject); ok {
+		return validResponse.VisitGetAlertResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// UpdateAlert operation middleware
+func (sh *strictHandler) UpdateAlert(ctx echo.Context, id AlertRuleID, params UpdateAlertParams) error {
+	var request UpdateAlertRequestObject
+
+	request.Id = id
+	request.Params = params
+
+	var body UpdateAlertJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateAlert(ctx.Request().Context(), request.(UpdateAlertRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateAlert")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(UpdateAlertResponseObject); ok {
+		return validResponse.VisitUpdateAlertResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// AcknowledgeAlert operation middleware
+func (sh *strictHandler) AcknowledgeAlert(ctx echo.Context, id AlertRuleID) error {
+	var request AcknowledgeAlertRequestObject
+
+	request.Id = id
+
+	var body AcknowledgeAlertJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			return err
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.AcknowledgeAlert(ctx.Request().Context(), request.(AcknowledgeAlertRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "AcknowledgeAlert")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(AcknowledgeAlertResponseObject); ok {
+		return validResponse.VisitAcknowledgeAlertResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// SnoozeAlert operation middleware
+func (sh *strictHandler) SnoozeAlert(ctx echo.Context, id AlertRuleID) error {
+	var request SnoozeAlertRequestObject
+
+	request.Id = id
+
+	var body SnoozeAlertJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.SnoozeAlert(ctx.Request().Context(), request.(SnoozeAlertRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "SnoozeAlert")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(SnoozeAlertResponseObject); ok {
+		return validResponse.VisitSnoozeAlertResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// TestAlert operation middleware
+func (sh *strictHandler) TestAlert(ctx echo.Context, id AlertRuleID) error {
+	var request TestAlertRequestObject
+
+	request.Id = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.TestAlert(ctx.Request().Context(), request.(TestAlertRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "TestAlert")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(TestAlertResponseObject); ok {
+		return validResponse.VisitTestAlertResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -9503,6 +15327,253 @@ func (sh *strictHandler) GetDelivery(ctx echo.Context, eventId openapi_types.UUI
 		return err
 	} else if validResponse, ok := response.(GetDeliveryResponseObject); ok {
 		return validResponse.VisitGetDeliveryResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListDestinations operation middleware
+func (sh *strictHandler) ListDestinations(ctx echo.Context, params ListDestinationsParams) error {
+	var request ListDestinationsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListDestinations(ctx.Request().Context(), request.(ListDestinationsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListDestinations")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListDestinationsResponseObject); ok {
+		return validResponse.VisitListDestinationsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CreateDestination operation middleware
+func (sh *strictHandler) CreateDestination(ctx echo.Context, params CreateDestinationParams) error {
+	var request CreateDestinationRequestObject
+
+	request.Params = params
+
+	var body CreateDestinationJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateDestination(ctx.Request().Context(), request.(CreateDestinationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateDestination")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateDestinationResponseObject); ok {
+		return validResponse.VisitCreateDestinationResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// DeleteDestination operation middleware
+func (sh *strictHandler) DeleteDestination(ctx echo.Context, name DestinationName, params DeleteDestinationParams) error {
+	var request DeleteDestinationRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteDestination(ctx.Request().Context(), request.(DeleteDestinationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteDestination")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(DeleteDestinationResponseObject); ok {
+		return validResponse.VisitDeleteDestinationResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetDestination operation middleware
+func (sh *strictHandler) GetDestination(ctx echo.Context, name DestinationName) error {
+	var request GetDestinationRequestObject
+
+	request.Name = name
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetDestination(ctx.Request().Context(), request.(GetDestinationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetDestination")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetDestinationResponseObject); ok {
+		return validResponse.VisitGetDestinationResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// UpdateDestination operation middleware
+func (sh *strictHandler) UpdateDestination(ctx echo.Context, name DestinationName, params UpdateDestinationParams) error {
+	var request UpdateDestinationRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body UpdateDestinationJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateDestination(ctx.Request().Context(), request.(UpdateDestinationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateDestination")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(UpdateDestinationResponseObject); ok {
+		return validResponse.VisitUpdateDestinationResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RotateDestinationSecret operation middleware
+func (sh *strictHandler) RotateDestinationSecret(ctx echo.Context, name DestinationName, params RotateDestinationSecretParams) error {
+	var request RotateDestinationSecretRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body RotateDestinationSecretJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RotateDestinationSecret(ctx.Request().Context(), request.(RotateDestinationSecretRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RotateDestinationSecret")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RotateDestinationSecretResponseObject); ok {
+		return validResponse.VisitRotateDestinationSecretResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// TestDestination operation middleware
+func (sh *strictHandler) TestDestination(ctx echo.Context, name DestinationName) error {
+	var request TestDestinationRequestObject
+
+	request.Name = name
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.TestDestination(ctx.Request().Context(), request.(TestDestinationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "TestDestination")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(TestDestinationResponseObject); ok {
+		return validResponse.VisitTestDestinationResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

@@ -362,19 +362,3 @@ WHERE tenant_id = @tenant_id
        OR position(lower(sqlc.narg('search')) IN lower(error_message)) > 0)
 ORDER BY id DESC
 LIMIT @row_limit;
-
--- name: FoldAccounts :execrows
--- Changes that have been committed become part of the balances.
-WITH change AS (
-    DELETE FROM alert_account_changes RETURNING tenant_id, channel, account, change
-)
-INSERT INTO alert_accounts AS a (tenant_id, channel, account, balance)
-SELECT tenant_id, channel, account, sum(change)::bigint FROM change GROUP BY tenant_id, channel, account
-ON CONFLICT (tenant_id, channel, account) DO UPDATE SET balance = a.balance + excluded.balance;
-
--- name: Accounts :many
-SELECT tenant_id, channel, account, sum(balance)::bigint AS balance
-FROM (SELECT tenant_id, channel, account, balance FROM alert_accounts
-      UNION ALL
-      SELECT tenant_id, channel, account, change FROM alert_account_changes) AS every
-GROUP BY tenant_id, channel, account;

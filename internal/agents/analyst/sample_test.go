@@ -354,3 +354,28 @@ func float(t testing.TB, v any) float64 {
 	require.Failf(t, "not a number", "%v (%T)", v, v)
 	return 0
 }
+
+// Alert rules must see what portfolio_overview shows.
+func TestFiguresAgreeWithTheOverview(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t, demo)
+	c := d.at(day(t, "2007-05-08"))
+	answer, _ := d.ask(t, c, "metrics.compute_twr", over(portfolio.YearDays))
+	figures, err := analyst.New(d, d, analyst.Options{RiskFreeSeries: d.riskFree}).Figures(t.Context(), c)
+	require.NoError(t, err)
+	benchmark, ok := answer["benchmark"].(map[string]any)
+	require.True(t, ok)
+	for name, shown := range map[string]any{
+		"twr_1y": answer["twr"], "volatility_1y": answer["volatility"], "sharpe_1y": answer["sharpe_ratio"],
+		"sortino_1y": answer["sortino_ratio"], "max_drawdown_1y": answer["max_drawdown"], "var_95_1y": answer["var_95"],
+		"es_95_1y": answer["es_95"], "mwr_1y": answer["mwr_window"], "mwr_inception_ann": answer["mwr_since_inception"],
+		"beta_1y": benchmark["beta"], "alpha_1y": benchmark["alpha"], "correlation_1y": benchmark["correlation"],
+		"tracking_error_1y": benchmark["tracking_error"], "information_ratio_1y": benchmark["information_ratio"],
+	} {
+		require.NoError(t, figures[name].Err, name)
+		require.InDelta(t, float(t, shown), figures[name].Value, 1e-15, name)
+	}
+	require.InDelta(t, 1_444_808.19, figures["nav"].Value, 0.01)
+	_, err = analyst.New(d, d, analyst.Options{}).Figures(t.Context(), agent.Context{})
+	require.Equal(t, fault.Invalid, fault.CodeOf(err))
+}

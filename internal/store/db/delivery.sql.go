@@ -135,46 +135,6 @@ func (q *Queries) AcceptEvents(ctx context.Context, arg AcceptEventsParams) ([]A
 	return items, nil
 }
 
-const accounts = `-- name: Accounts :many
-SELECT tenant_id, channel, account, sum(balance)::bigint AS balance
-FROM (SELECT tenant_id, channel, account, balance FROM alert_accounts
-      UNION ALL
-      SELECT tenant_id, channel, account, change FROM alert_account_changes) AS every
-GROUP BY tenant_id, channel, account
-`
-
-type AccountsRow struct {
-	TenantID string
-	Channel  string
-	Account  string
-	Balance  int64
-}
-
-func (q *Queries) Accounts(ctx context.Context) ([]AccountsRow, error) {
-	rows, err := q.db.Query(ctx, accounts)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []AccountsRow{}
-	for rows.Next() {
-		var i AccountsRow
-		if err := rows.Scan(
-			&i.TenantID,
-			&i.Channel,
-			&i.Account,
-			&i.Balance,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const addInflight = `-- name: AddInflight :exec
 INSERT INTO alert_inflight (event_id, target, channel, tenant_id, accepted_at, job_id)
 VALUES ($1, $2, $3, $4, $5, $6::bigint)
@@ -780,24 +740,6 @@ DELETE FROM alert_dedup AS k USING letter l WHERE k.event_id = l.event_id AND k.
 func (q *Queries) ExpireLetter(ctx context.Context, now *time.Time, iD uuid.UUID, jobID int64) error {
 	_, err := q.db.Exec(ctx, expireLetter, now, iD, jobID)
 	return err
-}
-
-const foldAccounts = `-- name: FoldAccounts :execrows
-WITH change AS (
-    DELETE FROM alert_account_changes RETURNING tenant_id, channel, account, change
-)
-INSERT INTO alert_accounts AS a (tenant_id, channel, account, balance)
-SELECT tenant_id, channel, account, sum(change)::bigint FROM change GROUP BY tenant_id, channel, account
-ON CONFLICT (tenant_id, channel, account) DO UPDATE SET balance = a.balance + excluded.balance
-`
-
-// Changes that have been committed become part of the balances.
-func (q *Queries) FoldAccounts(ctx context.Context) (int64, error) {
-	result, err := q.db.Exec(ctx, foldAccounts)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
 }
 
 const holdLetter = `-- name: HoldLetter :exec

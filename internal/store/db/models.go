@@ -135,6 +135,32 @@ type AlertInflight struct {
 	JobID      *int64
 }
 
+type AlertRule struct {
+	ID              uuid.UUID
+	TenantID        string
+	UserID          string
+	Name            string
+	Type            string
+	Condition       []byte
+	Severity        string
+	Title           string
+	Message         string
+	CooldownHours   int32
+	TtlSeconds      *int32
+	Channels        json.RawMessage
+	Fallback        []byte
+	Active          bool
+	State           string
+	SnoozedUntil    *time.Time
+	LastFiredAt     *time.Time
+	LastEvaluatedAt *time.Time
+	LastValue       *decimal.Decimal
+	LastError       *string
+	Revision        int32
+	CreatedAt       time.Time
+	UpdatedAt       time.Time
+}
+
 type AuditLog struct {
 	ID        uuid.UUID
 	TenantID  string
@@ -154,6 +180,20 @@ type DataRevision struct {
 	RowCount    int64
 	ContentHash string
 	CreatedAt   time.Time
+}
+
+type Destination struct {
+	ID          uuid.UUID
+	TenantID    string
+	Name        string
+	Channel     string
+	Description string
+	Enabled     bool
+	Shown       string
+	Sealed      []byte
+	Revision    int32
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
 }
 
 type FxRate struct {
@@ -266,8 +306,15 @@ type PricingPack struct {
 
 type RiverJob struct {
 	ID          int64
+	Kind        string
+	Queue       string
+	Args        json.RawMessage
 	State       string
+	Priority    int16
+	CreatedAt   time.Time
+	ScheduledAt time.Time
 	AttemptedAt *time.Time
+	FinalizedAt *time.Time
 }
 
 type Security struct {

@@ -1,0 +1,31 @@
+package analyst
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/dawsos/dawsos/internal/fault"
+	"github.com/dawsos/dawsos/internal/portfolio"
+	"github.com/dawsos/dawsos/pkg/agent"
+)
+
+// Figures returns the portfolio.Figures of the run's portfolio: what alert rules watch. It reads and
+// measures as metrics.compute_twr does, with the series of risk-free returns; four reads.
+func (a *Analyst) Figures(ctx context.Context, run agent.Context) (map[string]portfolio.Figure, error) {
+	if run.Portfolio == nil {
+		return nil, fault.New(fault.Invalid, "figures are of a portfolio, the context names none")
+	}
+	var macro []string
+	if a.opts.RiskFreeSeries != "" {
+		macro = append(macro, a.opts.RiskFreeSeries)
+	}
+	d, err := a.open(ctx, agent.Request{Context: run}, run.Portfolio.ID, macro...)
+	if err != nil {
+		return nil, fmt.Errorf("figures of portfolio %s: %w", run.Portfolio.ID, err)
+	}
+	m := measurement{dossier: d, gaps: newGaps()}
+	return d.history.Figures(portfolio.Relative{
+		Benchmark: m.benchmarkReturns,
+		RiskFree:  func(w portfolio.Window) ([]float64, error) { return a.riskFree(&m, nil, w) },
+	}), nil
+}

@@ -1,0 +1,20 @@
+package app
+
+import (
+	"time"
+
+	"github.com/dawsos/dawsos/internal/agents/analyst"
+	"github.com/dawsos/dawsos/internal/delivery"
+	"github.com/dawsos/dawsos/internal/jobs"
+	"github.com/dawsos/dawsos/internal/store"
+)
+
+// alerting returns where alert rules stand and what evaluates them. Portfolios are measured as the agent
+// financial_analyst does, without its breaker: one that can't be measured is unknown.
+func (p *process) alerting(
+	db *store.Store, deliveries *store.Deliveries, service *delivery.Service, destinations delivery.Destinations,
+) (*store.Alerts, *jobs.Evaluator) {
+	figures := analyst.New(db, db, analyst.Options{RiskFreeSeries: riskFreeSeries})
+	rules := store.NewAlerts(p.pool, deliveries, figures, p.tel.Log, time.Now)
+	return rules, jobs.NewEvaluator(rules, service, destinations, p.tel.Registry, p.tel.Log, time.Now)
+}

@@ -1,0 +1,491 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/shopspring/decimal"
+
+	"github.com/dawsos/dawsos/internal/alerts"
+	"github.com/dawsos/dawsos/internal/audit"
+	"github.com/dawsos/dawsos/internal/delivery"
+	"github.com/dawsos/dawsos/internal/fault"
+	"github.com/dawsos/dawsos/internal/jobs"
+	"github.com/dawsos/dawsos/internal/patterns"
+	"github.com/dawsos/dawsos/internal/portfolio"
+	"github.com/dawsos/dawsos/internal/store/db"
+	"github.com/dawsos/dawsos/pkg/agent"
+)
+
+// Figures measures a portfolio.
+type Figures interface {
+	// Figures returns every figure of the context's portfolio by name.
+	Figures(ctx context.Context, run agent.Context) (map[string]portfolio.Figure, error)
+}
+
+// Accepter takes events on in a transaction of the caller's.
+type Accepter interface {
+	AcceptTx(ctx context.Context, tx pgx.Tx, as []delivery.Acceptance) ([]delivery.Accepted, error)
+}
+
+// Alerts keeps alert rules, and reads what they watch.
+type Alerts struct {
+	*Store
+	accepter Accepter
+	figures  Figures
+	log      *slog.Logger
+}
+
+// NewAlerts returns the store. What fires is handed to accepter, portfolios are measured by figures.
+func NewAlerts(pool *pgxpool.Pool, accepter Accepter, figures Figures, log *slog.Logger, now func() time.Time) *Alerts {
+	return &Alerts{Store: New(pool, Options{Now: now}), accepter: accepter, figures: figures, log: log}
+}
+
+// maxRules is how many rules a tenant may have.
+const maxRules = 20_000
+
+// ruleSubject is what the audit trail calls a rule.
+const ruleSubject = "rule"
+
+// CreateRule adds a rule of a tenant, giving it id, state and revision. actor is who wants it.
+func (s *Alerts) CreateRule(ctx context.Context, r alerts.Rule, actor string) (alerts.Rule, error) {
+	now := s.now().UTC().Truncate(time.Microsecond)
+	r.ID, r.State, r.Revision, r.CreatedAt, r.UpdatedAt = s.newID(), alerts.OK, 1, now, now
+	row, err := ruleRow(r)
+	if err != nil {
+		return alerts.Rule{}, err
+	}
+	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+		inserted, err := s.q.WithTx(tx).InsertRule(ctx, db.InsertRuleParams{
+			ID: row.ID, TenantID: row.TenantID, UserID: row.UserID, Name: row.Name, Type: row.Type, Condition: row.Condition,
+			Severity: row.Severity, Title: row.Title, Message: row.Message, CooldownHours: row.CooldownHours,
+			TtlSeconds: row.TtlSeconds, Channels: row.Channels, Fallback: row.Fallback, Active: row.Active,
+			CreatedAt: now, Most: maxRules,
+		})
+		if err != nil {
+			return fmt.Errorf("insert rule: %w", err)
+		}
+		if inserted == 0 {
+			return fault.New(fault.Conflict, "there are %d rules, no more are taken: delete some first", maxRules)
+		}
+		detail, err := json.Marshal(map[string]string{"name": r.Name, "type": row.Type, "user_id": r.UserID})
+		if err != nil {
+			return err
+		}
+		return addAudit(ctx, tx, audit.Entry{
+			TenantID: r.TenantID, At: now, Actor: actor, Action: "rule.create",
+			Subject: ruleSubject, SubjectID: r.ID.String(), Detail: detail,
+		})
+	})
+	return r, err
+}
+
+// Rule returns one, or fault.NotFound.
+func (s *Alerts) Rule(ctx context.Context, tenantID string, id uuid.UUID) (alerts.Rule, error) {
+	row, err := s.q.Rule(ctx, tenantID, id)
+	if err != nil {
+		return alerts.Rule{}, fmt.Errorf("rule %s: %w", id, orNotFound(err, "there is no alert rule %s", id))
+	}
+	return rule(row)
+}
+
+// Rules returns up to limit rules that precede before (newest first); uuid.Max starts.
+func (s *Alerts) Rules(ctx context.Context, tenantID string, f alerts.Filter, before uuid.UUID, limit int) ([]alerts.Rule, error) {
+	if !storable(f.UserID) {
+		return nil, nil // nobody has such an id
+	}
+	rows, err := s.q.Rules(ctx, db.RulesParams{
+		TenantID: tenantID, Before: before, UserID: nilIfZero(f.UserID), State: nilIfZero(string(f.State)),
+		Type: nilIfZero(string(f.Type)), Active: f.Active, RowLimit: int32(limit), //nolint:gosec // bounded by the API
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list rules: %w", err)
+	}
+	return rulesOf(rows)
+}
+
+// ChangeRule changes a rule as change says, which sees it as it is now and must not take long. revision
+// is what the caller believes it to be at, 0 for any; another one is fault.Conflict. entry says who does
+// what and why.
+func (s *Alerts) ChangeRule(
+	ctx context.Context, tenantID string, id uuid.UUID, revision int, entry audit.Entry, change func(alerts.Rule) (alerts.Rule, error),
+) (alerts.Rule, error) {
+	var changed alerts.Rule
+	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+		r, err := s.lockRule(ctx, tx, tenantID, id, revision)
+		if err != nil {
+			return err
+		}
+		if changed, err = change(r); err != nil {
+			return err
+		}
+		changed.Revision, changed.UpdatedAt = r.Revision+1, s.now().UTC().Truncate(time.Microsecond)
+		row, err := ruleRow(changed)
+		if err != nil {
+			return err
+		}
+		err = s.q.WithTx(tx).UpdateRule(ctx, db.UpdateRuleParams{
+			TenantID: tenantID, ID: id, UserID: row.UserID, Name: row.Name, Type: row.Type, Condition: row.Condition,
+			Severity: row.Severity, Title: row.Title, Message: row.Message, CooldownHours: row.CooldownHours,
+			TtlSeconds: row.TtlSeconds, Channels: row.Channels, Fallback: row.Fallback, Active: row.Active,
+			State: row.State, SnoozedUntil: row.SnoozedUntil, LastEvaluatedAt: row.LastEvaluatedAt,
+			LastValue: row.LastValue, LastError: row.LastError, Revision: row.Revision, UpdatedAt: row.UpdatedAt,
+		})
+		if err != nil {
+			return fmt.Errorf("update rule %s: %w", id, err)
+		}
+		return s.auditRule(ctx, tx, tenantID, id, entry)
+	})
+	return changed, err
+}
+
+// DeleteRule deletes a rule, at a revision as with ChangeRule. What it has sent stays.
+func (s *Alerts) DeleteRule(ctx context.Context, tenantID string, id uuid.UUID, revision int, entry audit.Entry) error {
+	return pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+		if _, err := s.lockRule(ctx, tx, tenantID, id, revision); err != nil {
+			return err
+		}
+		if err := s.q.WithTx(tx).DeleteRule(ctx, tenantID, id); err != nil {
+			return fmt.Errorf("delete rule %s: %w", id, err)
+		}
+		return s.auditRule(ctx, tx, tenantID, id, entry)
+	})
+}
+
+func (s *Alerts) lockRule(ctx context.Context, tx pgx.Tx, tenantID string, id uuid.UUID, revision int) (alerts.Rule, error) {
+	row, err := s.q.WithTx(tx).LockRule(ctx, tenantID, id)
+	if err != nil {
+		return alerts.Rule{}, fmt.Errorf("rule %s: %w", id, orNotFound(err, "there is no alert rule %s", id))
+	}
+	if revision != 0 && int(row.Revision) != revision {
+		return alerts.Rule{}, fault.New(fault.Conflict, "the rule has been changed: it is at revision %d, not %d", row.Revision, revision)
+	}
+	return rule(row)
+}
+
+func (s *Alerts) auditRule(ctx context.Context, tx pgx.Tx, tenantID string, id uuid.UUID, entry audit.Entry) error {
+	entry.TenantID, entry.At, entry.Subject, entry.SubjectID = tenantID, s.now().UTC(), ruleSubject, id.String()
+	return addAudit(ctx, tx, entry)
+}
+
+// RuleTenants implements jobs.Rules.
+func (s *Alerts) RuleTenants(ctx context.Context) ([]string, error) {
+	tenants, err := s.q.TenantsWithRules(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("tenants with rules: %w", err)
+	}
+	return tenants, nil
+}
+
+// ActiveRules implements jobs.Rules.
+func (s *Alerts) ActiveRules(ctx context.Context, tenantID string, after uuid.UUID, limit int) ([]alerts.Rule, uuid.UUID, error) {
+	rows, err := s.q.ActiveRules(ctx, tenantID, after, int32(limit)) //nolint:gosec // a small constant
+	if err != nil {
+		return nil, uuid.Nil, fmt.Errorf("active rules: %w", err)
+	}
+	next := uuid.Nil
+	if len(rows) == limit {
+		next = rows[len(rows)-1].ID
+	}
+	rules := make([]alerts.Rule, 0, len(rows))
+	for _, row := range rows {
+		r, err := rule(row)
+		if err != nil { // of a newer release, during a rollback; the others are not kept from theirs
+			s.log.ErrorContext(ctx, "rule can't be evaluated by this release", "rule_id", row.ID, "err", err)
+			continue
+		}
+		rules = append(rules, r)
+	}
+	return rules, next, nil
+}
+
+// RulesByID implements jobs.Rules.
+func (s *Alerts) RulesByID(ctx context.Context, tenantID string, ids []uuid.UUID) ([]alerts.Rule, error) {
+	rows, err := s.q.RulesByID(ctx, tenantID, ids)
+	if err != nil {
+		return nil, fmt.Errorf("rules by id: %w", err)
+	}
+	return rulesOf(rows)
+}
+
+// RecordEvaluations implements jobs.Rules.
+func (s *Alerts) RecordEvaluations(ctx context.Context, tenantID string, at time.Time, list []jobs.Evaluated) (map[uuid.UUID]jobs.Recorded, error) {
+	p := db.RecordEvaluationsParams{TenantID: tenantID, EvaluatedAt: at}
+	for _, e := range list {
+		value := ""
+		if e.Value != nil {
+			value = e.Value.String()
+		}
+		p.Ids = append(p.Ids, e.Rule.ID)
+		p.Revisions = append(p.Revisions, int32(e.Rule.Revision)) //nolint:gosec // as it was read
+		p.FiredBefore = append(p.FiredBefore, e.Rule.LastFiredAt)
+		p.States = append(p.States, string(e.Decision.State))
+		p.Snoozed = append(p.Snoozed, e.Decision.SnoozedUntil)
+		p.Values = append(p.Values, value)
+		p.Errors = append(p.Errors, e.Error)
+		p.Fired = append(p.Fired, e.Acceptance != nil)
+	}
+	recorded := make(map[uuid.UUID]jobs.Recorded, len(list))
+	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+		ids, err := s.q.WithTx(tx).RecordEvaluations(ctx, p)
+		if err != nil {
+			return fmt.Errorf("record evaluations: %w", err)
+		}
+		for _, id := range ids {
+			recorded[id] = jobs.Recorded{}
+		}
+		var fired []uuid.UUID
+		var as []delivery.Acceptance
+		for _, e := range list {
+			if _, ok := recorded[e.Rule.ID]; ok && e.Acceptance != nil {
+				fired, as = append(fired, e.Rule.ID), append(as, *e.Acceptance)
+			}
+		}
+		if len(as) == 0 {
+			return nil
+		}
+		accepted, err := s.accepter.AcceptTx(ctx, tx, as)
+		if err != nil {
+			return fmt.Errorf("accept what %d rules say: %w", len(as), unstorable(err))
+		}
+		for i, a := range accepted {
+			recorded[fired[i]] = jobs.Recorded{Duplicate: !slices.Contains(a.Duplicates, uuid.Nil)}
+		}
+		return nil
+	})
+	return recorded, err
+}
+
+// Values implements jobs.Rules: it reads what the database holds now. Macro observations and prices
+// take one statement each; portfolios one together, and what measuring takes each.
+func (s *Alerts) Values(ctx context.Context, tenantID string, keys []alerts.Key) (alerts.Values, error) {
+	subjects := map[alerts.Source][]string{}
+	for _, k := range keys {
+		if !slices.Contains(subjects[k.Source], k.Subject) {
+			subjects[k.Source] = append(subjects[k.Source], k.Subject)
+		}
+	}
+	values := alerts.Values{}
+	for _, read := range []struct {
+		source alerts.Source
+		read   func(context.Context, string, []string, alerts.Values) error
+	}{
+		{alerts.MacroSeries, s.macroLevels}, {alerts.Prices, s.closes}, {alerts.PortfolioFigures, s.portfolioFigures},
+	} {
+		if len(subjects[read.source]) == 0 {
+			continue
+		}
+		if err := read.read(ctx, tenantID, subjects[read.source], values); err != nil {
+			return nil, err
+		}
+	}
+	for _, k := range keys {
+		if _, ok := values[k]; !ok {
+			values[k] = alerts.Value{Unknown: absent(k)}
+		}
+	}
+	return values, nil
+}
+
+// absent says why nothing was found under a key.
+func absent(k alerts.Key) string {
+	switch k.Source {
+	case alerts.MacroSeries:
+		return "no observation of the series " + k.Subject + " is stored"
+	case alerts.Prices:
+		switch k.Metric {
+		case alerts.MetricClose:
+			return "no price of " + k.Subject + " is stored"
+		case alerts.MetricChangePct, alerts.MetricChangeAbs:
+			return "two closes of " + k.Subject + " are needed, fewer are stored"
+		}
+		return "only closes are stored, no " + k.Metric
+	case alerts.Ratings:
+		return "no ratings are stored yet"
+	case alerts.News:
+		return "no news are stored yet"
+	case alerts.Regimes:
+		return "no macro regimes are stored yet"
+	}
+	return "there is no figure " + k.Metric + " of a portfolio"
+}
+
+func (s *Alerts) macroLevels(ctx context.Context, tenantID string, series []string, values alerts.Values) error {
+	rows, err := s.q.NewestMacro(ctx, tenantID, series)
+	if err != nil {
+		return fmt.Errorf("newest macro observations: %w", err)
+	}
+	for _, r := range rows {
+		v := alerts.Value{Asof: r.Date}
+		if math.IsNaN(r.Value) || math.IsInf(r.Value, 0) {
+			v.Unknown = "the observation of " + r.Date.Format(time.DateOnly) + " is not a number"
+		} else {
+			v.Value = decimal.NewFromFloat(r.Value)
+		}
+		values[alerts.Key{Source: alerts.MacroSeries, Subject: r.Series, Metric: alerts.MetricLevel}] = v
+	}
+	return nil
+}
+
+func (s *Alerts) closes(ctx context.Context, tenantID string, symbols []string, values alerts.Values) error {
+	rows, err := s.q.NewestCloses(ctx, tenantID, symbols)
+	if err != nil {
+		return fmt.Errorf("newest closes: %w", err)
+	}
+	key := func(symbol, metric string) alerts.Key {
+		return alerts.Key{Source: alerts.Prices, Subject: symbol, Metric: metric}
+	}
+	hundred := decimal.NewFromInt(100)
+	for i, r := range rows {
+		if i > 0 && rows[i-1].Symbol == r.Symbol { // the close before the newest
+			newest := rows[i-1]
+			change := newest.Close.Sub(r.Close)
+			values[key(r.Symbol, alerts.MetricChangeAbs)] = alerts.Value{Value: change, Asof: newest.Date}
+			values[key(r.Symbol, alerts.MetricChangePct)] = alerts.Value{Value: change.Mul(hundred).Div(r.Close), Asof: newest.Date}
+			continue
+		}
+		values[key(r.Symbol, alerts.MetricClose)] = alerts.Value{Value: r.Close, Asof: r.Date}
+	}
+	return nil
+}
+
+// portfolioFigures measures portfolios over the newest fresh pack. What keeps one from being measured
+// makes its figures unknown and leaves the others alone.
+func (s *Alerts) portfolioFigures(ctx context.Context, tenantID string, ids []string, values alerts.Values) error {
+	keys := make([]contextKey, len(ids))
+	for i, id := range ids {
+		parsed, err := uuid.Parse(id)
+		if err != nil {
+			return fmt.Errorf("portfolio %q of a rule: %w", id, err)
+		}
+		keys[i] = contextKey{tenantID: tenantID, portfolioID: parsed, asof: endOfTime, freshOnly: true}
+	}
+	found, err := s.circumstances(ctx, keys)
+	if err != nil {
+		return err
+	}
+	var noPack error // the same for all
+	for i, id := range ids {
+		if found[i].PackID == nil && noPack != nil && found[i].LedgerVersion != nil {
+			unknownFigures(values, id, fault.Detail(noPack))
+			continue
+		}
+		figures, err := s.measure(ctx, patterns.ContextQuery{TenantID: tenantID, PortfolioID: id}, found[i])
+		switch {
+		case err == nil:
+			for name, f := range figures {
+				values[figureKey(id, name)] = figureValue(f)
+			}
+		case ctx.Err() != nil || Unavailable(err):
+			return err
+		case fault.CodeOf(err) == fault.Internal:
+			s.log.ErrorContext(ctx, "portfolio could not be measured for its alert rules", "portfolio_id", id, "err", err)
+			unknownFigures(values, id, "the portfolio could not be measured; the log says why")
+		default:
+			if found[i].PackID == nil && found[i].LedgerVersion != nil {
+				noPack = err
+			}
+			unknownFigures(values, id, fault.Detail(err))
+		}
+	}
+	return nil
+}
+
+func (s *Alerts) measure(ctx context.Context, q patterns.ContextQuery, found db.CircumstancesRow) (map[string]portfolio.Figure, error) {
+	run, err := s.contextOf(ctx, q, found)
+	if err != nil {
+		return nil, err
+	}
+	return s.figures.Figures(ctx, run)
+}
+
+func figureKey(portfolioID, name string) alerts.Key {
+	return alerts.Key{Source: alerts.PortfolioFigures, Subject: portfolioID, Metric: name}
+}
+
+func figureValue(f portfolio.Figure) alerts.Value {
+	if f.Err == nil {
+		return alerts.Value{Value: decimal.NewFromFloat(f.Value), Asof: f.Asof}
+	}
+	return alerts.Value{Unknown: f.Err.Error()}
+}
+
+func unknownFigures(values alerts.Values, portfolioID, reason string) {
+	for _, name := range portfolio.FigureNames() {
+		values[figureKey(portfolioID, name)] = alerts.Value{Unknown: reason}
+	}
+}
+
+// ruleRow is a rule as its table holds it.
+func ruleRow(r alerts.Rule) (db.AlertRule, error) {
+	condition, err := r.Condition.MarshalJSON()
+	if err != nil {
+		return db.AlertRule{}, fmt.Errorf("encode condition: %w", err)
+	}
+	channels, err := json.Marshal(r.Channels)
+	if err != nil {
+		return db.AlertRule{}, fmt.Errorf("encode channels: %w", err)
+	}
+	row := db.AlertRule{
+		ID: r.ID, TenantID: r.TenantID, UserID: r.UserID, Name: r.Name, Type: string(r.Condition.Kind()), Condition: condition,
+		Severity: string(r.Severity), Title: r.Title, Message: r.Message,
+		CooldownHours: int32(r.Cooldown / time.Hour),         //nolint:gosec // bounded by the rule's check
+		TtlSeconds:    nilIfZero(int32(r.TTL / time.Second)), //nolint:gosec // bounded by the rule's check
+		Channels:      channels, Active: r.Active, State: string(r.State), SnoozedUntil: nilIfZero(r.SnoozedUntil),
+		LastEvaluatedAt: nilIfZero(r.LastEvaluatedAt), LastValue: r.LastValue, LastError: nilIfZero(r.LastError),
+		Revision: int32(r.Revision), CreatedAt: r.CreatedAt, UpdatedAt: r.UpdatedAt, //nolint:gosec // one more than was read
+	}
+	if r.Fallback != nil {
+		if row.Fallback, err = json.Marshal(r.Fallback); err != nil {
+			return db.AlertRule{}, fmt.Errorf("encode fallback: %w", err)
+		}
+	}
+	return row, nil
+}
+
+func rule(row db.AlertRule) (alerts.Rule, error) {
+	condition, err := alerts.ParseCondition(row.Condition, "/condition")
+	if err != nil {
+		// Not what the caller sent: a code of ours would blame the request.
+		return alerts.Rule{}, errors.New("stored condition of rule " + row.ID.String() + ": " + err.Error())
+	}
+	r := alerts.Rule{
+		ID: row.ID, TenantID: row.TenantID, UserID: row.UserID, Name: row.Name, Condition: condition,
+		Severity: alerts.Severity(row.Severity), Title: row.Title, Message: row.Message,
+		Cooldown: time.Duration(row.CooldownHours) * time.Hour, TTL: time.Duration(zeroIfNil(row.TtlSeconds)) * time.Second,
+		Active: row.Active, State: alerts.State(row.State), SnoozedUntil: zeroIfNil(utc(row.SnoozedUntil)),
+		LastFiredAt: zeroIfNil(utc(row.LastFiredAt)), LastEvaluatedAt: zeroIfNil(utc(row.LastEvaluatedAt)),
+		LastValue: row.LastValue, LastError: zeroIfNil(row.LastError), Revision: int(row.Revision),
+		CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(),
+	}
+	if err := json.Unmarshal(row.Channels, &r.Channels); err != nil {
+		return alerts.Rule{}, fmt.Errorf("stored channels of rule %s: %w", row.ID, err)
+	}
+	if row.Fallback != nil {
+		r.Fallback = &alerts.Channels{}
+		if err := json.Unmarshal(row.Fallback, r.Fallback); err != nil {
+			return alerts.Rule{}, fmt.Errorf("stored fallback of rule %s: %w", row.ID, err)
+		}
+	}
+	return r, nil
+}
+
+func rulesOf(rows []db.AlertRule) ([]alerts.Rule, error) {
+	rules := make([]alerts.Rule, len(rows))
+	for i, row := range rows {
+		var err error
+		if rules[i], err = rule(row); err != nil {
+			return nil, err
+		}
+	}
+	return rules, nil
+}

@@ -1,0 +1,368 @@
+package store_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/shopspring/decimal"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dawsos/dawsos/internal/alerts"
+	"github.com/dawsos/dawsos/internal/audit"
+	"github.com/dawsos/dawsos/internal/dbtest"
+	"github.com/dawsos/dawsos/internal/delivery"
+	"github.com/dawsos/dawsos/internal/fault"
+	"github.com/dawsos/dawsos/internal/jobs"
+	"github.com/dawsos/dawsos/internal/portfolio"
+	"github.com/dawsos/dawsos/internal/store"
+	"github.com/dawsos/dawsos/pkg/agent"
+)
+
+var ruleTime = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+
+// measured is what portfolios come to, and how often they were measured.
+type measured struct {
+	figures map[string]portfolio.Figure
+	err     error
+	calls   int
+}
+
+func (m *measured) Figures(context.Context, agent.Context) (map[string]portfolio.Figure, error) {
+	m.calls++
+	return m.figures, m.err
+}
+
+// refusing does not take events on.
+type refusing struct{ err error }
+
+func (r refusing) AcceptTx(context.Context, pgx.Tx, []delivery.Acceptance) ([]delivery.Accepted, error) {
+	return nil, r.err
+}
+
+func newAlerts(pool *pgxpool.Pool, a store.Accepter, f store.Figures) *store.Alerts {
+	return store.NewAlerts(pool, a, f, slog.New(slog.DiscardHandler), func() time.Time { return ruleTime })
+}
+
+func ruleFrom(t *testing.T, fields string) alerts.Rule {
+	t.Helper()
+	r, err := alerts.ParseRule([]byte(`{"name":"n",` + fields + `}`))
+	require.NoError(t, err)
+	r.TenantID = "default"
+	return r
+}
+
+const watchesVIX = `"condition":{"type":"macro","entity":"VIX","op":">","value":30.10}`
+
+func TestRulesAreKept(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	s := newAlerts(pool, nil, nil)
+	given := ruleFrom(t, watchesVIX+`,"user_id":"ada","ttl_seconds":60,"cooldown_hours":1,"severity":"critical",
+		"channels":{"inapp":true,"webhook":{"url":"http://localhost/?token=secret"},"email":{"to":["a@example.com"]},"destination":["ops"]},
+		"fallback":{"email":{"to":"b@example.com"}}`)
+	made, err := s.CreateRule(t.Context(), given, "api")
+	require.NoError(t, err)
+	kept, err := s.Rule(t.Context(), "default", made.ID)
+	require.NoError(t, err)
+	// Thresholds are equal in value; their digits are compared as text.
+	require.Equal(t, made.Condition.String(), kept.Condition.String())
+	kept.Condition = made.Condition
+	require.Equal(t, made, kept)
+
+	_, err = s.Rule(t.Context(), "other", made.ID)
+	require.Equal(t, fault.NotFound, fault.CodeOf(err), "another tenant's rule does not exist")
+
+	changed, err := s.ChangeRule(t.Context(), "default", made.ID, 1, audit.Entry{Actor: "ada", Action: "rule.update", Reason: "calmer"},
+		func(r alerts.Rule) (alerts.Rule, error) {
+			return alerts.Merge(r, []byte(`{"severity":"info","fallback":null}`))
+		})
+	require.NoError(t, err)
+	require.Equal(t, 2, changed.Revision)
+	require.Equal(t, alerts.Info, changed.Severity)
+	_, err = s.ChangeRule(t.Context(), "default", made.ID, 1, audit.Entry{}, func(r alerts.Rule) (alerts.Rule, error) { return r, nil })
+	require.Equal(t, fault.Conflict, fault.CodeOf(err), "somebody was faster")
+	_, err = s.ChangeRule(t.Context(), "default", made.ID, 0, audit.Entry{}, alerts.Acknowledge)
+	require.Equal(t, fault.Conflict, fault.CodeOf(err), "it is not firing")
+	require.Equal(t, fault.Conflict, fault.CodeOf(s.DeleteRule(t.Context(), "default", made.ID, 1, audit.Entry{})))
+	require.Equal(t, fault.NotFound, fault.CodeOf(s.DeleteRule(t.Context(), "other", made.ID, 0, audit.Entry{})))
+	require.NoError(t, s.DeleteRule(t.Context(), "default", made.ID, 2, audit.Entry{Actor: "ada", Action: "rule.delete"}))
+	_, err = s.Rule(t.Context(), "default", made.ID)
+	require.Equal(t, fault.NotFound, fault.CodeOf(err))
+
+	trail, err := s.AuditLog(t.Context(), "default", audit.Filter{Subject: "rule", SubjectID: made.ID.String()}, uuid.Max, 10)
+	require.NoError(t, err)
+	var actions []string
+	for _, e := range trail {
+		actions = append(actions, e.Action+" by "+e.Actor+" "+e.Reason)
+	}
+	require.Equal(t, []string{"rule.delete by ada ", "rule.update by ada calmer", "rule.create by api "}, actions,
+		"what was refused leaves no trace")
+}
+
+func TestRulesAreListed(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	s := newAlerts(pool, nil, nil)
+	var ids []uuid.UUID
+	for i, fields := range []string{
+		watchesVIX + `,"user_id":"ada"`, watchesVIX + `,"user_id":"bob","active":false`, `"user_id":"ada","condition":{"type":"regime_shift"}`,
+	} {
+		r, err := s.CreateRule(t.Context(), ruleFrom(t, fields), "api")
+		require.NoError(t, err, i)
+		ids = append(ids, r.ID)
+	}
+	_, err := s.ChangeRule(t.Context(), "default", ids[2], 0, audit.Entry{}, func(r alerts.Rule) (alerts.Rule, error) {
+		return alerts.Snooze(r, ruleTime.Add(time.Hour)), nil
+	})
+	require.NoError(t, err)
+	no := false
+	for _, tt := range []struct {
+		name   string
+		filter alerts.Filter
+		found  []uuid.UUID
+	}{
+		{"all", alerts.Filter{}, []uuid.UUID{ids[2], ids[1], ids[0]}},
+		{"a user's", alerts.Filter{UserID: "ada"}, []uuid.UUID{ids[2], ids[0]}},
+		{"by state", alerts.Filter{State: alerts.Snoozed}, []uuid.UUID{ids[2]}},
+		{"by type", alerts.Filter{Type: alerts.Macro}, []uuid.UUID{ids[1], ids[0]}},
+		{"inactive", alerts.Filter{Active: &no}, []uuid.UUID{ids[1]}},
+		{"nobody's", alerts.Filter{UserID: "a\x00"}, nil},
+	} {
+		rules, err := s.Rules(t.Context(), "default", tt.filter, uuid.Max, 10)
+		require.NoError(t, err, tt.name)
+		var found []uuid.UUID
+		for _, r := range rules {
+			found = append(found, r.ID)
+		}
+		require.Equal(t, tt.found, found, tt.name)
+	}
+	rules, err := s.Rules(t.Context(), "default", alerts.Filter{}, ids[2], 1)
+	require.NoError(t, err)
+	require.Equal(t, ids[1], rules[0].ID, "the page after")
+	require.Len(t, rules, 1)
+	rules, err = s.Rules(t.Context(), "other", alerts.Filter{}, uuid.Max, 10)
+	require.NoError(t, err)
+	require.Empty(t, rules)
+
+	active, next, err := s.ActiveRules(t.Context(), "default", uuid.Nil, 1)
+	require.NoError(t, err)
+	require.Equal(t, ids[0], active[0].ID)
+	active, next, err = s.ActiveRules(t.Context(), "default", next, 2)
+	require.NoError(t, err)
+	require.Len(t, active, 1, "inactive ones are left out")
+	require.Equal(t, uuid.Nil, next)
+}
+
+func TestARuleOfANewerReleaseDoesNotKeepTheOthers(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	s := newAlerts(pool, nil, nil)
+	newer, err := s.CreateRule(t.Context(), ruleFrom(t, watchesVIX+`,"user_id":"ada"`), "api")
+	require.NoError(t, err)
+	_, err = s.CreateRule(t.Context(), ruleFrom(t, watchesVIX+`,"user_id":"ada"`), "api")
+	require.NoError(t, err)
+	exec(t, pool, `UPDATE alert_rules SET condition = '{"type":"weather"}' WHERE id = $1`, newer.ID)
+	active, _, err := s.ActiveRules(t.Context(), "default", uuid.Nil, 10)
+	require.NoError(t, err)
+	require.Len(t, active, 1)
+	_, err = s.Rule(t.Context(), "default", newer.ID)
+	require.Equal(t, fault.Internal, fault.CodeOf(err), "the caller has done nothing wrong")
+}
+
+func key(source alerts.Source, subject, metric string) alerts.Key {
+	return alerts.Key{Source: source, Subject: subject, Metric: metric}
+}
+
+func TestValuesAreWhatIsStoredNow(t *testing.T) {
+	t.Parallel()
+	_, pool := setup(t)
+	addMacro(t, pool, "default", "VIX", "2026-04-01", 1, 28)
+	addMacro(t, pool, "default", "VIX", "2026-04-30", 1, 31)
+	addMacro(t, pool, "default", "VIX", "2026-04-30", 2, 31.5)
+	addMacro(t, pool, "other", "OTHERS", "2026-04-30", 1, 1)
+	addPrice(t, pool, "default", "AAA", "2026-04-29", 1, "80")
+	addPrice(t, pool, "default", "AAA", "2026-04-30", 1, "999")
+	addPrice(t, pool, "default", "AAA", "2026-04-30", 2, "78.40")
+	addPrice(t, pool, "default", "BBB", "2026-04-30", 1, "5")
+	addPrice(t, pool, "other", "CAL", "2026-04-30", 1, "5")
+	addMacro(t, pool, "default", "BROKEN", "2026-04-30", 1, 1)
+	exec(t, pool, `UPDATE macro_values SET value = 'NaN' WHERE series = 'BROKEN'`)
+
+	values, err := newAlerts(pool, nil, nil).Values(t.Context(), "default", []alerts.Key{
+		key(alerts.MacroSeries, "VIX", "level"), key(alerts.MacroSeries, "OTHERS", "level"), key(alerts.MacroSeries, "BROKEN", "level"),
+		key(alerts.Prices, "AAA", "close"), key(alerts.Prices, "AAA", "change_pct"), key(alerts.Prices, "AAA", "change_abs"),
+		key(alerts.Prices, "AAA", "volume"), key(alerts.Prices, "BBB", "change_pct"), key(alerts.Prices, "CAL", "close"),
+		key(alerts.Ratings, "AAA", "moat_score"), key(alerts.News, "AAA", "sentiment"), key(alerts.Regimes, "", "shift_confidence"),
+	})
+	require.NoError(t, err)
+	for k, want := range map[alerts.Key]string{
+		key(alerts.MacroSeries, "VIX", "level"):     "31.5 of 2026-04-30",
+		key(alerts.MacroSeries, "OTHERS", "level"):  "no observation of the series OTHERS is stored",
+		key(alerts.MacroSeries, "BROKEN", "level"):  "the observation of 2026-04-30 is not a number",
+		key(alerts.Prices, "AAA", "close"):          "78.4 of 2026-04-30",
+		key(alerts.Prices, "AAA", "change_abs"):     "-1.6 of 2026-04-30",
+		key(alerts.Prices, "AAA", "change_pct"):     "-2 of 2026-04-30",
+		key(alerts.Prices, "AAA", "volume"):         "only closes are stored, no volume",
+		key(alerts.Prices, "BBB", "change_pct"):     "two closes of BBB are needed, fewer are stored",
+		key(alerts.Prices, "CAL", "close"):          "no price of CAL is stored",
+		key(alerts.Ratings, "AAA", "moat_score"):    "no ratings are stored yet",
+		key(alerts.News, "AAA", "sentiment"):        "no news are stored yet",
+		key(alerts.Regimes, "", "shift_confidence"): "no macro regimes are stored yet",
+	} {
+		v, ok := values[k]
+		require.True(t, ok, "%v", k)
+		got := v.Unknown
+		if got == "" {
+			got = v.Value.String() + " of " + v.Asof.Format(time.DateOnly)
+		}
+		require.Equal(t, want, got, "%v", k)
+	}
+}
+
+func TestPortfoliosAreMeasuredOnce(t *testing.T) {
+	t.Parallel()
+	s, pool := setup(t)
+	p, err := s.CreatePortfolio(t.Context(), "default", portfolio.Portfolio{Name: "p", BaseCurrency: "CHF"})
+	require.NoError(t, err)
+	figures := &measured{figures: map[string]portfolio.Figure{
+		"nav":    {Value: 1000.5, Asof: ruleTime},
+		"twr_1y": {Err: portfolio.Shortages{{Missing: "returns", Reason: "252 daily returns are needed, the portfolio has 4"}}},
+	}}
+	a := newAlerts(pool, nil, figures)
+	nav, twr := key(alerts.PortfolioFigures, p.ID, "nav"), key(alerts.PortfolioFigures, p.ID, "twr_1y")
+	gone := key(alerts.PortfolioFigures, uuid.NewString(), "nav")
+
+	values, err := a.Values(t.Context(), "default", []alerts.Key{nav, twr, gone})
+	require.NoError(t, err)
+	require.Contains(t, values[nav].Unknown, "no pricing pack yet")
+	require.Contains(t, values[gone].Unknown, "there is no portfolio")
+	require.Zero(t, figures.calls)
+
+	addPack(t, pool, "default", "2026-04-30", 1, store.PackFresh)
+	values, err = a.Values(t.Context(), "default", []alerts.Key{nav, twr, gone})
+	require.NoError(t, err)
+	require.Equal(t, 1, figures.calls, "once, however many figures are asked for")
+	require.Equal(t, "1000.5", values[nav].Value.String())
+	require.Contains(t, values[twr].Unknown, "252 daily returns are needed")
+
+	figures.err = fmt.Errorf("a ledger that can't be booked")
+	values, err = a.Values(t.Context(), "default", []alerts.Key{nav})
+	require.NoError(t, err)
+	require.Contains(t, values[nav].Unknown, "could not be measured", "the others are not kept from theirs")
+	values, err = a.Values(t.Context(), "other", []alerts.Key{nav})
+	require.NoError(t, err)
+	require.Contains(t, values[nav].Unknown, "there is no portfolio", "of another tenant")
+}
+
+func TestTheNumberOfStatementsDoesNotGrowWithTheValues(t *testing.T) {
+	t.Parallel()
+	config, err := pgxpool.ParseConfig(dbtest.URL(t))
+	require.NoError(t, err)
+	tracer := &countingTracer{}
+	config.ConnConfig.Tracer = tracer
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	var keys []alerts.Key
+	for i := range 10_000 {
+		keys = append(keys, key(alerts.MacroSeries, fmt.Sprint("M", i), "level"), key(alerts.Prices, fmt.Sprint("S", i), "close"),
+			key(alerts.Ratings, fmt.Sprint("S", i), "moat_score"))
+	}
+	_, err = newAlerts(pool, nil, nil).Values(t.Context(), "default", keys)
+	require.NoError(t, err)
+	require.EqualValues(t, 2, tracer.statements.Load())
+}
+
+// evaluated is a rule that fires, or does not.
+func evaluated(r alerts.Rule, state alerts.State, a *delivery.Acceptance) jobs.Evaluated {
+	v := decimal.RequireFromString("31.50")
+	return jobs.Evaluated{Rule: r, Decision: alerts.Decision{State: state}, Value: &v, Acceptance: a}
+}
+
+func acceptanceOf(r alerts.Rule, at time.Time) *delivery.Acceptance {
+	return &delivery.Acceptance{
+		Event: delivery.Event{
+			ID: uuid.Must(uuid.NewV7()), TenantID: r.TenantID, Source: delivery.Rule, AlertID: r.ID.String(), UserID: r.UserID,
+			Title: "t", Message: "m", Severity: delivery.Warning, Data: json.RawMessage("{}"),
+			Targets: []delivery.Target{{Channel: "inapp"}}, AcceptedAt: at,
+		},
+		KeepUntil: at.Add(time.Hour), Later: true,
+	}
+}
+
+func TestAFiringAndItsEventAreOneTransaction(t *testing.T) {
+	t.Parallel()
+	d := setupDeliveries(t)
+	s := newAlerts(d.pool, d.Deliveries, nil)
+	r, err := s.CreateRule(t.Context(), ruleFrom(t, watchesVIX+`,"user_id":"ada"`), "api")
+	require.NoError(t, err)
+	quiet, err := s.CreateRule(t.Context(), ruleFrom(t, watchesVIX+`,"user_id":"ada"`), "api")
+	require.NoError(t, err)
+	at := ruleTime.Add(time.Minute)
+
+	broken := newAlerts(d.pool, refusing{fmt.Errorf("no")}, nil)
+	_, err = broken.RecordEvaluations(t.Context(), "default", at, []jobs.Evaluated{
+		evaluated(r, alerts.Firing, acceptanceOf(r, at)), evaluated(quiet, alerts.OK, nil),
+	})
+	require.ErrorContains(t, err, "no")
+	same, err := s.Rule(t.Context(), "default", r.ID)
+	require.NoError(t, err)
+	require.True(t, same.LastFiredAt.IsZero(), "it has not fired: nobody would hear of it")
+	require.Equal(t, alerts.OK, same.State)
+
+	list := []jobs.Evaluated{evaluated(r, alerts.Firing, acceptanceOf(r, at)), evaluated(quiet, alerts.OK, nil)}
+	recorded, err := s.RecordEvaluations(t.Context(), "default", at, list)
+	require.NoError(t, err)
+	require.Equal(t, map[uuid.UUID]jobs.Recorded{r.ID: {}, quiet.ID: {}}, recorded)
+	fired, err := s.Rule(t.Context(), "default", r.ID)
+	require.NoError(t, err)
+	require.Equal(t, at, fired.LastFiredAt)
+	require.Equal(t, at, fired.LastEvaluatedAt)
+	require.Equal(t, alerts.Firing, fired.State)
+	require.Equal(t, "31.5", fired.LastValue.String())
+	require.Equal(t, 1, fired.Revision, "an evaluation is no change by people")
+	e, _, err := d.History(t.Context(), "default", list[0].Acceptance.Event.ID)
+	require.NoError(t, err)
+	require.Equal(t, r.ID.String(), e.AlertID)
+
+	again, err := s.RecordEvaluations(t.Context(), "default", at.Add(1), []jobs.Evaluated{evaluated(r, alerts.Firing, acceptanceOf(r, at))})
+	require.NoError(t, err)
+	require.Empty(t, again, "another evaluation was faster")
+
+	_, err = s.ChangeRule(t.Context(), "default", r.ID, 0, audit.Entry{}, alerts.Acknowledge)
+	require.NoError(t, err)
+	again, err = s.RecordEvaluations(t.Context(), "default", at, []jobs.Evaluated{evaluated(fired, alerts.OK, nil)})
+	require.NoError(t, err)
+	require.Empty(t, again, "somebody acknowledged it meanwhile")
+	again, err = s.RecordEvaluations(t.Context(), "other", at, []jobs.Evaluated{evaluated(quiet, alerts.OK, nil)})
+	require.NoError(t, err)
+	require.Empty(t, again, "of another tenant")
+}
+
+func TestATenantHasRoomForManyRulesAndNoMore(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	s := newAlerts(pool, nil, nil)
+	r, err := s.CreateRule(t.Context(), ruleFrom(t, watchesVIX+`,"user_id":"ada"`), "api")
+	require.NoError(t, err)
+	copies := `INSERT INTO alert_rules (id, tenant_id, user_id, name, type, condition, severity, title, message,
+			cooldown_hours, channels, active, state, created_at, updated_at)
+		SELECT gen_random_uuid(), tenant_id, user_id, name, type, condition, severity, title, message,
+			cooldown_hours, channels, active, state, created_at, updated_at
+		FROM alert_rules CROSS JOIN generate_series(1, $2) WHERE id = $1`
+	exec(t, pool, copies, r.ID, 19_998)
+	_, err = s.CreateRule(t.Context(), ruleFrom(t, watchesVIX+`,"user_id":"ada"`), "api")
+	require.NoError(t, err)
+	_, err = s.CreateRule(t.Context(), ruleFrom(t, watchesVIX+`,"user_id":"ada"`), "api")
+	require.Equal(t, fault.Conflict, fault.CodeOf(err))
+	trail, err := s.AuditLog(t.Context(), "default", audit.Filter{Subject: "rule"}, uuid.Max, 10)
+	require.NoError(t, err)
+	require.Len(t, trail, 2)
+}
