@@ -197,7 +197,7 @@ func (p Payload) message() string {
 		b.WriteString(storable(p.line(a), maxLine))
 		b.WriteByte('\n')
 	}
-	if more := uint64(max(0, len(ordered)-maxListed)) + p.TruncatedAlerts; more > 0 { //nolint:gosec // not negative
+	if more := uint64(max(0, len(ordered)-maxListed)) + p.TruncatedAlerts; more > 0 {
 		fmt.Fprintf(&b, "and %d more\n", more)
 	}
 	return strings.TrimSuffix(b.String(), "\n")

@@ -175,15 +175,16 @@ func TestTheFirstAnswerIsNotThereYet(t *testing.T) {
 	h := newHook(t, 503)
 	sending, proceed := make(chan struct{}), make(chan struct{})
 	h.during = func() { close(sending); <-proceed }
-	first := make(chan *answer, 1)
 	body := note("NAV fell", to(h))
-	go func() { first <- s.post(t, "/v1/deliveries", body, "Idempotency-Key", "k") }()
+	var done *answer
+	var first sync.WaitGroup
+	first.Go(func() { done = s.post(t, "/v1/deliveries", body, "Idempotency-Key", "k") })
 	<-sending
 	early := s.post(t, "/v1/deliveries", body, "Idempotency-Key", "k")
 	close(proceed)
 	require.Equal(t, "true", early.header.Get("Idempotency-Replayed"))
 	require.Equal(t, api.ChannelReceiptOutcomeAccepted, receiptOf(early).Channels["webhook"].Outcome)
-	done := <-first
+	first.Wait()
 	require.Equal(t, receiptOf(done).EventId, receiptOf(early).EventId)
 	require.Equal(t, receiptOf(done).AcceptedAt, receiptOf(early).AcceptedAt)
 	require.JSONEq(t, string(done.body), string(s.post(t, "/v1/deliveries", body, "Idempotency-Key", "k").body))
