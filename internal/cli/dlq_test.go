@@ -168,12 +168,14 @@ func TestWhatIsRefused(t *testing.T) {
 		var misuse *cli.UsageError
 		require.ErrorAs(t, err, &misuse, "%q", args)
 	}
+	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }))
+	t.Cleanup(other.Close)
 	for want, args := range map[string][]string{
 		"no dead letter":           {"show", uuid.NewString()},
 		"stands alone":             {"replay", "--all", "--channel", "hook"},
 		"letters that are expired": {"replay", "--state", "expired"},
 		"does not answer":          {"list", "--api", "http://127.0.0.1:1"},
-		"is not one of this API's": {"list", "--api", s.address + "/healthz?"},
+		"is not one of this API's": {"list", "--api", other.URL},
 		"(invalid, request ":       {"list", "--state", "lost"},
 	} {
 		_, err := s.run(args...)
