@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"testing"
 	"time"
 
@@ -161,8 +160,18 @@ func TestWhatIsRefused(t *testing.T) {
 	t.Parallel()
 	s := setup(t, 1)
 	for _, args := range [][]string{
-		{}, {"lost"}, {"list", "--lost"}, {"show"}, {"show", "1"}, {"show", s.letters[0], s.letters[0]}, {"replay"}, {"discard", "1"},
-		{"replay", s.letters[0], "--all"}, {"replay", s.letters[0], "--dry-run"}, {"list", "--since", "soon"}, {"list", "--api", "::"},
+		{},
+		{"lost"},
+		{"list", "--lost"},
+		{"show"},
+		{"show", "1"},
+		{"show", s.letters[0], s.letters[0]},
+		{"replay"},
+		{"discard", "1"},
+		{"replay", s.letters[0], "--all"},
+		{"replay", s.letters[0], "--dry-run"},
+		{"list", "--since", "soon"},
+		{"list", "--api", "::"},
 	} {
 		_, err := s.run(args...)
 		var misuse *cli.UsageError
@@ -181,7 +190,7 @@ func TestWhatIsRefused(t *testing.T) {
 		_, err := s.run(args...)
 		require.ErrorContains(t, err, want, "%q", args)
 		require.NotErrorAs(t, err, new(*cli.UsageError))
-		require.False(t, strings.Contains(err.Error(), "\n"), "one line")
+		require.NotContains(t, err.Error(), "\n", "one line")
 	}
 	require.Zero(t, s.count(`SELECT count(*) FROM audit_log`))
 }
