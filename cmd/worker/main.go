@@ -1,4 +1,4 @@
-// Command worker retries failed deliveries.
+// Command worker retries failed deliveries, and is the command line for dead letters.
 package main
 
 import (
@@ -16,9 +16,9 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := app.RunWorker(ctx, os.Args[1:], os.Getenv); err != nil {
+	err := app.RunWorker(ctx, os.Args[1:], os.Getenv)
+	if err != nil {
 		fmt.Fprintf(os.Stderr, "worker: %v\n", err)
-		return 1
 	}
-	return 0
+	return app.ExitCode(err)
 }

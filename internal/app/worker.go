@@ -4,16 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/dawsos/dawsos/internal/agents"
+	"github.com/dawsos/dawsos/internal/cli"
 	"github.com/dawsos/dawsos/internal/config"
 	"github.com/dawsos/dawsos/internal/store/migrate"
 )
 
-// RunWorker retries deliveries until ctx ends.
+// RunWorker retries deliveries until ctx ends. With the argument "dlq" it is the command line for
+// dead letters instead.
 func RunWorker(ctx context.Context, args []string, getenv func(string) string) error {
 	if len(args) > 0 {
-		return fmt.Errorf("unknown arguments %q; worker takes none", args)
+		if args[0] == "dlq" {
+			return cli.DLQ(ctx, args[1:], getenv, os.Stdout)
+		}
+		return fmt.Errorf("unknown arguments %q; usage: worker [dlq ...]", args)
 	}
 	p, err := start(ctx, config.Worker, getenv)
 	if err != nil {
@@ -26,6 +32,17 @@ func RunWorker(ctx context.Context, args []string, getenv func(string) string) e
 		return errors.Join(err, p.stop(ctx))
 	}
 	return errors.Join(p.wait(ctx), p.stop(ctx))
+}
+
+// ExitCode is what a process ends with: 0, 1 for what failed, 2 for a wrong use of the command line.
+func ExitCode(err error) int {
+	if err == nil {
+		return 0
+	}
+	if _, misused := errors.AsType[*cli.UsageError](err); misused {
+		return 2
+	}
+	return 1
 }
 
 func (p *process) startWorker(ctx context.Context) error {

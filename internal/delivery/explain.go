@@ -85,7 +85,7 @@ func targetLines(e Event, t TargetHistory) []Line {
 			add(l.CreatedAt, "not attempted: %s", l.Error)
 		case l.State == Exhausted && len(t.Attempts) > 0:
 			last := t.Attempts[len(t.Attempts)-1]
-			add(last.StartedAt.Add(last.Duration), "given up: %s", exhausted(*l))
+			add(last.StartedAt.Add(last.Duration).Truncate(time.Microsecond), "given up: %s", exhausted(*l))
 		}
 		if l.ClosedAt != nil {
 			add(*l.ClosedAt, "%s", closed(*l))

@@ -104,14 +104,20 @@ func TestExplain(t *testing.T) {
 			{Target: hook, State: delivery.Duplicate, DuplicateOf: first}, {Target: chat, State: delivery.InFlight},
 		}},
 		"closed": {now: time.Hour, event: delivery.Event{Source: delivery.Alertmanager, Subject: "disk", Resolves: true}, targets: []delivery.TargetHistory{
-			{Target: hook, State: delivery.Discarded, Attempts: []delivery.Attempt{tried(1, 0, time.Second, gone)},
-				Letter: deadLetter(hook, delivery.Discarded, func(l *delivery.DeadLetter) { l.ClosedAt = after(30 * time.Minute) })},
-			{Target: chat, State: delivery.Superseded, Attempts: []delivery.Attempt{tried(1, 0, time.Second, unavailable)},
-				Letter: deadLetter(chat, delivery.Superseded, func(l *delivery.DeadLetter) { l.ClosedAt = after(20 * time.Minute) })},
-			{Target: delivery.Target{Channel: "email"}, State: delivery.Expired,
+			{
+				Target: hook, State: delivery.Discarded, Attempts: []delivery.Attempt{tried(1, 0, time.Second, gone)},
+				Letter: deadLetter(hook, delivery.Discarded, func(l *delivery.DeadLetter) { l.ClosedAt = after(30 * time.Minute) }),
+			},
+			{
+				Target: chat, State: delivery.Superseded, Attempts: []delivery.Attempt{tried(1, 0, time.Second, unavailable)},
+				Letter: deadLetter(chat, delivery.Superseded, func(l *delivery.DeadLetter) { l.ClosedAt = after(20 * time.Minute) }),
+			},
+			{
+				Target: delivery.Target{Channel: "email"}, State: delivery.Expired,
 				Letter: deadLetter(delivery.Target{Channel: "email"}, delivery.Expired, func(l *delivery.DeadLetter) {
 					l.Attempts, l.ClosedAt, l.Cause, l.Error = 0, after(10*time.Minute), delivery.Timeout, "its time to live was over"
-				})},
+				}),
+			},
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
