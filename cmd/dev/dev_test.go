@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/dawsos/dawsos/internal/config"
+	"github.com/dawsos/dawsos/internal/seal"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -287,6 +288,24 @@ func TestWebhookSecretIsMadeOnce(t *testing.T) {
 	other, err := webhookSecret(filepath.Join(t.TempDir(), "secrets.env"))
 	require.NoError(t, err)
 	require.NotEqual(t, secret, other)
+}
+
+func TestSecretsKeyIsMadeOnce(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "secrets.env")
+	secret, err := webhookSecret(file)
+	require.NoError(t, err)
+	key, err := secretsKey(file)
+	require.NoError(t, err)
+	_, err = seal.New(key)
+	require.NoError(t, err, "the package that encrypts has to accept it")
+
+	again, err := secretsKey(file)
+	require.NoError(t, err)
+	require.Equal(t, key, again)
+	kept, err := webhookSecret(file)
+	require.NoError(t, err)
+	require.Equal(t, secret, kept)
 }
 
 func TestOneLine(t *testing.T) {

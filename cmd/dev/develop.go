@@ -264,12 +264,20 @@ func (d *dev) environ(services []service, db *database) ([]string, error) {
 	for _, s := range services {
 		environ = append(environ, s.variable+"="+s.address)
 	}
+	secrets := filepath.Join(d.state, "secrets.env")
 	if d.cfg.WebhookSecret == "" {
-		secret, err := webhookSecret(filepath.Join(d.state, "secrets.env"))
+		secret, err := webhookSecret(secrets)
 		if err != nil {
 			return nil, err
 		}
 		environ = append(environ, "WEBHOOK_SECRET="+secret)
+	}
+	if d.cfg.SecretsKey == "" {
+		key, err := secretsKey(secrets)
+		if err != nil {
+			return nil, err
+		}
+		environ = append(environ, "SECRETS_KEY="+key)
 	}
 	return environ, nil
 }

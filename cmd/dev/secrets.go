@@ -10,13 +10,19 @@ import (
 	"strings"
 )
 
-// secretBytes is the length of a new webhook secret; Standard Webhooks asks for 24 to 64.
+// secretBytes is the length of a new secret. Standard Webhooks asks for 24 to 64; SECRETS_KEY is
+// one of AES-256.
 const secretBytes = 32
 
-// webhookSecret returns the secret kept in the file, which holds NAME=value lines, made and added
-// when it is not there yet.
-func webhookSecret(file string) (string, error) {
-	const name = "WEBHOOK_SECRET"
+// webhookSecret returns the kept secret that signs webhooks.
+func webhookSecret(file string) (string, error) { return keptSecret(file, "WEBHOOK_SECRET", "whsec_") }
+
+// secretsKey returns the kept key of stored destinations.
+func secretsKey(file string) (string, error) { return keptSecret(file, "SECRETS_KEY", "") }
+
+// keptSecret returns the secret of a name kept in the file, which holds NAME=value lines, made and
+// added when it is not there yet.
+func keptSecret(file, name, prefix string) (string, error) {
 	raw, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("read the kept secrets: %w", err)
@@ -28,7 +34,7 @@ func webhookSecret(file string) (string, error) {
 	}
 	random := make([]byte, secretBytes)
 	rand.Read(random) // never fails, see its documentation
-	secret := "whsec_" + base64.StdEncoding.EncodeToString(random)
+	secret := prefix + base64.StdEncoding.EncodeToString(random)
 	if len(raw) > 0 && raw[len(raw)-1] != '\n' {
 		raw = append(raw, '\n')
 	}

@@ -14,7 +14,9 @@ import (
 	"github.com/dawsos/dawsos/internal/agents"
 	"github.com/dawsos/dawsos/internal/config"
 	"github.com/dawsos/dawsos/internal/delivery"
+	"github.com/dawsos/dawsos/internal/delivery/destinations"
 	"github.com/dawsos/dawsos/internal/httpapi"
+	"github.com/dawsos/dawsos/internal/jobs"
 	"github.com/dawsos/dawsos/internal/patterns"
 	"github.com/dawsos/dawsos/internal/runs"
 	"github.com/dawsos/dawsos/internal/store"
@@ -104,6 +106,12 @@ func (p *process) startAPI(ctx context.Context, getenv func(string) string) erro
 	handler, err := httpapi.New(httpapi.Options{
 		Patterns: orchestrator, Catalog: orchestrator, Validator: orchestrator, Agents: crew.runtime,
 		Runs: db, Replayer: runs.NewReplayer(db, orchestrator), Portfolios: db,
+		Operations: deliveries, AuditLog: db,
+		Jobs:         store.NewPeriodicJobs(deliveries, jobs.Periodics(p.cfg.AlertEvaluationInterval)),
+		Destinations: p.destinations, DestinationManager: destinations.NewManager(p.destinations, destinations.Options{
+			Channels: sending.Channels, Timeout: p.cfg.DeliveryTimeout, Log: p.tel.Log,
+		}),
+		Notifications: db, AlertmanagerDedupWindow: p.cfg.AlertmanagerDedupWindow,
 		Deliverer: service, Deliveries: deliveries, Rules: rules, Evaluator: evaluator,
 		TenantID: store.DefaultTenant, Unavailable: store.Unavailable, RequestTimeout: p.cfg.RequestTimeout, MaxBodyBytes: p.cfg.MaxBodyBytes,
 		Healthz: http.HandlerFunc(p.probes.Healthz), Readyz: http.HandlerFunc(p.probes.Readyz), Metrics: p.tel.MetricsHandler(),

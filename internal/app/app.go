@@ -22,6 +22,7 @@ import (
 	"github.com/dawsos/dawsos/internal/agents"
 	"github.com/dawsos/dawsos/internal/config"
 	"github.com/dawsos/dawsos/internal/delivery"
+	"github.com/dawsos/dawsos/internal/delivery/gate"
 	"github.com/dawsos/dawsos/internal/delivery/inapp"
 	"github.com/dawsos/dawsos/internal/delivery/webhook"
 	"github.com/dawsos/dawsos/internal/outbound"
@@ -60,6 +61,8 @@ type process struct {
 	tracer trace.Tracer
 	pool   *pgxpool.Pool
 	probes *telemetry.Probes
+	// destinations are one for the process: what the API changes, its deliveries see at once.
+	destinations *store.Destinations
 }
 
 const (
@@ -103,6 +106,9 @@ func start(ctx context.Context, role config.Role, getenv func(string) string) (*
 		return nil, errors.Join(err, p.shutdown())
 	}
 	p.onStop("database pool", p.closePool)
+	if p.destinations, err = newDestinations(p.pool, cfg.SecretsKey); err != nil {
+		return nil, errors.Join(err, p.shutdown())
+	}
 	p.probes = telemetry.NewProbes(probeTimeout,
 		telemetry.Check{Name: "database", Run: func(ctx context.Context) error {
 			if err := p.pool.Ping(ctx); err != nil {
@@ -182,8 +188,13 @@ func (p *process) deliveryOptions(deliveries *store.Deliveries, observer *agents
 		return delivery.Options{}, err
 	}
 	return delivery.Options{
-		Channels: []delivery.Channel{inapp.New(deliveries), hook},
-		Metrics:  delivery.NewMetrics(p.tel.Registry), DedupWindow: p.cfg.DedupWindow,
+		Channels: []delivery.Channel{inapp.New(deliveries), hook}, Destinations: p.destinations,
+		Gate: gate.New(gate.Options{
+			Failures: p.cfg.BreakerFailures, After: p.cfg.BreakerAfter, Delay: p.cfg.BreakerDelay,
+			Timeout: p.cfg.DeliveryTimeout, Registerer: p.tel.Registry, Log: p.tel.Log,
+		}),
+		Recoveries: deliveries,
+		Metrics:    delivery.NewMetrics(p.tel.Registry), DedupWindow: p.cfg.DedupWindow,
 		Schedule: delivery.Schedule{Delays: p.cfg.RetrySchedule, Jitter: p.cfg.RetryJitter},
 		Timeout:  p.cfg.DeliveryTimeout, Observer: observer, Log: p.tel.Log, Tracer: p.tracer,
 	}, nil

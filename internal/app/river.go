@@ -60,6 +60,7 @@ func (p *process) worker(metrics *agents.Metrics) (*river.Client[pgx.Tx], error)
 	service := delivery.NewService(deliveries, options)
 	river.AddWorker(workers, jobs.NewDeliverWorker(service, deliveries, p.cfg.DeliveryTimeout, time.Now))
 	river.AddWorker(workers, jobs.NewRetryWorker(delivery.NewRetrier(options), deliveries, p.cfg.DeliveryTimeout, time.Now))
+	river.AddWorker(workers, jobs.NewOperationWorker(deliveries, p.tel.Registry, time.Now))
 	river.AddWorker(workers, jobs.NewReconcileWorker(deliveries, p.cfg.DeliveryTimeout, p.tel.Log, time.Now))
 
 	db := store.New(p.pool, store.Options{})
@@ -80,13 +81,7 @@ func (p *process) worker(metrics *agents.Metrics) (*river.Client[pgx.Tx], error)
 			jobs.QueueDelivery: {MaxWorkers: p.cfg.WorkerConcurrency},
 			jobs.QueueUpkeep:   {MaxWorkers: upkeepWorkers},
 		},
-		PeriodicJobs: []*river.PeriodicJob{
-			every(jobs.ReconcileInterval, jobs.ReconcileArgs{}),
-			every(jobs.AuditInterval, jobs.AuditDeliveriesArgs{}),
-			every(jobs.PruneInterval, jobs.PruneRunsArgs{}),
-			every(jobs.PruneInterval, jobs.PruneEventsArgs{}),
-			every(p.cfg.AlertEvaluationInterval, jobs.EvaluateArgs{}),
-		},
+		PeriodicJobs: jobs.RiverPeriodics(jobs.Periodics(p.cfg.AlertEvaluationInterval)),
 		// A job is nothing that an operator has to look for: what he sees stands in our tables. Done
 		// periodic jobs are kept for their last run to be shown, and discarded ones for a week.
 		CompletedJobRetentionPeriod: 24 * time.Hour,
@@ -119,6 +114,7 @@ func (p *process) startRiver(ctx context.Context, client *river.Client[pgx.Tx]) 
 		case <-time.After(schemaCheckEvery):
 		}
 	}
+	p.reseal(ctx)
 	// Not ctx: its end must not cancel running jobs. Stop does what is to be done, in order.
 	if err := client.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("start river: %w", err)
@@ -126,13 +122,6 @@ func (p *process) startRiver(ctx context.Context, client *river.Client[pgx.Tx]) 
 	p.onStop("river", func(ctx context.Context) error { return client.Stop(ctx) })
 	p.tel.Log.InfoContext(ctx, "working", "concurrency", p.cfg.WorkerConcurrency, "retry_schedule", p.cfg.RetrySchedule.String())
 	return nil
-}
-
-// every is a periodic job that runs at the start of whoever leads, and then at an interval.
-func every(interval time.Duration, args river.JobArgs) *river.PeriodicJob {
-	return river.NewPeriodicJob(river.PeriodicInterval(interval),
-		func() (river.JobArgs, *river.InsertOpts) { return args, nil },
-		&river.PeriodicJobOpts{RunOnStart: true})
 }
 
 func channelNames(channels []delivery.Channel) []string {

@@ -105,8 +105,14 @@ type Config struct {
 	DeliveryTimeout     time.Duration
 	DeliveryRetention   time.Duration // how long events are kept of which nothing is open
 	WorkerConcurrency   int
-	WebhookSecret       Secret // "" means that webhooks given by address are refused
+	BreakerFailures     int           // in a row, before a breaker opens
+	BreakerAfter        time.Duration // since the first of them, before a breaker opens
+	BreakerDelay        time.Duration // before the first probe
+	SecretsKey          Secret        // "" means that there are no stored destinations
+	WebhookSecret       Secret        // "" means that webhooks given by address are refused
 	WebhookAllowPrivate bool
+
+	AlertmanagerDedupWindow time.Duration // for how long the same state of a group of alerts is a duplicate
 }
 
 // Load returns the settings for a process in role. The error joins one line for every problem,

@@ -18,6 +18,9 @@ const testDatabase = "postgres://dawsos:hunter2@db.example:5432/dawsos?sslmode=r
 
 var testSecret = "whsec_" + base64.StdEncoding.EncodeToString([]byte("0123456789abcdef01234567"))
 
+// testKey is a key of the right form.
+const testKey = "a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2U="
+
 // env returns a getenv over pairs of name and value.
 func env(pairs ...string) func(string) string {
 	m := make(map[string]string, len(pairs)/2)
@@ -56,13 +59,21 @@ func TestLoadDefaults(t *testing.T) {
 		RunRetention:        30 * 24 * time.Hour,
 		RetrySchedule:       Schedule{5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 12 * time.Hour, 24 * time.Hour},
 		RetryJitter:         0.1,
+		DedupWindow:         24 * time.Hour,
+		DeliveryRetention:   90 * 24 * time.Hour,
 		DeliveryTimeout:     10 * time.Second,
 		WorkerConcurrency:   100,
+		BreakerFailures:     5,
+		BreakerAfter:        10 * time.Second,
+		BreakerDelay:        30 * time.Second,
 		WebhookAllowPrivate: true,
+
+		AlertmanagerDedupWindow: 5 * time.Minute,
 	}
 	production := development
 	production.Environment = Production
 	production.LogFormat = LogJSON
+	production.SecretsKey = Secret(testKey)
 	production.WebhookSecret = Secret(testSecret)
 	production.WebhookAllowPrivate = false
 
@@ -70,7 +81,7 @@ func TestLoadDefaults(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, development, got)
 
-	got, err = Load(env("DATABASE_URL", testDatabase, "ENVIRONMENT", "production", "WEBHOOK_SECRET", testSecret), Worker)
+	got, err = Load(env("DATABASE_URL", testDatabase, "ENVIRONMENT", "production", "SECRETS_KEY", testKey, "WEBHOOK_SECRET", testSecret), Worker)
 	require.NoError(t, err)
 	require.Equal(t, production, got)
 }
@@ -97,8 +108,15 @@ func TestLoadReadsEverySetting(t *testing.T) {
 		"RUN_RETENTION", "87600h",
 		"RETRY_SCHEDULE", "1s, 2s,4s",
 		"RETRY_JITTER", "0",
+		"DEDUP_WINDOW", "8760h",
+		"ALERTMANAGER_DEDUP_WINDOW", "1s",
 		"DELIVERY_TIMEOUT", "100ms",
+		"DELIVERY_RETENTION", "720h",
 		"WORKER_CONCURRENCY", "10000",
+		"BREAKER_FAILURES", "1",
+		"BREAKER_AFTER", "0s",
+		"BREAKER_DELAY", "100ms",
+		"SECRETS_KEY", testKey+", "+testKey,
 		"WEBHOOK_SECRET", testSecret,
 		"WEBHOOK_ALLOW_PRIVATE", "true",
 	), Worker)
@@ -122,10 +140,18 @@ func TestLoadReadsEverySetting(t *testing.T) {
 		RunRetention:        87600 * time.Hour,
 		RetrySchedule:       Schedule{time.Second, 2 * time.Second, 4 * time.Second},
 		RetryJitter:         0,
+		DedupWindow:         8760 * time.Hour,
+		DeliveryRetention:   720 * time.Hour,
 		DeliveryTimeout:     100 * time.Millisecond,
 		WorkerConcurrency:   10000,
+		BreakerFailures:     1,
+		BreakerAfter:        0,
+		BreakerDelay:        100 * time.Millisecond,
+		SecretsKey:          testKey + ", " + testKey,
 		WebhookSecret:       Secret(testSecret),
 		WebhookAllowPrivate: true,
+
+		AlertmanagerDedupWindow: time.Second,
 	}, got)
 }
 
@@ -142,8 +168,8 @@ func TestLoadRequires(t *testing.T) {
 		{Migrate, "development", []string{"DATABASE_URL"}},
 		{Dev, "development", nil},
 		{Validate, "development", nil},
-		{API, "production", []string{"DATABASE_URL", "WEBHOOK_SECRET"}},
-		{Worker, "production", []string{"DATABASE_URL", "WEBHOOK_SECRET"}},
+		{API, "production", []string{"DATABASE_URL", "SECRETS_KEY", "WEBHOOK_SECRET"}},
+		{Worker, "production", []string{"DATABASE_URL", "SECRETS_KEY", "WEBHOOK_SECRET"}},
 		{Migrate, "production", []string{"DATABASE_URL"}},
 		{Dev, "production", nil},
 		{Validate, "production", nil},
@@ -221,6 +247,14 @@ func TestLoadRefuses(t *testing.T) {
 		{"DELIVERY_TIMEOUT", "99ms"},
 		{"WORKER_CONCURRENCY", "0"},
 		{"WORKER_CONCURRENCY", "1\n2"},
+		{"BREAKER_FAILURES", "0"},
+		{"BREAKER_AFTER", "-1s"},
+		{"BREAKER_DELAY", "99ms"},
+		{"SECRETS_KEY", "hunter2!"},
+		{"SECRETS_KEY", "aHVudGVyMg=="},
+		{"SECRETS_KEY", testKey + ",hunter2!"},
+		{"SECRETS_KEY", testKey + ","},
+		{"SECRETS_KEY", strings.Repeat(testKey+",", 5) + testKey},
 		{"WEBHOOK_SECRET", "hunter2"},
 		{"WEBHOOK_SECRET", "whsec_hunter2!"},
 		{"WEBHOOK_SECRET", "whsec_aHVudGVyMg=="},
@@ -236,7 +270,7 @@ func TestLoadRefuses(t *testing.T) {
 			require.NotContains(t, text, "\n", "one problem, one line")
 			require.Contains(t, text, test.name+"=")
 			require.Contains(t, text, "; it must be ")
-			for _, secret := range []string{"hunter2", "aHVudGVyMg", long} {
+			for _, secret := range []string{"hunter2", "aHVudGVyMg", long, testKey} {
 				require.NotContains(t, text, secret)
 			}
 		})

@@ -127,6 +127,9 @@ var settings = []setting{
 	row("DEDUP_WINDOW", func(c *Config) *time.Duration { return &c.DedupWindow },
 		duration(time.Second, 8760*time.Hour), always("24h"),
 		"For how long a message with the same alert, title, text, data, user and channel as one that is delivered or on its way is a duplicate, and not sent."),
+	row("ALERTMANAGER_DEDUP_WINDOW", func(c *Config) *time.Duration { return &c.AlertmanagerDedupWindow },
+		duration(time.Second, 24*time.Hour), always("5m"),
+		"For how long a notification of Alertmanager about the same state of the same group is a duplicate: longer than it retries, shorter than its `repeat_interval`."),
 	row("DELIVERY_TIMEOUT", func(c *Config) *time.Duration { return &c.DeliveryTimeout },
 		duration(100*time.Millisecond, 5*time.Minute), always("10s"),
 		"How long one attempt on one channel may take."),
@@ -135,6 +138,18 @@ var settings = []setting{
 		"How long events are kept, with their attempts, deliveries and closed dead letters. Open dead letters, and their events, are kept until they are delivered or discarded. The worker deletes older ones every hour."),
 	row("WORKER_CONCURRENCY", func(c *Config) *int { return &c.WorkerConcurrency }, whole(1, 10000), always("100"),
 		"Retries that one worker makes at the same time."),
+	row("BREAKER_FAILURES", func(c *Config) *int { return &c.BreakerFailures }, whole(1, 10000), always("5"),
+		"Failed attempts in a row, at the least, before an endpoint's circuit breaker opens. The first of them must be `BREAKER_AFTER` ago."),
+	row("BREAKER_AFTER", func(c *Config) *time.Duration { return &c.BreakerAfter },
+		duration(0, time.Hour), always("10s"),
+		"How long an endpoint must have done nothing but fail before its circuit breaker opens, so that a burst of failures which the next retry cures does not open it."),
+	row("BREAKER_DELAY", func(c *Config) *time.Duration { return &c.BreakerDelay },
+		duration(100*time.Millisecond, time.Hour), always("30s"),
+		"How long an open circuit breaker waits before it lets one attempt probe the endpoint. Each failed probe doubles it, up to ten times its value."),
+	row("SECRETS_KEY", func(c *Config) *Secret { return &c.SecretsKey }, secretsKey(), always(""),
+		"Encrypts what is secret in stored destinations (AES-256-GCM). With several keys the first encrypts and all decrypt: put a new one in front, start the API once, then drop the old one. In development it may be unset: destinations are then refused.").
+		requiredIf(func(e Environment, r Role) bool { return e != Development && (r == API || r == Worker) }).
+		shownAs(func(string) string { return redacted }),
 	row("WEBHOOK_SECRET", func(c *Config) *Secret { return &c.WebhookSecret }, webhookSecret(), always(""),
 		"Signs webhooks given by address, after the Standard Webhooks specification. In development it may be unset: webhooks by address are then refused.").
 		requiredIf(func(e Environment, r Role) bool { return e != Development && (r == API || r == Worker) }).
@@ -358,5 +373,27 @@ func webhookSecret() rule[Secret] {
 			return "", errors.New("not base64")
 		}
 		return Secret(s), within(len(key), webhookSecretLeast, webhookSecretMost)
+	}}
+}
+
+const (
+	secretsKeyBytes = 32 // of AES-256
+	secretsKeysMost = 5
+)
+
+func secretsKey() rule[Secret] {
+	allowed := fmt.Sprintf("the base64 of %d random bytes, or up to %d of those parted by commas", secretsKeyBytes, secretsKeysMost)
+	return rule[Secret]{allowed, func(s string) (Secret, error) {
+		keys := strings.Split(s, ",")
+		for _, text := range keys {
+			key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(text))
+			if err != nil {
+				return "", errors.New("not base64")
+			}
+			if err := within(len(key), secretsKeyBytes, secretsKeyBytes); err != nil {
+				return "", errors.New("not of the right length")
+			}
+		}
+		return Secret(s), within(len(keys), 1, secretsKeysMost)
 	}}
 }

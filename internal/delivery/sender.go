@@ -191,7 +191,8 @@ func (s *sender) send(ctx context.Context, d Delivery) (o Outcome) {
 	if !ok { // a letter of a newer release, during a rollback: it can wait for the roll-forward
 		return Outcome{Cause: Internal, Retry: true, Detail: "this process knows no channel " + d.Target.Channel}
 	}
-	ctx, cancel := context.WithTimeout(ctx, cmp.Or(d.Endpoint.Timeout, s.Timeout))
+	// A destination may have less time than DELIVERY_TIMEOUT, never more: jobs and reconciler count on it.
+	ctx, cancel := context.WithTimeout(ctx, min(cmp.Or(d.Endpoint.Timeout, s.Timeout), s.Timeout))
 	defer cancel()
 	defer func() {
 		if p := recover(); p != nil {
@@ -273,7 +274,7 @@ func (s *sender) checkTargets(ctx context.Context, tenantID, pointer string, tar
 		case !ok:
 			errs = append(errs, fault.InvalidField(pointer+"/"+t.Channel, "no such channel; there are %v", s.names()))
 		case t.Destination == "":
-			errs = append(errs, c.Check(t))
+			errs = append(errs, below(pointer, c.Check(t)))
 		default:
 			_, err := s.Destinations.Destination(ctx, tenantID, t.Destination)
 			if fault.CodeOf(err) == fault.NotFound {
@@ -283,6 +284,25 @@ func (s *sender) checkTargets(ctx context.Context, tenantID, pointer string, tar
 		}
 	}
 	return joined(errs)
+}
+
+// below has what a channel says of a target below /channels be about the same below pointer.
+func below(pointer string, err error) error {
+	const channels = "/channels"
+	f, ok := errors.AsType[*fault.Error](err)
+	if !ok || pointer == channels {
+		return err
+	}
+	moved := *f
+	moved.Fields = make([]fault.Field, len(f.Fields))
+	for i, field := range f.Fields {
+		moved.Fields[i] = field
+		if rest, ok := strings.CutPrefix(field.Pointer, channels); ok {
+			moved.Fields[i].Pointer = pointer + rest
+		}
+	}
+	moved.Detail = strings.ReplaceAll(f.Detail, channels, pointer)
+	return &moved
 }
 
 // joined returns all that is wrong as one error. Fields of several are one list.

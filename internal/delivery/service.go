@@ -41,6 +41,8 @@ func NewService(journal Journal, o Options) *Service {
 // Submission is what a caller wants delivered, all of it or nothing.
 type Submission struct {
 	Events []Event
+	// List says that the events came as a list: what is wrong with one is pointed to below /items.
+	List bool
 	// Later leaves the first attempts to the worker: the answer comes as soon as the events are durable.
 	Later       bool
 	Idempotency *Idempotency // nil without a key; Service sets its ExpiresAt
@@ -80,13 +82,17 @@ func (s *Service) Deliver(ctx context.Context, e Event) (Receipt, error) {
 // before it returns what came of it then, and no receipts.
 func (s *Service) Submit(ctx context.Context, sub Submission) ([]Receipt, *Earlier, error) {
 	as := make([]Acceptance, len(sub.Events))
+	wrong := make([]error, len(sub.Events))
 	for i, e := range sub.Events {
 		a, err := s.Prepare(ctx, e)
-		if err != nil {
-			return nil, nil, inBatch(err, i, len(sub.Events))
+		if sub.List {
+			err = InList(err, i)
 		}
 		a.Later = sub.Later
-		as[i] = a
+		as[i], wrong[i] = a, err
+	}
+	if err := joined(wrong); err != nil {
+		return nil, nil, err
 	}
 	if sub.Idempotency != nil {
 		idem := *sub.Idempotency
@@ -169,10 +175,10 @@ func dedupKey(e Event, t Target) ([]byte, error) {
 	return sum[:], nil
 }
 
-// inBatch makes the pointers of a bad field point into the list that the event is in.
-func inBatch(err error, i, n int) error {
+// InList makes the pointers of a bad field point into the list that the event is in, as its ith item.
+func InList(err error, i int) error {
 	f, ok := errors.AsType[*fault.Error](err)
-	if !ok || n == 1 {
+	if !ok || f.Code != fault.Invalid {
 		return err
 	}
 	moved := *f

@@ -170,7 +170,7 @@ func (s *system) deliver(alertID, url string) *api.CreateDeliveryResponse {
 func (s *system) tryDeliver(ctx context.Context, alertID, url string) (*api.CreateDeliveryResponse, error) {
 	body := api.NewDelivery{AlertId: alertID, UserId: "ada", Title: "NAV fell", Message: "by 3 %"}
 	body.Channels = &api.Channels{Webhook: &api.WebhookTarget{Url: url}}
-	return s.client.CreateDeliveryWithResponse(ctx, body)
+	return s.client.CreateDeliveryWithResponse(ctx, nil, body)
 }
 
 // history returns the webhook channel of an event.

@@ -1,7 +1,6 @@
 package httpapi_test
 
 import (
-	"context"
 	"encoding/json"
 	"net/http"
 	"testing"
@@ -10,18 +9,10 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"github.com/dawsos/dawsos/internal/delivery"
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/sample"
 	"github.com/dawsos/dawsos/pkg/api"
 )
-
-// noDestinations has none.
-type noDestinations struct{}
-
-func (noDestinations) Destination(_ context.Context, _, name string) (delivery.Destination, error) {
-	return delivery.Destination{}, fault.New(fault.NotFound, "there is no destination %q", name)
-}
 
 const alertsURL = "/v1/alerts"
 

@@ -253,6 +253,9 @@ func (p parameter) check(c echo.Context, query url.Values) []fault.Field {
 	case "query":
 		given = query.Has(p.name)
 		text = query.Get(p.name)
+		if given && slices.Contains(p.types, "array") {
+			return p.checkList(query[p.name])
+		}
 		if len(query[p.name]) > 1 {
 			return []fault.Field{{Pointer: p.pointer(), Detail: "is given more than once"}}
 		}
@@ -273,6 +276,18 @@ func (p parameter) check(c echo.Context, query url.Values) []fault.Field {
 		return nil
 	}
 	return schema.Violations(p.schema, p.pointer(), p.value(text))
+}
+
+// checkList is check for a parameter that may be repeated: its schema is about the list of its texts.
+func (p parameter) checkList(texts []string) []fault.Field {
+	list := make([]any, len(texts))
+	for i, text := range texts {
+		if !storable(text) {
+			return []fault.Field{{Pointer: p.pointer(), Detail: unstorable}}
+		}
+		list[i] = text
+	}
+	return schema.Violations(p.schema, p.pointer(), list)
 }
 
 // pointer is how an error names the parameter.

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"time"
@@ -15,49 +16,98 @@ import (
 )
 
 func (h *handlers) CreateDelivery(ctx context.Context, r api.CreateDeliveryRequestObject) (api.CreateDeliveryResponseObject, error) {
-	e := delivery.Event{
-		TenantID: h.TenantID, AlertID: r.Body.AlertId, UserID: r.Body.UserId, Title: r.Body.Title,
-		Message: r.Body.Message, Severity: delivery.Info, Data: json.RawMessage("{}"),
-	}
-	var err error
-	if e.Targets, err = h.targets(ctx, r.Body.Channels); err != nil {
-		return nil, err
-	}
-	if r.Body.Severity != nil {
-		e.Severity = delivery.Severity(*r.Body.Severity)
-	}
-	if r.Body.Data != nil {
-		e.Data = *r.Body.Data
-	}
-	receipt, err := h.Deliverer.Deliver(ctx, e)
+	e, err := h.event(ctx, *r.Body)
 	if err != nil {
 		return nil, err
 	}
-	answer := api.CreateDelivery200JSONResponse{
-		EventId: receipt.EventID, AcceptedAt: receipt.AcceptedAt,
-		Channels: make(map[string]api.ChannelReceipt, len(receipt.Targets)),
+	a, err := h.submit(ctx, delivery.Submission{Events: []delivery.Event{e}}, asked{
+		operation: "createDelivery", body: r.Body, key: r.Params.IdempotencyKey, prefer: r.Params.Prefer,
+	})
+	if err != nil {
+		return nil, err
 	}
-	for _, t := range receipt.Targets {
-		answer.Channels[t.Target.Key()] = api.ChannelReceipt{
-			Outcome: outcomes[t.State], DeadLetterId: orNull(t.DeadLetterID), DuplicateOf: orNull(t.DuplicateOf),
-			Cause: orNull(api.Cause(t.Cause)), NextRetryAt: timeOrNull(t.NextRetryAt),
+	receipt := a.Receipts[0]
+	location := deliveryPath(receipt.EventId)
+	if a.Later {
+		return api.CreateDelivery202JSONResponse{Body: receipt, Headers: api.CreateDelivery202ResponseHeaders{
+			Location: &location, IdempotencyReplayed: a.replayed(), PreferenceApplied: new(respondAsync),
+		}}, nil
+	}
+	return api.CreateDelivery200JSONResponse{Body: receipt, Headers: api.CreateDelivery200ResponseHeaders{
+		Location: &location, IdempotencyReplayed: a.replayed(),
+	}}, nil
+}
+
+func (h *handlers) CreateDeliveries(ctx context.Context, r api.CreateDeliveriesRequestObject) (api.CreateDeliveriesResponseObject, error) {
+	sub := delivery.Submission{Events: make([]delivery.Event, len(r.Body.Items)), List: true}
+	var wrong []fault.Field
+	for i, item := range r.Body.Items {
+		var err error
+		if sub.Events[i], err = h.event(ctx, item); err != nil {
+			f, ok := errors.AsType[*fault.Error](delivery.InList(err, i))
+			if !ok || f.Code != fault.Invalid {
+				return nil, err
+			}
+			wrong = append(wrong, f.Fields...)
 		}
 	}
-	return answer, nil
+	if err := invalid(wrong); err != nil {
+		return nil, err
+	}
+	a, err := h.submit(ctx, sub, asked{
+		operation: "createDeliveries", body: r.Body, key: r.Params.IdempotencyKey, prefer: r.Params.Prefer,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if a.Later {
+		return api.CreateDeliveries202JSONResponse{
+			Body: api.DeliveryReceipts{Items: a.Receipts},
+			Headers: api.CreateDeliveries202ResponseHeaders{
+				IdempotencyReplayed: a.replayed(), PreferenceApplied: new(respondAsync),
+			},
+		}, nil
+	}
+	return api.CreateDeliveries200JSONResponse{
+		Body:    api.DeliveryReceipts{Items: a.Receipts},
+		Headers: api.CreateDeliveries200ResponseHeaders{IdempotencyReplayed: a.replayed()},
+	}, nil
 }
 
-// outcomes are the words for the caller who waits for a first attempt.
-var outcomes = map[delivery.State]api.ChannelReceiptOutcome{
-	delivery.Delivered: api.ChannelReceiptOutcomeDelivered,
-	delivery.Duplicate: api.ChannelReceiptOutcomeDuplicate,
-	delivery.Pending:   api.ChannelReceiptOutcomeQueued,
-	delivery.Exhausted: api.ChannelReceiptOutcomeExhausted,
-	delivery.Expired:   api.ChannelReceiptOutcomeExpired,
-	delivery.InFlight:  api.ChannelReceiptOutcomeAccepted,
+// event reads what is to be delivered.
+func (h *handlers) event(ctx context.Context, d api.NewDelivery) (delivery.Event, error) {
+	e := delivery.Event{
+		TenantID: h.TenantID, AlertID: d.AlertId, UserID: d.UserId, Title: d.Title,
+		Message: d.Message, Severity: delivery.Info, Data: json.RawMessage("{}"),
+	}
+	var err error
+	if e.Targets, err = h.targets(ctx, "/channels", d.Channels); err != nil {
+		return delivery.Event{}, err
+	}
+	if d.Fallback != nil {
+		if e.Fallback, err = h.targets(ctx, "/fallback", d.Fallback); err != nil {
+			return delivery.Event{}, err
+		}
+		if len(e.Fallback) == 0 {
+			return delivery.Event{}, fault.InvalidField("/fallback", "at least one channel must be on")
+		}
+	}
+	if d.Severity != nil {
+		e.Severity = delivery.Severity(*d.Severity)
+	}
+	if d.Data != nil {
+		e.Data = *d.Data
+	}
+	if d.TtlSeconds != nil {
+		e.ExpiresAt = h.Now().UTC().Add(time.Duration(*d.TtlSeconds) * time.Second)
+	}
+	return e, nil
 }
 
-// targets reads a channels object; without one a message goes to the inbox.
-func (h *handlers) targets(ctx context.Context, c *api.Channels) ([]delivery.Target, error) {
+func deliveryPath(id uuid.UUID) string { return "/v1/deliveries/" + id.String() }
+
+// targets reads a channels object, which stands at a pointer; without one a message goes to the inbox.
+func (h *handlers) targets(ctx context.Context, pointer string, c *api.Channels) ([]delivery.Target, error) {
 	if c == nil {
 		return []delivery.Target{{Channel: "inapp"}}, nil
 	}
@@ -73,7 +123,7 @@ func (h *handlers) targets(ctx context.Context, c *api.Channels) ([]delivery.Tar
 		if err != nil {
 			one, err := c.Email.To.AsEmailTargetTo0()
 			if err != nil {
-				return nil, fault.InvalidField("/channels/email/to", "must be an address or a list of addresses")
+				return nil, fault.InvalidField(pointer+"/email/to", "must be an address or a list of addresses")
 			}
 			to = []string{one}
 		}
@@ -82,7 +132,7 @@ func (h *handlers) targets(ctx context.Context, c *api.Channels) ([]delivery.Tar
 	for i, name := range value(c.Destination) {
 		d, err := h.Destinations.Destination(ctx, h.TenantID, name)
 		if fault.CodeOf(err) == fault.NotFound {
-			return nil, fault.InvalidField(fmt.Sprintf("/channels/destination/%d", i), "there is no destination %q", name)
+			return nil, fault.InvalidField(fmt.Sprintf("%s/destination/%d", pointer, i), "there is no destination %q", name)
 		}
 		if err != nil {
 			return nil, err
@@ -98,7 +148,8 @@ func (h *handlers) GetDelivery(ctx context.Context, r api.GetDeliveryRequestObje
 		return nil, err
 	}
 	answer := api.GetDelivery200JSONResponse{
-		EventId: e.ID, AlertId: e.AlertID, UserId: e.UserID, Title: e.Title, Message: e.Message,
+		EventId: e.ID, Source: api.DeliverySource(e.Source), Subject: orNull(e.Subject), Resolves: orNull(e.Resolves),
+		ExpiresAt: timeOrNull(e.ExpiresAt), AlertId: e.AlertID, UserId: e.UserID, Title: e.Title, Message: e.Message,
 		Severity: api.Severity(e.Severity), Data: e.Data, AcceptedAt: e.AcceptedAt,
 		Channels: make(map[string]api.ChannelHistory, len(targets)),
 	}
@@ -112,57 +163,58 @@ func (h *handlers) GetDelivery(ctx context.Context, r api.GetDeliveryRequestObje
 		}
 		answer.Channels[t.Target.Key()] = history
 	}
+	if len(e.Fallback) > 0 {
+		fallback := make(map[string]api.FallbackTarget, len(e.Fallback))
+		for _, t := range e.Fallback {
+			fallback[t.Key()] = api.FallbackTarget{Channel: t.Channel, Target: address(t)}
+		}
+		answer.Fallback = &fallback
+	}
 	return answer, nil
 }
 
-func (h *handlers) ListDeadLetters(ctx context.Context, r api.ListDeadLettersRequestObject) (api.ListDeadLettersResponseObject, error) {
+func (h *handlers) ListDeliveries(ctx context.Context, r api.ListDeliveriesRequestObject) (api.ListDeliveriesResponseObject, error) {
 	before, limit := uuid.Max, limitOf(r.Params.Limit)
 	if err := decodeCursor(r.Params.Cursor, &before); err != nil {
 		return nil, err
 	}
-	filter := delivery.LetterFilter{
-		State: delivery.State(value(r.Params.State)), Channel: value(r.Params.Channel),
-		AlertID: value(r.Params.AlertId), Cause: delivery.Cause(value(r.Params.Cause)),
+	filter := delivery.EventFilter{
+		AlertID: value(r.Params.AlertId), UserID: value(r.Params.UserId), Source: delivery.Source(value(r.Params.Source)),
 	}
-	letters, err := h.Deliveries.DeadLetters(ctx, h.TenantID, filter, before, limit+1) // one more tells of a next page
+	found, err := h.Deliveries.Summaries(ctx, h.TenantID, filter, before, limit+1) // one more tells of a next page
 	if err != nil {
 		return nil, err
 	}
-	var page api.ListDeadLetters200JSONResponse
-	if len(letters) > limit {
-		letters = letters[:limit]
-		page.NextCursor = encodeCursor(letters[limit-1].ID)
+	var page api.ListDeliveries200JSONResponse
+	if len(found) > limit {
+		found = found[:limit]
+		page.NextCursor = encodeCursor(found[limit-1].Event.ID)
 	}
-	page.Items = make([]api.DeadLetter, len(letters))
-	for i, l := range letters {
-		page.Items[i] = toDeadLetter(l)
+	page.Items = make([]api.DeliverySummary, len(found))
+	for i, s := range found {
+		page.Items[i] = toSummary(s)
 	}
 	return page, nil
 }
 
-func (h *handlers) GetDeadLetter(ctx context.Context, r api.GetDeadLetterRequestObject) (api.GetDeadLetterResponseObject, error) {
-	l, attempts, err := h.Deliveries.DeadLetter(ctx, h.TenantID, r.Id)
-	if err != nil {
-		return nil, err
+func toSummary(s delivery.Summary) api.DeliverySummary {
+	e := s.Event
+	item := api.DeliverySummary{
+		EventId: e.ID, Source: api.DeliverySource(e.Source), AlertId: e.AlertID, UserId: e.UserID, Title: e.Title,
+		Severity: api.Severity(e.Severity), AcceptedAt: e.AcceptedAt, ExpiresAt: timeOrNull(e.ExpiresAt),
+		Channels: make(map[string]api.TargetSummary, len(s.Targets)),
 	}
-	d := toDeadLetter(l)
-	return api.GetDeadLetter200JSONResponse{
-		Id: d.Id, EventId: d.EventId, AlertId: d.AlertId, UserId: d.UserId, Channel: d.Channel,
-		Destination: d.Destination, Target: d.Target, Title: d.Title, Severity: d.Severity, State: d.State, Cause: d.Cause,
-		ErrorMessage: d.ErrorMessage, RetryCount: d.RetryCount, CreatedAt: d.CreatedAt,
-		LastRetryAt: d.LastRetryAt, NextRetryAt: d.NextRetryAt, TraceId: d.TraceId,
-		Message: l.Event.Message, Data: l.Event.Data, Attempts: toAttempts(attempts),
-	}, nil
-}
-
-func toDeadLetter(l delivery.DeadLetter) api.DeadLetter {
-	return api.DeadLetter{
-		Id: l.ID, EventId: l.Event.ID, AlertId: l.Event.AlertID, UserId: l.Event.UserID,
-		Channel: l.Target().Channel, Destination: orNull(l.Target().Destination), Target: address(l.Target()), Title: l.Event.Title,
-		Severity: api.Severity(l.Event.Severity), State: api.DeadLetterState(l.State), Cause: api.Cause(l.Cause),
-		ErrorMessage: l.Error, RetryCount: l.RetryCount, CreatedAt: l.CreatedAt,
-		LastRetryAt: l.LastRetryAt, NextRetryAt: l.NextRetryAt, TraceId: orNull(l.TraceID),
+	for _, t := range s.Targets {
+		summary := api.TargetSummary{
+			State: api.TargetState(t.State), Channel: t.Target.Channel,
+			DuplicateOf: orNull(t.DuplicateOf), DeliveredAt: t.DeliveredAt,
+		}
+		if l := t.Letter; l != nil {
+			summary.DeadLetterId, summary.Cause, summary.NextRetryAt = &l.ID, orNull(api.Cause(l.Cause)), l.NextRetryAt
+		}
+		item.Channels[t.Target.Key()] = summary
 	}
+	return item
 }
 
 func toAttempts(attempts []delivery.Attempt) []api.Attempt {

@@ -30,6 +30,10 @@ func FuzzRequests(f *testing.F) {
 		{http.MethodGet, "/v1/agents"},
 		{http.MethodGet, "/v1/runs"},
 		{http.MethodGet, "/v1/runs/"},
+		{http.MethodPost, "/v1/deliveries/batch"},
+		{http.MethodGet, "/v1/deliveries"},
+		{http.MethodPost, "/v1/receivers/alertmanager"},
+		{http.MethodPost, "/v1/notifications/read"},
 	}
 	seeds := []struct {
 		target uint8
@@ -61,6 +65,10 @@ func FuzzRequests(f *testing.F) {
 		{14, encode(`"zzz"`), ""},
 		{15, encode(`"00000000-0000-0000-0000-000000000000"`), ""},
 		{16, "%00", ""},
+		{17, "", `{"items": [{"alert_id": "a", "user_id": "u", "title": "t", "message": "m", "ttl_seconds": 2592000, "fallback": {"inapp": true}}]}`},
+		{18, encode(`"00000000-0000-0000-0000-000000000000"`), ""},
+		{19, "", `{"version": "4", "groupKey": "\u0000", "status": "firing", "alerts": [{"status": "firing", "labels": {"\ud800": "\u0000"}}]}`},
+		{20, "", `{"user_id": "\ud800"}`},
 	}
 	for _, seed := range seeds {
 		f.Add(seed.target, seed.value, []byte(seed.body))

@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -35,6 +36,7 @@ import (
 	"github.com/dawsos/dawsos/internal/agents/analyst"
 	"github.com/dawsos/dawsos/internal/dbtest"
 	"github.com/dawsos/dawsos/internal/delivery"
+	"github.com/dawsos/dawsos/internal/delivery/destinations"
 	"github.com/dawsos/dawsos/internal/delivery/inapp"
 	"github.com/dawsos/dawsos/internal/delivery/webhook"
 	"github.com/dawsos/dawsos/internal/fault"
@@ -44,6 +46,7 @@ import (
 	"github.com/dawsos/dawsos/internal/patterns"
 	"github.com/dawsos/dawsos/internal/runs"
 	"github.com/dawsos/dawsos/internal/sample"
+	"github.com/dawsos/dawsos/internal/seal"
 	"github.com/dawsos/dawsos/internal/store"
 	"github.com/dawsos/dawsos/pkg/agent"
 	"github.com/dawsos/dawsos/pkg/api"
@@ -63,6 +66,8 @@ type site struct {
 	db           *store.Store
 	troubled     *troubled
 	orchestrator *patterns.Orchestrator
+	deliveries   *store.Deliveries
+	sending      delivery.Options // what a worker sends with
 	registry     *prometheus.Registry
 	log          *buffer
 	document     *document
@@ -261,6 +266,7 @@ func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 	inserter, err := river.NewClient(riverpgxv5.New(s.pool), &river.Config{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	deliveries := store.NewDeliveries(s.pool, inserter, log, time.Now)
+	s.deliveries = deliveries
 	client := outbound.NewClient(outbound.Options{
 		Policy: outbound.Policy{AllowPrivate: true}, Timeout: 5 * time.Second,
 		TracerProvider: noop.NewTracerProvider(), Propagator: propagation.TraceContext{},
@@ -268,18 +274,28 @@ func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 	t.Cleanup(client.CloseIdleConnections)
 	hook, err := webhook.New(client, secret, "test", time.Now)
 	require.NoError(t, err)
-	service := delivery.NewService(deliveries, delivery.Options{
-		Channels: []delivery.Channel{inapp.New(deliveries), hook},
+	box, err := seal.New(base64.StdEncoding.EncodeToString(make([]byte, seal.KeySize)))
+	require.NoError(t, err)
+	stored := store.NewDestinations(s.pool, box, time.Now)
+	s.sending = delivery.Options{
+		Channels: []delivery.Channel{inapp.New(deliveries), hook}, Destinations: stored,
 		Schedule: delivery.Schedule{Delays: []time.Duration{time.Minute, time.Hour}},
-		Metrics:  delivery.NewMetrics(s.registry), DedupWindow: time.Hour,
-		Timeout: 5 * time.Second, Observer: metrics, Log: log, Tracer: tracer,
-	})
+		Timeout:  5 * time.Second, Observer: metrics, Log: log, Tracer: tracer,
+		Metrics: delivery.NewMetrics(s.registry), DedupWindow: time.Hour,
+	}
+	service := delivery.NewService(deliveries, s.sending)
 	rules := store.NewAlerts(s.pool, deliveries, analyst.New(db, db, analyst.Options{RiskFreeSeries: "FF_RF"}), log, time.Now)
 	probe := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 	o := httpapi.Options{
-		Rules: rules, Evaluator: jobs.NewEvaluator(rules, service, noDestinations{}, s.registry, log, time.Now),
+		Rules: rules, Evaluator: jobs.NewEvaluator(rules, service, stored, s.registry, log, time.Now),
 		Patterns: s.orchestrator, Catalog: s.orchestrator, Validator: s.orchestrator, Agents: runtime,
 		Runs: db, Replayer: runs.NewReplayer(db, s.orchestrator), Portfolios: db, Deliverer: service, Deliveries: deliveries,
+		Operations: deliveries, AuditLog: db,
+		Jobs:         store.NewPeriodicJobs(deliveries, jobs.Periodics(time.Minute)),
+		Destinations: stored, DestinationManager: destinations.NewManager(stored, destinations.Options{
+			Channels: []delivery.Channel{inapp.New(deliveries), hook}, Timeout: 5 * time.Second, Log: log,
+		}),
+		Notifications: db, AlertmanagerDedupWindow: 5 * time.Minute,
 		Unavailable: store.Unavailable, TenantID: store.DefaultTenant, RequestTimeout: 10 * time.Second, MaxBodyBytes: maxBody,
 		Healthz: probe, Readyz: probe, Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
 		Registerer: s.registry, Log: log, Tracer: tracer, Now: time.Now,

@@ -9,6 +9,7 @@ package httpapi
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -74,12 +75,15 @@ type Portfolios interface {
 
 // Deliverer takes events on.
 type Deliverer interface {
-	Deliver(ctx context.Context, e delivery.Event) (delivery.Receipt, error)
+	Submit(ctx context.Context, s delivery.Submission) ([]delivery.Receipt, *delivery.Earlier, error)
+	RecordAnswer(ctx context.Context, idem delivery.Idempotency, answer json.RawMessage)
 }
 
 // Deliveries knows what became of them.
 type Deliveries interface {
 	History(ctx context.Context, tenantID string, id uuid.UUID) (delivery.Event, []delivery.TargetHistory, error)
+	Summaries(ctx context.Context, tenantID string, f delivery.EventFilter, before uuid.UUID, limit int) ([]delivery.Summary, error)
+	SummariesOf(ctx context.Context, tenantID string, ids []uuid.UUID) ([]delivery.Summary, error)
 	DeadLetters(ctx context.Context, tenantID string, f delivery.LetterFilter, before uuid.UUID, limit int) ([]delivery.DeadLetter, error)
 	DeadLetter(ctx context.Context, tenantID string, id uuid.UUID) (delivery.DeadLetter, []delivery.Attempt, error)
 }
@@ -104,6 +108,13 @@ type Options struct {
 	Evaluator  RuleEvaluator
 	// Destinations are the targets that have names.
 	Destinations Destinations
+	Operations   Operations
+	AuditLog     AuditLog
+	Jobs         Jobs
+	// DestinationManager changes them.
+	DestinationManager DestinationManager
+	// Notifications are the users' inboxes.
+	Notifications Notifications
 
 	// Unavailable reports whether a failure is the database being away, which passes.
 	Unavailable func(error) bool
@@ -111,7 +122,9 @@ type Options struct {
 	TenantID       string        // owner of every request, until access control tells callers apart
 	RequestTimeout time.Duration // a request's context ends after this
 	MaxBodyBytes   int64
-	Heartbeat      time.Duration // a stream is never silent for longer; 0 means 15 s
+	// AlertmanagerDedupWindow is for how long the same state of a group of alerts is a duplicate.
+	AlertmanagerDedupWindow time.Duration
+	Heartbeat               time.Duration // a stream is never silent for longer; 0 means 15 s
 
 	// Probes and metrics of the process, served beside the API.
 	Healthz, Readyz, Metrics http.Handler
@@ -212,5 +225,9 @@ func (unbound) ExecutePattern(context.Context, api.ExecutePatternRequestObject) 
 }
 
 func (unbound) ValidatePattern(context.Context, api.ValidatePatternRequestObject) (api.ValidatePatternResponseObject, error) {
+	return nil, errByHand
+}
+
+func (unbound) ReceiveAlertmanager(context.Context, api.ReceiveAlertmanagerRequestObject) (api.ReceiveAlertmanagerResponseObject, error) {
 	return nil, errByHand
 }

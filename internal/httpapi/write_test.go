@@ -114,9 +114,11 @@ func TestDeliveries(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	t.Cleanup(func() { deliverytest.RequireBalanced(t, s.pool) })
+	told := 0
 	message := func(channels any) map[string]any {
+		told++ // no two are duplicates
 		return map[string]any{
-			"alert_id": "nav-drop", "user_id": "ada", "title": "NAV fell", "message": "By 3 %.", "severity": "warning",
+			"alert_id": "nav-drop", "user_id": "ada", "title": "NAV fell", "message": fmt.Sprintf("By 3 %%, %d.", told), "severity": "warning",
 			"data": json.RawMessage(`{"change": -0.030, "n": 12345678901234567890}`), "channels": channels,
 		}
 	}

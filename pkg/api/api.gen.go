@@ -21,6 +21,60 @@ import (
 	openapi_types "github.com/oapi-codegen/runtime/types"
 )
 
+// Defines values for ActingClient.
+const (
+	Api     ActingClient = "api"
+	Cli     ActingClient = "cli"
+	Console ActingClient = "console"
+)
+
+// Valid indicates whether the value is a known member of the ActingClient enum.
+func (e ActingClient) Valid() bool {
+	switch e {
+	case Api:
+		return true
+	case Cli:
+		return true
+	case Console:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AlertmanagerPayloadVersion.
+const (
+	N4 AlertmanagerPayloadVersion = "4"
+)
+
+// Valid indicates whether the value is a known member of the AlertmanagerPayloadVersion enum.
+func (e AlertmanagerPayloadVersion) Valid() bool {
+	switch e {
+	case N4:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for AlertmanagerStatus.
+const (
+	Firing   AlertmanagerStatus = "firing"
+	Resolved AlertmanagerStatus = "resolved"
+)
+
+// Valid indicates whether the value is a known member of the AlertmanagerStatus enum.
+func (e AlertmanagerStatus) Valid() bool {
+	switch e {
+	case Firing:
+		return true
+	case Resolved:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for AttemptOutcome.
 const (
 	AttemptOutcomeDelivered   AttemptOutcome = "delivered"
@@ -197,12 +251,14 @@ func (e ChannelHistoryState) Valid() bool {
 
 // Defines values for ChannelReceiptOutcome.
 const (
-	ChannelReceiptOutcomeAccepted  ChannelReceiptOutcome = "accepted"
-	ChannelReceiptOutcomeDelivered ChannelReceiptOutcome = "delivered"
-	ChannelReceiptOutcomeDuplicate ChannelReceiptOutcome = "duplicate"
-	ChannelReceiptOutcomeExhausted ChannelReceiptOutcome = "exhausted"
-	ChannelReceiptOutcomeExpired   ChannelReceiptOutcome = "expired"
-	ChannelReceiptOutcomeQueued    ChannelReceiptOutcome = "queued"
+	ChannelReceiptOutcomeAccepted   ChannelReceiptOutcome = "accepted"
+	ChannelReceiptOutcomeDelivered  ChannelReceiptOutcome = "delivered"
+	ChannelReceiptOutcomeDiscarded  ChannelReceiptOutcome = "discarded"
+	ChannelReceiptOutcomeDuplicate  ChannelReceiptOutcome = "duplicate"
+	ChannelReceiptOutcomeExhausted  ChannelReceiptOutcome = "exhausted"
+	ChannelReceiptOutcomeExpired    ChannelReceiptOutcome = "expired"
+	ChannelReceiptOutcomeQueued     ChannelReceiptOutcome = "queued"
+	ChannelReceiptOutcomeSuperseded ChannelReceiptOutcome = "superseded"
 )
 
 // Valid indicates whether the value is a known member of the ChannelReceiptOutcome enum.
@@ -212,6 +268,8 @@ func (e ChannelReceiptOutcome) Valid() bool {
 		return true
 	case ChannelReceiptOutcomeDelivered:
 		return true
+	case ChannelReceiptOutcomeDiscarded:
+		return true
 	case ChannelReceiptOutcomeDuplicate:
 		return true
 	case ChannelReceiptOutcomeExhausted:
@@ -219,6 +277,8 @@ func (e ChannelReceiptOutcome) Valid() bool {
 	case ChannelReceiptOutcomeExpired:
 		return true
 	case ChannelReceiptOutcomeQueued:
+		return true
+	case ChannelReceiptOutcomeSuperseded:
 		return true
 	default:
 		return false
@@ -252,6 +312,66 @@ func (e DeadLetterState) Valid() bool {
 	}
 }
 
+// Defines values for DeliverySource.
+const (
+	Alertmanager DeliverySource = "alertmanager"
+	Direct       DeliverySource = "direct"
+	Rule         DeliverySource = "rule"
+)
+
+// Valid indicates whether the value is a known member of the DeliverySource enum.
+func (e DeliverySource) Valid() bool {
+	switch e {
+	case Alertmanager:
+		return true
+	case Direct:
+		return true
+	case Rule:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DestinationChannel.
+const (
+	Chat    DestinationChannel = "chat"
+	Email   DestinationChannel = "email"
+	Webhook DestinationChannel = "webhook"
+)
+
+// Valid indicates whether the value is a known member of the DestinationChannel enum.
+func (e DestinationChannel) Valid() bool {
+	switch e {
+	case Chat:
+		return true
+	case Email:
+		return true
+	case Webhook:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for DestinationTestOutcome.
+const (
+	DestinationTestOutcomeDelivered DestinationTestOutcome = "delivered"
+	DestinationTestOutcomeFailed    DestinationTestOutcome = "failed"
+)
+
+// Valid indicates whether the value is a known member of the DestinationTestOutcome enum.
+func (e DestinationTestOutcome) Valid() bool {
+	switch e {
+	case DestinationTestOutcomeDelivered:
+		return true
+	case DestinationTestOutcomeFailed:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for FindingSeverity.
 const (
 	FindingSeverityError   FindingSeverity = "error"
@@ -264,6 +384,27 @@ func (e FindingSeverity) Valid() bool {
 	case FindingSeverityError:
 		return true
 	case FindingSeverityWarning:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for HoldReason.
+const (
+	HoldReasonBreaker     HoldReason = "breaker"
+	HoldReasonConcurrency HoldReason = "concurrency"
+	HoldReasonRateLimit   HoldReason = "rate_limit"
+)
+
+// Valid indicates whether the value is a known member of the HoldReason enum.
+func (e HoldReason) Valid() bool {
+	switch e {
+	case HoldReasonBreaker:
+		return true
+	case HoldReasonConcurrency:
+		return true
+	case HoldReasonRateLimit:
 		return true
 	default:
 		return false
@@ -285,6 +426,78 @@ func (e NewDeliverySeverity) Valid() bool {
 	case NewDeliverySeverityInfo:
 		return true
 	case NewDeliverySeverityWarning:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for OperationKind.
+const (
+	OperationKindDiscard OperationKind = "discard"
+	OperationKindDrain   OperationKind = "drain"
+	OperationKindReplay  OperationKind = "replay"
+)
+
+// Valid indicates whether the value is a known member of the OperationKind enum.
+func (e OperationKind) Valid() bool {
+	switch e {
+	case OperationKindDiscard:
+		return true
+	case OperationKindDrain:
+		return true
+	case OperationKindReplay:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for OperationState.
+const (
+	OperationStateCancelled OperationState = "cancelled"
+	OperationStateDone      OperationState = "done"
+	OperationStateRunning   OperationState = "running"
+	OperationStateStopped   OperationState = "stopped"
+)
+
+// Valid indicates whether the value is a known member of the OperationState enum.
+func (e OperationState) Valid() bool {
+	switch e {
+	case OperationStateCancelled:
+		return true
+	case OperationStateDone:
+		return true
+	case OperationStateRunning:
+		return true
+	case OperationStateStopped:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for PeriodicJobState.
+const (
+	PeriodicJobStateFailed    PeriodicJobState = "failed"
+	PeriodicJobStateNever     PeriodicJobState = "never"
+	PeriodicJobStateRunning   PeriodicJobState = "running"
+	PeriodicJobStateSucceeded PeriodicJobState = "succeeded"
+	PeriodicJobStateWaiting   PeriodicJobState = "waiting"
+)
+
+// Valid indicates whether the value is a known member of the PeriodicJobState enum.
+func (e PeriodicJobState) Valid() bool {
+	switch e {
+	case PeriodicJobStateFailed:
+		return true
+	case PeriodicJobStateNever:
+		return true
+	case PeriodicJobStateRunning:
+		return true
+	case PeriodicJobStateSucceeded:
+		return true
+	case PeriodicJobStateWaiting:
 		return true
 	default:
 		return false
@@ -324,6 +537,78 @@ func (e Severity) Valid() bool {
 	case SeverityInfo:
 		return true
 	case SeverityWarning:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for StandingState.
+const (
+	StandingStateDelivered  StandingState = "delivered"
+	StandingStateDiscarded  StandingState = "discarded"
+	StandingStateDuplicate  StandingState = "duplicate"
+	StandingStateExhausted  StandingState = "exhausted"
+	StandingStateExpired    StandingState = "expired"
+	StandingStateInFlight   StandingState = "in_flight"
+	StandingStatePending    StandingState = "pending"
+	StandingStateSuperseded StandingState = "superseded"
+)
+
+// Valid indicates whether the value is a known member of the StandingState enum.
+func (e StandingState) Valid() bool {
+	switch e {
+	case StandingStateDelivered:
+		return true
+	case StandingStateDiscarded:
+		return true
+	case StandingStateDuplicate:
+		return true
+	case StandingStateExhausted:
+		return true
+	case StandingStateExpired:
+		return true
+	case StandingStateInFlight:
+		return true
+	case StandingStatePending:
+		return true
+	case StandingStateSuperseded:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for TargetState.
+const (
+	TargetStateDelivered  TargetState = "delivered"
+	TargetStateDiscarded  TargetState = "discarded"
+	TargetStateDuplicate  TargetState = "duplicate"
+	TargetStateExhausted  TargetState = "exhausted"
+	TargetStateExpired    TargetState = "expired"
+	TargetStateInFlight   TargetState = "in_flight"
+	TargetStatePending    TargetState = "pending"
+	TargetStateSuperseded TargetState = "superseded"
+)
+
+// Valid indicates whether the value is a known member of the TargetState enum.
+func (e TargetState) Valid() bool {
+	switch e {
+	case TargetStateDelivered:
+		return true
+	case TargetStateDiscarded:
+		return true
+	case TargetStateDuplicate:
+		return true
+	case TargetStateExhausted:
+		return true
+	case TargetStateExpired:
+		return true
+	case TargetStateInFlight:
+		return true
+	case TargetStatePending:
+		return true
+	case TargetStateSuperseded:
 		return true
 	default:
 		return false
@@ -383,6 +668,9 @@ func (e TransactionType) Valid() bool {
 		return false
 	}
 }
+
+// ActingClient defines model for ActingClient.
+type ActingClient string
 
 // Agent defines model for Agent.
 type Agent struct {
@@ -661,6 +949,42 @@ type AlertWebhook struct {
 	Url string `json:"url"`
 }
 
+// AlertmanagerAlert defines model for AlertmanagerAlert.
+type AlertmanagerAlert struct {
+	Annotations  *AlertmanagerLabels `json:"annotations,omitempty"`
+	EndsAt       *time.Time          `json:"endsAt,omitempty"`
+	Fingerprint  *string             `json:"fingerprint,omitempty"`
+	GeneratorURL *string             `json:"generatorURL,omitempty"`
+	Labels       AlertmanagerLabels  `json:"labels"`
+	StartsAt     time.Time           `json:"startsAt"`
+	Status       AlertmanagerStatus  `json:"status"`
+}
+
+// AlertmanagerLabels defines model for AlertmanagerLabels.
+type AlertmanagerLabels map[string]string
+
+// AlertmanagerPayload Alertmanager's webhook payload, version 4.
+type AlertmanagerPayload struct {
+	Alerts            []AlertmanagerAlert `json:"alerts"`
+	CommonAnnotations *AlertmanagerLabels `json:"commonAnnotations,omitempty"`
+	CommonLabels      *AlertmanagerLabels `json:"commonLabels,omitempty"`
+	ExternalURL       *string             `json:"externalURL,omitempty"`
+	GroupKey          string              `json:"groupKey"`
+	GroupLabels       *AlertmanagerLabels `json:"groupLabels,omitempty"`
+	Receiver          *string             `json:"receiver,omitempty"`
+	Status            AlertmanagerStatus  `json:"status"`
+
+	// TruncatedAlerts Alerts that the setting `max_alerts` left out.
+	TruncatedAlerts *int                       `json:"truncatedAlerts,omitempty"`
+	Version         AlertmanagerPayloadVersion `json:"version"`
+}
+
+// AlertmanagerPayloadVersion defines model for AlertmanagerPayload.Version.
+type AlertmanagerPayloadVersion string
+
+// AlertmanagerStatus defines model for AlertmanagerStatus.
+type AlertmanagerStatus string
+
 // Attempt defines model for Attempt.
 type Attempt struct {
 	// Attempt From 1.
@@ -685,6 +1009,20 @@ type Attempt struct {
 
 // AttemptOutcome `interrupted`: the process ended before the outcome was recorded.
 type AttemptOutcome string
+
+// AuditEntry defines model for AuditEntry.
+type AuditEntry struct {
+	Action string `json:"action"`
+
+	// Actor `system` for what nobody asked for.
+	Actor     string             `json:"actor"`
+	At        time.Time          `json:"at"`
+	Detail    json.RawMessage    `json:"detail"`
+	Id        openapi_types.UUID `json:"id"`
+	Reason    *string            `json:"reason,omitempty"`
+	Subject   string             `json:"subject"`
+	SubjectId string             `json:"subject_id"`
+}
 
 // Breaker Opens after `failures` in a row, or at `failure_rate` among at least `min_calls` within
 // `window_seconds`; of both, those that are set.
@@ -787,13 +1125,15 @@ type ChannelReceipt struct {
 
 	// Outcome `delivered`; `duplicate`: not sent, an earlier event says the same; `queued`: failed, will
 	// be retried; `exhausted`: failed for good; `expired`: its time to live was over;
-	// `accepted`: taken on, the outcome is not known yet.
+	// `accepted`: taken on, the outcome is not known yet. An answer to a repeated request may
+	// say `discarded` or `superseded` too, as the states of dead letters.
 	Outcome ChannelReceiptOutcome `json:"outcome"`
 }
 
 // ChannelReceiptOutcome `delivered`; `duplicate`: not sent, an earlier event says the same; `queued`: failed, will
 // be retried; `exhausted`: failed for good; `expired`: its time to live was over;
-// `accepted`: taken on, the outcome is not known yet.
+// `accepted`: taken on, the outcome is not known yet. An answer to a repeated request may
+// say `discarded` or `superseded` too, as the states of dead letters.
 type ChannelReceiptOutcome string
 
 // Channels Where to; at least one must be on. Default is the in-app inbox.
@@ -821,9 +1161,15 @@ type Date = string
 type DeadLetter struct {
 	AlertId string `json:"alert_id"`
 
+	// AttemptsMade Attempts recorded, the first included; 0 when it was held back before the first.
+	AttemptsMade int `json:"attempts_made"`
+
 	// Cause Why an attempt failed.
 	Cause   Cause  `json:"cause"`
 	Channel string `json:"channel"`
+
+	// ClosedAt For `discarded`, `expired` and `superseded`.
+	ClosedAt *time.Time `json:"closed_at,omitempty"`
 
 	// CreatedAt When it first failed.
 	CreatedAt time.Time `json:"created_at"`
@@ -832,9 +1178,18 @@ type DeadLetter struct {
 	Destination  *string            `json:"destination,omitempty"`
 	ErrorMessage string             `json:"error_message"`
 	EventId      openapi_types.UUID `json:"event_id"`
-	Id           openapi_types.UUID `json:"id"`
-	LastRetryAt  *time.Time         `json:"last_retry_at,omitempty"`
-	NextRetryAt  *time.Time         `json:"next_retry_at,omitempty"`
+
+	// ExpiresAt The end of its time to live.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+
+	// HeldBy Why a retry that was due waits.
+	HeldBy      *HoldReason        `json:"held_by,omitempty"`
+	Id          openapi_types.UUID `json:"id"`
+	LastRetryAt *time.Time         `json:"last_retry_at,omitempty"`
+	NextRetryAt *time.Time         `json:"next_retry_at,omitempty"`
+
+	// OperationId The replay, discard or drain that took it on last.
+	OperationId *openapi_types.UUID `json:"operation_id,omitempty"`
 
 	// RetryCount Retries made and failed; the first send does not count.
 	RetryCount int      `json:"retry_count"`
@@ -857,9 +1212,15 @@ type DeadLetterDetail struct {
 	AlertId  string    `json:"alert_id"`
 	Attempts []Attempt `json:"attempts"`
 
+	// AttemptsMade Attempts recorded, the first included; 0 when it was held back before the first.
+	AttemptsMade int `json:"attempts_made"`
+
 	// Cause Why an attempt failed.
 	Cause   Cause  `json:"cause"`
 	Channel string `json:"channel"`
+
+	// ClosedAt For `discarded`, `expired` and `superseded`.
+	ClosedAt *time.Time `json:"closed_at,omitempty"`
 
 	// CreatedAt When it first failed.
 	CreatedAt time.Time       `json:"created_at"`
@@ -869,10 +1230,22 @@ type DeadLetterDetail struct {
 	Destination  *string            `json:"destination,omitempty"`
 	ErrorMessage string             `json:"error_message"`
 	EventId      openapi_types.UUID `json:"event_id"`
-	Id           openapi_types.UUID `json:"id"`
-	LastRetryAt  *time.Time         `json:"last_retry_at,omitempty"`
-	Message      string             `json:"message"`
-	NextRetryAt  *time.Time         `json:"next_retry_at,omitempty"`
+
+	// ExpiresAt The end of its time to live.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+
+	// HeldBy Why a retry that was due waits.
+	HeldBy      *HoldReason        `json:"held_by,omitempty"`
+	Id          openapi_types.UUID `json:"id"`
+	LastRetryAt *time.Time         `json:"last_retry_at,omitempty"`
+	Message     string             `json:"message"`
+
+	// Next What happens next and when, in words.
+	Next        string     `json:"next"`
+	NextRetryAt *time.Time `json:"next_retry_at,omitempty"`
+
+	// OperationId The replay, discard or drain that took it on last.
+	OperationId *openapi_types.UUID `json:"operation_id,omitempty"`
 
 	// RetryCount Retries made and failed; the first send does not count.
 	RetryCount int      `json:"retry_count"`
@@ -888,12 +1261,33 @@ type DeadLetterDetail struct {
 	Title   string  `json:"title"`
 	TraceId *string `json:"trace_id,omitempty"`
 	UserId  string  `json:"user_id"`
+
+	// Why Why it is not delivered, in words.
+	Why string `json:"why"`
 }
 
 // DeadLetterState `pending`: being retried; `exhausted`: the schedule is spent, or it was refused for good;
 // `discarded`: an operator gave it up; `expired`: its time to live ended first; `superseded`: a
 // later event ended what it was about.
 type DeadLetterState string
+
+// DeadLetterStats defines model for DeadLetterStats.
+type DeadLetterStats struct {
+	// Causes Open letters by the cause of their latest failure.
+	Causes []LetterGroup `json:"causes"`
+
+	// Channels Open letters (pending, exhausted) by channel.
+	Channels []LetterGroup `json:"channels"`
+
+	// Complete False when there are so many open letters that only the oldest 100000 were grouped.
+	Complete bool `json:"complete"`
+
+	// Destinations Open letters by target.
+	Destinations []TargetGroup `json:"destinations"`
+
+	// States Letters by channel and state. The closed states count all that there ever were.
+	States []LetterBalance `json:"states"`
+}
 
 // Decimal A decimal number as a string, so that it never passes through binary floating point.
 type Decimal = string
@@ -907,10 +1301,27 @@ type Delivery struct {
 	Channels map[string]ChannelHistory `json:"channels"`
 	Data     json.RawMessage           `json:"data"`
 	EventId  openapi_types.UUID        `json:"event_id"`
-	Message  string                    `json:"message"`
-	Severity Severity                  `json:"severity"`
-	Title    string                    `json:"title"`
-	UserId   string                    `json:"user_id"`
+
+	// ExpiresAt What is undelivered then is not sent any more.
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+
+	// Fallback By target, what is tried once one of `channels` has failed for good. When that happens, it
+	// becomes part of `channels`.
+	Fallback *map[string]FallbackTarget `json:"fallback,omitempty"`
+	Message  string                     `json:"message"`
+
+	// Resolves Whether it ends its subject, so that undelivered earlier events about it are superseded.
+	Resolves *bool    `json:"resolves,omitempty"`
+	Severity Severity `json:"severity"`
+
+	// Source Who caused the event: `direct`, a caller; `rule`, an alert rule that fired; `alertmanager`, a
+	// notification of Prometheus Alertmanager.
+	Source DeliverySource `json:"source"`
+
+	// Subject What the event is about, where a later event can overtake it.
+	Subject *string `json:"subject,omitempty"`
+	Title   string  `json:"title"`
+	UserId  string  `json:"user_id"`
 }
 
 // DeliveryReceipt defines model for DeliveryReceipt.
@@ -920,6 +1331,188 @@ type DeliveryReceipt struct {
 	// Channels By target: `inapp`, `webhook`, `email`, or `destination:` and a destination's name.
 	Channels map[string]ChannelReceipt `json:"channels"`
 	EventId  openapi_types.UUID        `json:"event_id"`
+}
+
+// DeliveryReceipts defines model for DeliveryReceipts.
+type DeliveryReceipts struct {
+	// Items In the order of the request's.
+	Items []DeliveryReceipt `json:"items"`
+}
+
+// DeliverySource Who caused the event: `direct`, a caller; `rule`, an alert rule that fired; `alertmanager`, a
+// notification of Prometheus Alertmanager.
+type DeliverySource string
+
+// DeliverySummary defines model for DeliverySummary.
+type DeliverySummary struct {
+	AcceptedAt time.Time `json:"accepted_at"`
+	AlertId    string    `json:"alert_id"`
+
+	// Channels By target: `inapp`, `webhook`, `email`, or `destination:` and a destination's name.
+	Channels  map[string]TargetSummary `json:"channels"`
+	EventId   openapi_types.UUID       `json:"event_id"`
+	ExpiresAt *time.Time               `json:"expires_at,omitempty"`
+	Severity  Severity                 `json:"severity"`
+
+	// Source Who caused the event: `direct`, a caller; `rule`, an alert rule that fired; `alertmanager`, a
+	// notification of Prometheus Alertmanager.
+	Source DeliverySource `json:"source"`
+	Title  string         `json:"title"`
+	UserId string         `json:"user_id"`
+}
+
+// Destination defines model for Destination.
+type Destination struct {
+	// Address What may be told of it: a webhook's host, as paths and queries often hold tokens; the
+	// recipients of an email; a chat service's name.
+	Address string `json:"address"`
+
+	// Channel The kind of transport.
+	Channel DestinationChannel `json:"channel"`
+
+	// Concurrency Attempts that each process has under way at the same time at most; 0 means no limit.
+	Concurrency DestinationConcurrency `json:"concurrency"`
+	CreatedAt   time.Time              `json:"created_at"`
+	Description string                 `json:"description"`
+	Enabled     bool                   `json:"enabled"`
+
+	// FormerSecretUntil Until when the secret before the present one signs, too; absent when it does not.
+	FormerSecretUntil *time.Time `json:"former_secret_until,omitempty"`
+
+	// HasSecret Whether its messages are signed with a secret of its own.
+	HasSecret   bool               `json:"has_secret"`
+	HeaderNames []string           `json:"header_names"`
+	Id          openapi_types.UUID `json:"id"`
+
+	// Locked It was encrypted with a key that is not in `SECRETS_KEY`. Nothing is sent, and what is secret can't be told; put the key back, or delete it.
+	Locked bool `json:"locked"`
+
+	// Name Names a destination.
+	Name DestinationSlug `json:"name"`
+
+	// RatePerSecond Attempts a second that each process makes at most, from 0.001; 0 means no limit.
+	RatePerSecond DestinationRate `json:"rate_per_second"`
+
+	// Revision Counts its changes, from 1. The ETag holds it.
+	Revision int `json:"revision"`
+
+	// TimeoutSeconds How long one attempt may take, from 0.1 to `DELIVERY_TIMEOUT`, which 0 stands for.
+	TimeoutSeconds DestinationTimeout `json:"timeout_seconds"`
+	UpdatedAt      time.Time          `json:"updated_at"`
+}
+
+// DestinationChannel The kind of transport.
+type DestinationChannel string
+
+// DestinationConcurrency Attempts that each process has under way at the same time at most; 0 means no limit.
+type DestinationConcurrency = int
+
+// DestinationHeaders Sent along with a webhook. The values are secret.
+type DestinationHeaders map[string]string
+
+// DestinationPatch defines model for DestinationPatch.
+type DestinationPatch struct {
+	// Concurrency Attempts that each process has under way at the same time at most; 0 means no limit.
+	Concurrency *DestinationConcurrency `json:"concurrency,omitempty"`
+	Description *string                 `json:"description,omitempty"`
+	Enabled     *bool                   `json:"enabled,omitempty"`
+
+	// Headers Sent along with a webhook. The values are secret.
+	Headers *DestinationHeaders `json:"headers,omitempty"`
+
+	// RatePerSecond Attempts a second that each process makes at most, from 0.001; 0 means no limit.
+	RatePerSecond *DestinationRate `json:"rate_per_second,omitempty"`
+
+	// Secret `whsec_` followed by the base64 of 24 to 64 random bytes, after the Standard Webhooks specification.
+	Secret *WebhookSecret `json:"secret,omitempty"`
+
+	// TimeoutSeconds How long one attempt may take, from 0.1 to `DELIVERY_TIMEOUT`, which 0 stands for.
+	TimeoutSeconds *DestinationTimeout `json:"timeout_seconds,omitempty"`
+
+	// To The recipients of an email.
+	To *DestinationRecipients `json:"to,omitempty"`
+
+	// Url A webhook's address, absolute http or https; a chat service's address, such as
+	// `slack://...`, which is secret as a whole.
+	Url *DestinationURL `json:"url,omitempty"`
+}
+
+// DestinationRate Attempts a second that each process makes at most, from 0.001; 0 means no limit.
+type DestinationRate = float64
+
+// DestinationRecipients The recipients of an email.
+type DestinationRecipients = []string
+
+// DestinationSlug Names a destination.
+type DestinationSlug = string
+
+// DestinationTest defines model for DestinationTest.
+type DestinationTest struct {
+	// Cause Why an attempt failed.
+	Cause           *Cause                 `json:"cause,omitempty"`
+	DurationSeconds float64                `json:"duration_seconds"`
+	Error           *string                `json:"error,omitempty"`
+	Outcome         DestinationTestOutcome `json:"outcome"`
+
+	// ResponseExcerpt The beginning of the receiver's answer.
+	ResponseExcerpt *string   `json:"response_excerpt,omitempty"`
+	StartedAt       time.Time `json:"started_at"`
+
+	// StatusCode The receiver's HTTP or SMTP status.
+	StatusCode *int `json:"status_code,omitempty"`
+}
+
+// DestinationTestOutcome defines model for DestinationTest.Outcome.
+type DestinationTestOutcome string
+
+// DestinationTimeout How long one attempt may take, from 0.1 to `DELIVERY_TIMEOUT`, which 0 stands for.
+type DestinationTimeout = float64
+
+// DestinationURL A webhook's address, absolute http or https; a chat service's address, such as
+// `slack://...`, which is secret as a whole.
+type DestinationURL = string
+
+// DestinationWithSecret defines model for DestinationWithSecret.
+type DestinationWithSecret struct {
+	// Address What may be told of it: a webhook's host, as paths and queries often hold tokens; the
+	// recipients of an email; a chat service's name.
+	Address string `json:"address"`
+
+	// Channel The kind of transport.
+	Channel DestinationChannel `json:"channel"`
+
+	// Concurrency Attempts that each process has under way at the same time at most; 0 means no limit.
+	Concurrency DestinationConcurrency `json:"concurrency"`
+	CreatedAt   time.Time              `json:"created_at"`
+	Description string                 `json:"description"`
+	Enabled     bool                   `json:"enabled"`
+
+	// FormerSecretUntil Until when the secret before the present one signs, too; absent when it does not.
+	FormerSecretUntil *time.Time `json:"former_secret_until,omitempty"`
+
+	// HasSecret Whether its messages are signed with a secret of its own.
+	HasSecret   bool               `json:"has_secret"`
+	HeaderNames []string           `json:"header_names"`
+	Id          openapi_types.UUID `json:"id"`
+
+	// Locked It was encrypted with a key that is not in `SECRETS_KEY`. Nothing is sent, and what is secret can't be told; put the key back, or delete it.
+	Locked bool `json:"locked"`
+
+	// Name Names a destination.
+	Name DestinationSlug `json:"name"`
+
+	// RatePerSecond Attempts a second that each process makes at most, from 0.001; 0 means no limit.
+	RatePerSecond DestinationRate `json:"rate_per_second"`
+
+	// Revision Counts its changes, from 1. The ETag holds it.
+	Revision int `json:"revision"`
+
+	// Secret The secret that was made. It is told this once; hand it to the receiver.
+	Secret *string `json:"secret,omitempty"`
+
+	// TimeoutSeconds How long one attempt may take, from 0.1 to `DELIVERY_TIMEOUT`, which 0 stands for.
+	TimeoutSeconds DestinationTimeout `json:"timeout_seconds"`
+	UpdatedAt      time.Time          `json:"updated_at"`
 }
 
 // EmailTarget A mail over the SMTP server of the settings.
@@ -971,11 +1564,36 @@ type ExecuteRequest struct {
 	RequireFresh *bool `json:"require_fresh,omitempty"`
 }
 
+// Explanation defines model for Explanation.
+type Explanation struct {
+	EventId  openapi_types.UUID `json:"event_id"`
+	Targets  []Standing         `json:"targets"`
+	Timeline []ExplanationLine  `json:"timeline"`
+}
+
+// ExplanationLine defines model for ExplanationLine.
+type ExplanationLine struct {
+	At time.Time `json:"at"`
+
+	// Target Absent where the line is about the event as a whole.
+	Target *string `json:"target,omitempty"`
+	Text   string  `json:"text"`
+}
+
 // Failure defines model for Failure.
 type Failure struct {
 	// Code Stable name of a class of failure; the head of this document says what they mean.
 	Code   ProblemCode `json:"code"`
 	Detail string      `json:"detail"`
+}
+
+// FallbackTarget defines model for FallbackTarget.
+type FallbackTarget struct {
+	// Channel The kind of transport.
+	Channel string `json:"channel"`
+
+	// Target Where to, without query and fragment.
+	Target *string `json:"target,omitempty"`
 }
 
 // Finding Something that is wrong with a definition.
@@ -1005,12 +1623,77 @@ type Finding struct {
 // FindingSeverity `error`: the pattern would not be served; `warning`: something is of no use.
 type FindingSeverity string
 
+// GivenReason defines model for GivenReason.
+type GivenReason struct {
+	// Reason Why, for the audit trail.
+	Reason *string `json:"reason,omitempty"`
+}
+
+// HoldReason Why a retry that was due waits.
+type HoldReason string
+
 // Input An input, an item of an array or a property of an object. Which bounds it may have depends on
 // its type.
 type Input = pattern.Input
 
+// LetterBalance defines model for LetterBalance.
+type LetterBalance struct {
+	Channel string `json:"channel"`
+	Letters int64  `json:"letters"`
+
+	// State `pending`: being retried; `exhausted`: the schedule is spent, or it was refused for good;
+	// `discarded`: an operator gave it up; `expired`: its time to live ended first; `superseded`: a
+	// later event ended what it was about.
+	State DeadLetterState `json:"state"`
+}
+
+// LetterFilter What is not given selects all. All that is given must hold.
+type LetterFilter struct {
+	AlertId *string `json:"alert_id,omitempty"`
+
+	// All Says that everything is meant, where nothing else is given.
+	All *bool `json:"all,omitempty"`
+
+	// Cause Why an attempt failed.
+	Cause   *Cause  `json:"cause,omitempty"`
+	Channel *string `json:"channel,omitempty"`
+
+	// CreatedAfter First failed then or later.
+	CreatedAfter *time.Time `json:"created_after,omitempty"`
+
+	// CreatedBefore First failed before then.
+	CreatedBefore *time.Time `json:"created_before,omitempty"`
+
+	// Destination Name of a stored destination.
+	Destination *string `json:"destination,omitempty"`
+
+	// Search Part of title, message or error, whatever the case.
+	Search *string `json:"search,omitempty"`
+
+	// State `pending`: being retried; `exhausted`: the schedule is spent, or it was refused for good;
+	// `discarded`: an operator gave it up; `expired`: its time to live ended first; `superseded`: a
+	// later event ended what it was about.
+	State  *DeadLetterState `json:"state,omitempty"`
+	UserId *string          `json:"user_id,omitempty"`
+}
+
+// LetterGroup defines model for LetterGroup.
+type LetterGroup struct {
+	Letters          int     `json:"letters"`
+	Name             string  `json:"name"`
+	OldestAgeSeconds float64 `json:"oldest_age_seconds"`
+
+	// OldestAt When the oldest of them first failed.
+	OldestAt time.Time `json:"oldest_at"`
+}
+
 // NewAlertRule defines model for NewAlertRule.
 type NewAlertRule = json.RawMessage
+
+// NewDeliveries defines model for NewDeliveries.
+type NewDeliveries struct {
+	Items []NewDelivery `json:"items"`
+}
 
 // NewDelivery defines model for NewDelivery.
 type NewDelivery struct {
@@ -1021,10 +1704,16 @@ type NewDelivery struct {
 	Channels *Channels `json:"channels,omitempty"`
 
 	// Data Handed to the receiver as it is.
-	Data     *json.RawMessage     `json:"data,omitempty"`
+	Data *json.RawMessage `json:"data,omitempty"`
+
+	// Fallback Where to once one of `channels` has failed for good; none of `channels` may be in it.
+	Fallback *Channels            `json:"fallback,omitempty"`
 	Message  string               `json:"message"`
 	Severity *NewDeliverySeverity `json:"severity,omitempty"`
 	Title    string               `json:"title"`
+
+	// TtlSeconds For how long the message is of use. What is undelivered then is not sent any more.
+	TtlSeconds *int `json:"ttl_seconds,omitempty"`
 
 	// UserId Whom it is for.
 	UserId string `json:"user_id"`
@@ -1032,6 +1721,57 @@ type NewDelivery struct {
 
 // NewDeliverySeverity defines model for NewDelivery.Severity.
 type NewDeliverySeverity string
+
+// NewDestination defines model for NewDestination.
+type NewDestination struct {
+	// Channel The kind of transport.
+	Channel DestinationChannel `json:"channel"`
+
+	// Concurrency Attempts that each process has under way at the same time at most; 0 means no limit.
+	Concurrency *DestinationConcurrency `json:"concurrency,omitempty"`
+	Description *string                 `json:"description,omitempty"`
+
+	// Enabled Whether it is sent to. A dead letter for a disabled one is exhausted on its next try.
+	Enabled *bool `json:"enabled,omitempty"`
+
+	// Headers Sent along with a webhook. The values are secret.
+	Headers *DestinationHeaders `json:"headers,omitempty"`
+
+	// Name Names a destination.
+	Name DestinationSlug `json:"name"`
+
+	// RatePerSecond Attempts a second that each process makes at most, from 0.001; 0 means no limit.
+	RatePerSecond *DestinationRate `json:"rate_per_second,omitempty"`
+
+	// Secret `whsec_` followed by the base64 of 24 to 64 random bytes, after the Standard Webhooks specification.
+	Secret *WebhookSecret `json:"secret,omitempty"`
+
+	// TimeoutSeconds How long one attempt may take, from 0.1 to `DELIVERY_TIMEOUT`, which 0 stands for.
+	TimeoutSeconds *DestinationTimeout `json:"timeout_seconds,omitempty"`
+
+	// To The recipients of an email.
+	To *DestinationRecipients `json:"to,omitempty"`
+
+	// Url A webhook's address, absolute http or https; a chat service's address, such as
+	// `slack://...`, which is secret as a whole.
+	Url *DestinationURL `json:"url,omitempty"`
+}
+
+// NewOperation defines model for NewOperation.
+type NewOperation struct {
+	// DryRun Only say what it would work on.
+	DryRun *bool `json:"dry_run,omitempty"`
+
+	// Filter What is not given selects all. All that is given must hold.
+	Filter    LetterFilter `json:"filter"`
+	PerSecond *int         `json:"per_second,omitempty"`
+
+	// Reason Why, for the audit trail.
+	Reason *string `json:"reason,omitempty"`
+
+	// StopAfterFailures Letters that fail until it stops; 0 means that it goes on whatever happens.
+	StopAfterFailures *int `json:"stop_after_failures,omitempty"`
+}
 
 // NewPortfolio defines model for NewPortfolio.
 type NewPortfolio struct {
@@ -1079,11 +1819,111 @@ type NewTransactions1 = []NewTransaction
 // NextCursor Pass it as `cursor` for the next page; null on the last.
 type NextCursor = string
 
+// Notification defines model for Notification.
+type Notification struct {
+	AlertId string `json:"alert_id"`
+
+	// CreatedAt When its event was accepted.
+	CreatedAt time.Time `json:"created_at"`
+
+	// EventId The event; `GET /v1/deliveries/{event_id}` has its data.
+	EventId openapi_types.UUID `json:"event_id"`
+	Id      openapi_types.UUID `json:"id"`
+	Message string             `json:"message"`
+
+	// ReadAt Not there while it is unread.
+	ReadAt   *time.Time `json:"read_at,omitempty"`
+	Severity Severity   `json:"severity"`
+	Title    string     `json:"title"`
+	UserId   string     `json:"user_id"`
+}
+
+// Operation defines model for Operation.
+type Operation struct {
+	Actor     string     `json:"actor"`
+	Delivered int        `json:"delivered"`
+	EndedAt   *time.Time `json:"ended_at,omitempty"`
+
+	// Endpoint For a drain.
+	Endpoint *string `json:"endpoint,omitempty"`
+
+	// Failed Released letters that failed again and are not delivered.
+	Failed int `json:"failed"`
+
+	// Filter What is not given selects all. All that is given must hold.
+	Filter *LetterFilter      `json:"filter,omitempty"`
+	Id     openapi_types.UUID `json:"id"`
+
+	// Kind `drain`: an endpoint recovered, and what waits for it is retried ahead of its schedule.
+	Kind OperationKind `json:"kind"`
+
+	// More There were more than `total`.
+	More      bool    `json:"more"`
+	PerSecond int     `json:"per_second"`
+	Reason    *string `json:"reason,omitempty"`
+
+	// Released Letters that were made due, or discarded.
+	Released int `json:"released"`
+
+	// Remaining Letters that have not been released.
+	Remaining         int            `json:"remaining"`
+	StartedAt         time.Time      `json:"started_at"`
+	State             OperationState `json:"state"`
+	StopAfterFailures int            `json:"stop_after_failures"`
+
+	// StopReason Why it stopped, and how far it got then.
+	StopReason *string `json:"stop_reason,omitempty"`
+
+	// Total Letters that matched at its start; counting ends at 100000.
+	Total int `json:"total"`
+
+	// Waiting Released letters that have not been attempted yet.
+	Waiting int `json:"waiting"`
+}
+
+// OperationKind `drain`: an endpoint recovered, and what waits for it is retried ahead of its schedule.
+type OperationKind string
+
+// OperationState defines model for Operation.State.
+type OperationState string
+
+// OperationPreview defines model for OperationPreview.
+type OperationPreview struct {
+	// More There are more than `total`.
+	More bool `json:"more"`
+
+	// Sample The oldest of them.
+	Sample []openapi_types.UUID `json:"sample"`
+
+	// Total Letters that match; counting ends at 100000.
+	Total int `json:"total"`
+}
+
 // Pattern A definition, as a file holds it. Where it is written otherwise than it was, such as a timeout
 // of `1500ms` or a default that is spelt out, it means the same.
 //
 // Examples: {"id":"my_positions","inputs":{"portfolio_id":{"description":"The portfolio.","required":true,"type":"uuid"}},"name":"My positions","outputs":["positions"],"steps":[{"args":{"portfolio_id":"{{inputs.portfolio_id}}"},"as":"positions","capability":"ledger.positions"}]}
 type Pattern = pattern.Definition
+
+// PeriodicJob defines model for PeriodicJob.
+type PeriodicJob struct {
+	Description     string     `json:"description"`
+	IntervalSeconds float64    `json:"interval_seconds"`
+	LastEndedAt     *time.Time `json:"last_ended_at,omitempty"`
+	LastStartedAt   *time.Time `json:"last_started_at,omitempty"`
+	Name            string     `json:"name"`
+
+	// NextAt When it is due, about.
+	NextAt *time.Time `json:"next_at,omitempty"`
+
+	// State `never`: no run is known; `waiting`: about to run; `running`; `succeeded` or `failed`: how
+	// the last run went. The worker's log says why one failed.
+	State PeriodicJobState `json:"state"`
+}
+
+// PeriodicJobState `never`: no run is known; `waiting`: about to run; `running`; `succeeded` or `failed`: how
+// the last run went. The worker's log says why one failed.
+type PeriodicJobState string
 
 // Portfolio defines model for Portfolio.
 type Portfolio struct {
@@ -1144,6 +1984,11 @@ type RateLimit struct {
 
 	// WaitSeconds How long a call may wait for its turn; 0 refuses it at once.
 	WaitSeconds float64 `json:"wait_seconds"`
+}
+
+// ReadNotifications defines model for ReadNotifications.
+type ReadNotifications struct {
+	UserId string `json:"user_id"`
 }
 
 // Replay defines model for Replay.
@@ -1293,6 +2138,15 @@ type RunStarted struct {
 	TraceId string `json:"trace_id"`
 }
 
+// SecretRotation defines model for SecretRotation.
+type SecretRotation struct {
+	// OverlapSeconds For how long the present secrets go on signing.
+	OverlapSeconds *int `json:"overlap_seconds,omitempty"`
+
+	// Secret `whsec_` followed by the base64 of 24 to 64 random bytes, after the Standard Webhooks specification.
+	Secret *WebhookSecret `json:"secret,omitempty"`
+}
+
 // Severity defines model for Severity.
 type Severity string
 
@@ -1310,6 +2164,23 @@ type Staleness struct {
 	OldestSource string `json:"oldest_source"`
 }
 
+// Standing defines model for Standing.
+type Standing struct {
+	DeadLetterId *openapi_types.UUID `json:"dead_letter_id,omitempty"`
+
+	// Next What happens next, and when.
+	Next   string        `json:"next"`
+	NextAt *time.Time    `json:"next_at,omitempty"`
+	State  StandingState `json:"state"`
+	Target string        `json:"target"`
+
+	// Why Why it stands there.
+	Why string `json:"why"`
+}
+
+// StandingState defines model for Standing.State.
+type StandingState string
+
 // Step Asks one capability and keeps its result under a name.
 type Step = pattern.Step
 
@@ -1320,6 +2191,40 @@ type StepStarted struct {
 	Capability string     `json:"capability"`
 	Index      int        `json:"index"`
 	StartedAt  *time.Time `json:"started_at,omitempty"`
+}
+
+// TargetGroup defines model for TargetGroup.
+type TargetGroup struct {
+	// Cause Why an attempt failed.
+	Cause            Cause     `json:"cause"`
+	Channel          string    `json:"channel"`
+	Letters          int       `json:"letters"`
+	OldestAgeSeconds float64   `json:"oldest_age_seconds"`
+	OldestAt         time.Time `json:"oldest_at"`
+
+	// Target `destination:` and a destination's name, or the channel of addresses given with the event.
+	Target string `json:"target"`
+}
+
+// TargetState `in_flight`: taken on, the first attempt's outcome is not known; `delivered`; `duplicate`: not
+// sent, an earlier event says the same; or what a dead letter's `state` says.
+type TargetState string
+
+// TargetSummary defines model for TargetSummary.
+type TargetSummary struct {
+	// Cause Why an attempt failed.
+	Cause *Cause `json:"cause,omitempty"`
+
+	// Channel The kind of transport.
+	Channel      string              `json:"channel"`
+	DeadLetterId *openapi_types.UUID `json:"dead_letter_id,omitempty"`
+	DeliveredAt  *time.Time          `json:"delivered_at,omitempty"`
+	DuplicateOf  *openapi_types.UUID `json:"duplicate_of,omitempty"`
+	NextRetryAt  *time.Time          `json:"next_retry_at,omitempty"`
+
+	// State `in_flight`: taken on, the first attempt's outcome is not known; `delivered`; `duplicate`: not
+	// sent, an earlier event says the same; or what a dead letter's `state` says.
+	State TargetState `json:"state"`
 }
 
 // Trace defines model for Trace.
@@ -1405,17 +2310,32 @@ type Validation struct {
 	Valid bool `json:"valid"`
 }
 
+// WebhookSecret `whsec_` followed by the base64 of 24 to 64 random bytes, after the Standard Webhooks specification.
+type WebhookSecret = string
+
 // WebhookTarget A signed POST after the Standard Webhooks specification.
 type WebhookTarget struct {
 	// Url Absolute http or https address without credentials.
 	Url string `json:"url"`
 }
 
+// Actor defines model for Actor.
+type Actor = ActingClient
+
 // AlertRuleID defines model for AlertRuleID.
 type AlertRuleID = openapi_types.UUID
 
 // Cursor defines model for Cursor.
 type Cursor = string
+
+// DestinationIfMatch defines model for DestinationIfMatch.
+type DestinationIfMatch = string
+
+// DestinationName defines model for DestinationName.
+type DestinationName = string
+
+// IdempotencyKey defines model for IdempotencyKey.
+type IdempotencyKey = string
 
 // IfMatchRule defines model for IfMatchRule.
 type IfMatchRule = string
@@ -1428,6 +2348,12 @@ type PatternID = string
 
 // PortfolioID defines model for PortfolioID.
 type PortfolioID = openapi_types.UUID
+
+// Prefer defines model for Prefer.
+type Prefer = string
+
+// Reason defines model for Reason.
+type Reason = string
 
 // RuleReason defines model for RuleReason.
 type RuleReason = string
@@ -1498,6 +2424,98 @@ type SnoozeAlertJSONBody struct {
 	Until *time.Time `json:"until,omitempty"`
 }
 
+// ListAuditParams defines parameters for ListAudit.
+type ListAuditParams struct {
+	// Limit Items on a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The `next_cursor` of the page before.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// Subject A kind of thing, such as `dead_letter`.
+	Subject   *string `form:"subject,omitempty" json:"subject,omitempty"`
+	SubjectId *string `form:"subject_id,omitempty" json:"subject_id,omitempty"`
+
+	// Action Such as `dead_letter.replay`.
+	Action *string `form:"action,omitempty" json:"action,omitempty"`
+	Actor  *string `form:"actor,omitempty" json:"actor,omitempty"`
+}
+
+// ListDeliveriesParams defines parameters for ListDeliveries.
+type ListDeliveriesParams struct {
+	// Limit Items on a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The `next_cursor` of the page before.
+	Cursor  *Cursor         `form:"cursor,omitempty" json:"cursor,omitempty"`
+	AlertId *string         `form:"alert_id,omitempty" json:"alert_id,omitempty"`
+	UserId  *string         `form:"user_id,omitempty" json:"user_id,omitempty"`
+	Source  *DeliverySource `form:"source,omitempty" json:"source,omitempty"`
+}
+
+// CreateDeliveryParams defines parameters for CreateDelivery.
+type CreateDeliveryParams struct {
+	// IdempotencyKey Names this request, so that it can be sent again without being done again: for 24 hours the
+	// same key with the same body gets the first answer, with `Idempotency-Replayed: true`. The same
+	// key with another body is refused.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer With `respond-async` (RFC 7240) the answer, a 202, comes as soon as the events are durable;
+	// the worker makes the first attempts.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+}
+
+// CreateDeliveriesParams defines parameters for CreateDeliveries.
+type CreateDeliveriesParams struct {
+	// IdempotencyKey Names this request, so that it can be sent again without being done again: for 24 hours the
+	// same key with the same body gets the first answer, with `Idempotency-Replayed: true`. The same
+	// key with another body is refused.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer With `respond-async` (RFC 7240) the answer, a 202, comes as soon as the events are durable;
+	// the worker makes the first attempts.
+	Prefer *Prefer `json:"Prefer,omitempty"`
+}
+
+// ListDestinationsParams defines parameters for ListDestinations.
+type ListDestinationsParams struct {
+	// Limit Items on a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The `next_cursor` of the page before.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// CreateDestinationParams defines parameters for CreateDestination.
+type CreateDestinationParams struct {
+	// XReason Why, for the audit log.
+	XReason *Reason `json:"X-Reason,omitempty"`
+}
+
+// DeleteDestinationParams defines parameters for DeleteDestination.
+type DeleteDestinationParams struct {
+	// IfMatch The ETag of the state that this is meant for; 409 when it has changed since.
+	IfMatch *DestinationIfMatch `json:"If-Match,omitempty"`
+
+	// XReason Why, for the audit log.
+	XReason *Reason `json:"X-Reason,omitempty"`
+}
+
+// UpdateDestinationParams defines parameters for UpdateDestination.
+type UpdateDestinationParams struct {
+	// IfMatch The ETag of the state that this is meant for; 409 when it has changed since.
+	IfMatch *DestinationIfMatch `json:"If-Match,omitempty"`
+
+	// XReason Why, for the audit log.
+	XReason *Reason `json:"X-Reason,omitempty"`
+}
+
+// RotateDestinationSecretParams defines parameters for RotateDestinationSecret.
+type RotateDestinationSecretParams struct {
+	// XReason Why, for the audit log.
+	XReason *Reason `json:"X-Reason,omitempty"`
+}
+
 // ListDeadLettersParams defines parameters for ListDeadLetters.
 type ListDeadLettersParams struct {
 	// Limit Items on a page.
@@ -1509,6 +2527,86 @@ type ListDeadLettersParams struct {
 	Channel *string          `form:"channel,omitempty" json:"channel,omitempty"`
 	AlertId *string          `form:"alert_id,omitempty" json:"alert_id,omitempty"`
 	Cause   *Cause           `form:"cause,omitempty" json:"cause,omitempty"`
+
+	// Destination Name of a stored destination.
+	Destination *string `form:"destination,omitempty" json:"destination,omitempty"`
+	UserId      *string `form:"user_id,omitempty" json:"user_id,omitempty"`
+
+	// Q Part of title, message or error, whatever the case.
+	Q *string `form:"q,omitempty" json:"q,omitempty"`
+
+	// CreatedAfter First failed then or later.
+	CreatedAfter *time.Time `form:"created_after,omitempty" json:"created_after,omitempty"`
+
+	// CreatedBefore First failed before then.
+	CreatedBefore *time.Time `form:"created_before,omitempty" json:"created_before,omitempty"`
+
+	// OperationId Taken on by this operation.
+	OperationId *openapi_types.UUID `form:"operation_id,omitempty" json:"operation_id,omitempty"`
+}
+
+// DiscardDeadLettersParams defines parameters for DiscardDeadLetters.
+type DiscardDeadLettersParams struct {
+	// XClient Who acts, for the audit trail; `api` when it is not given.
+	XClient *Actor `json:"X-Client,omitempty"`
+}
+
+// ListOperationsParams defines parameters for ListOperations.
+type ListOperationsParams struct {
+	// Limit Items on a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The `next_cursor` of the page before.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// CancelOperationParams defines parameters for CancelOperation.
+type CancelOperationParams struct {
+	// XClient Who acts, for the audit trail; `api` when it is not given.
+	XClient *Actor `json:"X-Client,omitempty"`
+}
+
+// ContinueOperationParams defines parameters for ContinueOperation.
+type ContinueOperationParams struct {
+	// XClient Who acts, for the audit trail; `api` when it is not given.
+	XClient *Actor `json:"X-Client,omitempty"`
+}
+
+// ReplayDeadLettersParams defines parameters for ReplayDeadLetters.
+type ReplayDeadLettersParams struct {
+	// XClient Who acts, for the audit trail; `api` when it is not given.
+	XClient *Actor `json:"X-Client,omitempty"`
+}
+
+// DiscardDeadLetterParams defines parameters for DiscardDeadLetter.
+type DiscardDeadLetterParams struct {
+	// XClient Who acts, for the audit trail; `api` when it is not given.
+	XClient *Actor `json:"X-Client,omitempty"`
+}
+
+// ReplayDeadLetterParams defines parameters for ReplayDeadLetter.
+type ReplayDeadLetterParams struct {
+	// XClient Who acts, for the audit trail; `api` when it is not given.
+	XClient *Actor `json:"X-Client,omitempty"`
+}
+
+// RunJobParams defines parameters for RunJob.
+type RunJobParams struct {
+	// XClient Who acts, for the audit trail; `api` when it is not given.
+	XClient *Actor `json:"X-Client,omitempty"`
+}
+
+// ListNotificationsParams defines parameters for ListNotifications.
+type ListNotificationsParams struct {
+	// Limit Items on a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The `next_cursor` of the page before.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+	UserId string  `form:"user_id" json:"user_id"`
+
+	// Unread Only those that have not been read.
+	Unread *bool `form:"unread,omitempty" json:"unread,omitempty"`
 }
 
 // ListPatternsParams defines parameters for ListPatterns.
@@ -1554,6 +2652,24 @@ type ListTransactionsParams struct {
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
+// ReceiveAlertmanagerParams defines parameters for ReceiveAlertmanager.
+type ReceiveAlertmanagerParams struct {
+	// UserId Whom it is for.
+	UserId *string `form:"user_id,omitempty" json:"user_id,omitempty"`
+
+	// Inapp To the user's in-app inbox.
+	Inapp *bool `form:"inapp,omitempty" json:"inapp,omitempty"`
+
+	// Webhook To a webhook, by its address.
+	Webhook *string `form:"webhook,omitempty" json:"webhook,omitempty"`
+
+	// Email By mail to this address; may be repeated.
+	Email *[]string `form:"email,omitempty" json:"email,omitempty"`
+
+	// Destination To a stored destination, by its name; may be repeated.
+	Destination *[]string `form:"destination,omitempty" json:"destination,omitempty"`
+}
+
 // ListRunsParams defines parameters for ListRuns.
 type ListRunsParams struct {
 	// Limit Items on a page.
@@ -1589,6 +2705,42 @@ type SnoozeAlertJSONRequestBody SnoozeAlertJSONBody
 // CreateDeliveryJSONRequestBody defines body for CreateDelivery for application/json ContentType.
 type CreateDeliveryJSONRequestBody = NewDelivery
 
+// CreateDeliveriesJSONRequestBody defines body for CreateDeliveries for application/json ContentType.
+type CreateDeliveriesJSONRequestBody = NewDeliveries
+
+// CreateDestinationJSONRequestBody defines body for CreateDestination for application/json ContentType.
+type CreateDestinationJSONRequestBody = NewDestination
+
+// UpdateDestinationJSONRequestBody defines body for UpdateDestination for application/json ContentType.
+type UpdateDestinationJSONRequestBody = DestinationPatch
+
+// RotateDestinationSecretJSONRequestBody defines body for RotateDestinationSecret for application/json ContentType.
+type RotateDestinationSecretJSONRequestBody = SecretRotation
+
+// DiscardDeadLettersJSONRequestBody defines body for DiscardDeadLetters for application/json ContentType.
+type DiscardDeadLettersJSONRequestBody = NewOperation
+
+// CancelOperationJSONRequestBody defines body for CancelOperation for application/json ContentType.
+type CancelOperationJSONRequestBody = GivenReason
+
+// ContinueOperationJSONRequestBody defines body for ContinueOperation for application/json ContentType.
+type ContinueOperationJSONRequestBody = GivenReason
+
+// ReplayDeadLettersJSONRequestBody defines body for ReplayDeadLetters for application/json ContentType.
+type ReplayDeadLettersJSONRequestBody = NewOperation
+
+// DiscardDeadLetterJSONRequestBody defines body for DiscardDeadLetter for application/json ContentType.
+type DiscardDeadLetterJSONRequestBody = GivenReason
+
+// ReplayDeadLetterJSONRequestBody defines body for ReplayDeadLetter for application/json ContentType.
+type ReplayDeadLetterJSONRequestBody = GivenReason
+
+// RunJobJSONRequestBody defines body for RunJob for application/json ContentType.
+type RunJobJSONRequestBody = GivenReason
+
+// ReadNotificationsJSONRequestBody defines body for ReadNotifications for application/json ContentType.
+type ReadNotificationsJSONRequestBody = ReadNotifications
+
 // ValidatePatternJSONRequestBody defines body for ValidatePattern for application/json ContentType.
 type ValidatePatternJSONRequestBody = ValidatePatternJSONBody
 
@@ -1600,6 +2752,9 @@ type CreatePortfolioJSONRequestBody = NewPortfolio
 
 // BookTransactionsJSONRequestBody defines body for BookTransactions for application/json ContentType.
 type BookTransactionsJSONRequestBody = NewTransactions
+
+// ReceiveAlertmanagerJSONRequestBody defines body for ReceiveAlertmanager for application/json ContentType.
+type ReceiveAlertmanagerJSONRequestBody = AlertmanagerPayload
 
 // ReplayRunJSONRequestBody defines body for ReplayRun for application/json ContentType.
 type ReplayRunJSONRequestBody = ReplayRequest
@@ -1933,30 +3088,164 @@ type ClientInterface interface {
 	// Corresponds with POST /v1/alerts/{id}/test (the `TestAlert` operationId).
 	TestAlert(ctx context.Context, id AlertRuleID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListAudit Who did what, and why
+	//
+	// Newest first.
+	//
+	// Corresponds with GET /v1/audit (the `ListAudit` operationId).
+	ListAudit(ctx context.Context, params *ListAuditParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListDeliveries List events
+	//
+	// Newest first, with where each stands on its channels.
+	//
+	// Corresponds with GET /v1/deliveries (the `ListDeliveries` operationId).
+	ListDeliveries(ctx context.Context, params *ListDeliveriesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// CreateDeliveryWithBody Deliver a message
 	//
 	// The event is durable before anything is sent. Every channel is then tried once; a channel
 	// that fails does not hold up the others, it is `queued` for retries as a dead letter.
 	//
+	// A message with the same alert, title, text, data, user and channel as one that is on its way
+	// or was delivered within `DEDUP_WINDOW` is a `duplicate`, and not sent.
+	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /v1/deliveries (the `CreateDelivery` operationId).
-	CreateDeliveryWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateDeliveryWithBody(ctx context.Context, params *CreateDeliveryParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateDelivery Deliver a message
 	//
 	// The event is durable before anything is sent. Every channel is then tried once; a channel
 	// that fails does not hold up the others, it is `queued` for retries as a dead letter.
 	//
+	// A message with the same alert, title, text, data, user and channel as one that is on its way
+	// or was delivered within `DEDUP_WINDOW` is a `duplicate`, and not sent.
+	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /v1/deliveries (the `CreateDelivery` operationId).
-	CreateDelivery(ctx context.Context, body CreateDeliveryJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateDelivery(ctx context.Context, params *CreateDeliveryParams, body CreateDeliveryJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateDeliveriesWithBody Deliver up to 100 messages
+	//
+	// All are accepted, or none: what is wrong with an item is pointed to as `/items/3/title`. Apart
+	// from that each is an event of its own, delivered as if it had come alone.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/deliveries/batch (the `CreateDeliveries` operationId).
+	CreateDeliveriesWithBody(ctx context.Context, params *CreateDeliveriesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateDeliveries Deliver up to 100 messages
+	//
+	// All are accepted, or none: what is wrong with an item is pointed to as `/items/3/title`. Apart
+	// from that each is an event of its own, delivered as if it had come alone.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/deliveries/batch (the `CreateDeliveries` operationId).
+	CreateDeliveries(ctx context.Context, params *CreateDeliveriesParams, body CreateDeliveriesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetDelivery One event with every attempt on every channel
 	//
 	// Corresponds with GET /v1/deliveries/{event_id} (the `GetDelivery` operationId).
 	GetDelivery(ctx context.Context, eventId openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ExplainDelivery What happened to an event and what happens next, in words
+	//
+	// Corresponds with GET /v1/deliveries/{event_id}/explain (the `ExplainDelivery` operationId).
+	ExplainDelivery(ctx context.Context, eventId openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListDestinations List destinations
+	//
+	// In order of name.
+	//
+	// Corresponds with GET /v1/destinations (the `ListDestinations` operationId).
+	ListDestinations(ctx context.Context, params *ListDestinationsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateDestinationWithBody Create a destination
+	//
+	// Events name it in `channels.destination`. What is secret in it is encrypted and never
+	// answered; a webhook without a `secret` gets one made, which this answer holds, and no other.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/destinations (the `CreateDestination` operationId).
+	CreateDestinationWithBody(ctx context.Context, params *CreateDestinationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateDestination Create a destination
+	//
+	// Events name it in `channels.destination`. What is secret in it is encrypted and never
+	// answered; a webhook without a `secret` gets one made, which this answer holds, and no other.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/destinations (the `CreateDestination` operationId).
+	CreateDestination(ctx context.Context, params *CreateDestinationParams, body CreateDestinationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeleteDestination Delete a destination
+	//
+	// Dead letters that are bound for it are exhausted on their next try.
+	//
+	// Corresponds with DELETE /v1/destinations/{name} (the `DeleteDestination` operationId).
+	DeleteDestination(ctx context.Context, name DestinationName, params *DeleteDestinationParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetDestination One destination
+	//
+	// Corresponds with GET /v1/destinations/{name} (the `GetDestination` operationId).
+	GetDestination(ctx context.Context, name DestinationName, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpdateDestinationWithBody Change a destination
+	//
+	// What is not named stays. A `secret` replaces the present ones at once; `rotate-secret` lets
+	// them overlap. Another process may deliver to the former state for up to 3 seconds.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /v1/destinations/{name} (the `UpdateDestination` operationId).
+	UpdateDestinationWithBody(ctx context.Context, name DestinationName, params *UpdateDestinationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpdateDestination Change a destination
+	//
+	// What is not named stays. A `secret` replaces the present ones at once; `rotate-secret` lets
+	// them overlap. Another process may deliver to the former state for up to 3 seconds.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PATCH /v1/destinations/{name} (the `UpdateDestination` operationId).
+	UpdateDestination(ctx context.Context, name DestinationName, params *UpdateDestinationParams, body UpdateDestinationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RotateDestinationSecretWithBody Sign with a new secret
+	//
+	// For `overlap_seconds` the present secrets sign, too, so that the receiver can change over in
+	// its own time: every message then carries several signatures. A secret that is not given is
+	// made, and answered this once.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/destinations/{name}/rotate-secret (the `RotateDestinationSecret` operationId).
+	RotateDestinationSecretWithBody(ctx context.Context, name DestinationName, params *RotateDestinationSecretParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RotateDestinationSecret Sign with a new secret
+	//
+	// For `overlap_seconds` the present secrets sign, too, so that the receiver can change over in
+	// its own time: every message then carries several signatures. A secret that is not given is
+	// made, and answered this once.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/destinations/{name}/rotate-secret (the `RotateDestinationSecret` operationId).
+	RotateDestinationSecret(ctx context.Context, name DestinationName, params *RotateDestinationSecretParams, body RotateDestinationSecretJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// TestDestination Send a test message
+	//
+	// One attempt with a message that says that it is a test, now, even when the destination is
+	// disabled. It is no event: nothing is stored, deduplicated or retried.
+	//
+	// Corresponds with POST /v1/destinations/{name}/test (the `TestDestination` operationId).
+	TestDestination(ctx context.Context, name DestinationName, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListDeadLetters List dead letters
 	//
@@ -1965,10 +3254,208 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/dlq (the `ListDeadLetters` operationId).
 	ListDeadLetters(ctx context.Context, params *ListDeadLettersParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// DiscardDeadLettersWithBody Give up all dead letters that match a filter
+	//
+	// Starts an operation that closes `per_second` letters each second. Without `state` it takes
+	// pending and exhausted letters.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/dlq/discard (the `DiscardDeadLetters` operationId).
+	DiscardDeadLettersWithBody(ctx context.Context, params *DiscardDeadLettersParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DiscardDeadLetters Give up all dead letters that match a filter
+	//
+	// Starts an operation that closes `per_second` letters each second. Without `state` it takes
+	// pending and exhausted letters.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/dlq/discard (the `DiscardDeadLetters` operationId).
+	DiscardDeadLetters(ctx context.Context, params *DiscardDeadLettersParams, body DiscardDeadLettersJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListOperations List operations
+	//
+	// Replays, discards, and drains of endpoints that recovered; newest first.
+	//
+	// Corresponds with GET /v1/dlq/operations (the `ListOperations` operationId).
+	ListOperations(ctx context.Context, params *ListOperationsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetOperation One operation and how far it got
+	//
+	// Corresponds with GET /v1/dlq/operations/{id} (the `GetOperation` operationId).
+	GetOperation(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CancelOperationWithBody End an operation
+	//
+	// The letters that it has released stay on their schedule.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/dlq/operations/{id}/cancel (the `CancelOperation` operationId).
+	CancelOperationWithBody(ctx context.Context, id openapi_types.UUID, params *CancelOperationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CancelOperation End an operation
+	//
+	// The letters that it has released stay on their schedule.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/dlq/operations/{id}/cancel (the `CancelOperation` operationId).
+	CancelOperation(ctx context.Context, id openapi_types.UUID, params *CancelOperationParams, body CancelOperationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ContinueOperationWithBody Go on with an operation
+	//
+	// Takes up a stopped or cancelled operation where it ended; its failures are counted anew.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/dlq/operations/{id}/continue (the `ContinueOperation` operationId).
+	ContinueOperationWithBody(ctx context.Context, id openapi_types.UUID, params *ContinueOperationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ContinueOperation Go on with an operation
+	//
+	// Takes up a stopped or cancelled operation where it ended; its failures are counted anew.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/dlq/operations/{id}/continue (the `ContinueOperation` operationId).
+	ContinueOperation(ctx context.Context, id openapi_types.UUID, params *ContinueOperationParams, body ContinueOperationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplayDeadLettersWithBody Send all dead letters again that match a filter
+	//
+	// Starts an operation that makes `per_second` letters due each second, oldest first, never with
+	// more than two seconds' worth outstanding, and stops once `stop_after_failures` of them have
+	// failed again. Without `state` it takes pending and exhausted letters; discarded ones only with
+	// `state: discarded`. What is expired or superseded is not sent any more.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/dlq/replay (the `ReplayDeadLetters` operationId).
+	ReplayDeadLettersWithBody(ctx context.Context, params *ReplayDeadLettersParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplayDeadLetters Send all dead letters again that match a filter
+	//
+	// Starts an operation that makes `per_second` letters due each second, oldest first, never with
+	// more than two seconds' worth outstanding, and stops once `stop_after_failures` of them have
+	// failed again. Without `state` it takes pending and exhausted letters; discarded ones only with
+	// `state: discarded`. What is expired or superseded is not sent any more.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/dlq/replay (the `ReplayDeadLetters` operationId).
+	ReplayDeadLetters(ctx context.Context, params *ReplayDeadLettersParams, body ReplayDeadLettersJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetDeadLetterStats What is in the queue
+	//
+	// Corresponds with GET /v1/dlq/stats (the `GetDeadLetterStats` operationId).
+	GetDeadLetterStats(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// GetDeadLetter One dead letter with its attempts
 	//
 	// Corresponds with GET /v1/dlq/{id} (the `GetDeadLetter` operationId).
 	GetDeadLetter(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DiscardDeadLetterWithBody Give up a dead letter
+	//
+	// The letter is closed unsent, and the same message is no duplicate any more. It must be pending
+	// or exhausted (else 409). An attempt that is under way is not stopped: should it succeed, the
+	// letter counts as delivered after all.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/dlq/{id}/discard (the `DiscardDeadLetter` operationId).
+	DiscardDeadLetterWithBody(ctx context.Context, id openapi_types.UUID, params *DiscardDeadLetterParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DiscardDeadLetter Give up a dead letter
+	//
+	// The letter is closed unsent, and the same message is no duplicate any more. It must be pending
+	// or exhausted (else 409). An attempt that is under way is not stopped: should it succeed, the
+	// letter counts as delivered after all.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/dlq/{id}/discard (the `DiscardDeadLetter` operationId).
+	DiscardDeadLetter(ctx context.Context, id openapi_types.UUID, params *DiscardDeadLetterParams, body DiscardDeadLetterJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplayDeadLetterWithBody Send a dead letter again
+	//
+	// The letter is due now and its schedule starts again; the attempts made so far stay in its
+	// history. It may be pending, exhausted or discarded. A letter whose time to live is over, that a
+	// later event has superseded, or that is being attempted right now is refused (409). A replay is
+	// sent even though the same message was accepted again meanwhile.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/dlq/{id}/replay (the `ReplayDeadLetter` operationId).
+	ReplayDeadLetterWithBody(ctx context.Context, id openapi_types.UUID, params *ReplayDeadLetterParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReplayDeadLetter Send a dead letter again
+	//
+	// The letter is due now and its schedule starts again; the attempts made so far stay in its
+	// history. It may be pending, exhausted or discarded. A letter whose time to live is over, that a
+	// later event has superseded, or that is being attempted right now is refused (409). A replay is
+	// sent even though the same message was accepted again meanwhile.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/dlq/{id}/replay (the `ReplayDeadLetter` operationId).
+	ReplayDeadLetter(ctx context.Context, id openapi_types.UUID, params *ReplayDeadLetterParams, body ReplayDeadLetterJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListJobs Periodic jobs and how they last went
+	//
+	// Corresponds with GET /v1/jobs (the `ListJobs` operationId).
+	ListJobs(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RunJobWithBody Start a periodic job now
+	//
+	// One that is waiting or running already is not started a second time (409).
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/jobs/{name}/run (the `RunJob` operationId).
+	RunJobWithBody(ctx context.Context, name string, params *RunJobParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RunJob Start a periodic job now
+	//
+	// One that is waiting or running already is not started a second time (409).
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/jobs/{name}/run (the `RunJob` operationId).
+	RunJob(ctx context.Context, name string, params *RunJobParams, body RunJobJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListNotifications A user's inbox
+	//
+	// Newest first.
+	//
+	// Corresponds with GET /v1/notifications (the `ListNotifications` operationId).
+	ListNotifications(ctx context.Context, params *ListNotificationsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReadNotificationsWithBody Mark all of a user's notifications as read
+	//
+	// All that are there when the request comes in.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/notifications/read (the `ReadNotifications` operationId).
+	ReadNotificationsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReadNotifications Mark all of a user's notifications as read
+	//
+	// All that are there when the request comes in.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/notifications/read (the `ReadNotifications` operationId).
+	ReadNotifications(ctx context.Context, body ReadNotificationsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReadNotification Mark a notification as read
+	//
+	// One that has been read keeps the time at which it was.
+	//
+	// Corresponds with PATCH /v1/notifications/{id}/read (the `ReadNotification` operationId).
+	ReadNotification(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListPatterns List patterns
 	//
@@ -2088,6 +3575,36 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/portfolios/{id}/transactions (the `BookTransactions` operationId).
 	BookTransactions(ctx context.Context, id PortfolioID, body BookTransactionsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReceiveAlertmanagerWithBody Take a notification of Prometheus Alertmanager
+	//
+	// What Alertmanager's `webhook_config` posts, payload version 4. A notification becomes one
+	// event, durable before the answer; the worker sends it. The query says where to, `inapp` by
+	// default.
+	//
+	// Repetitions within `ALERTMANAGER_DEDUP_WINDOW` of the same state of a group, such as retries
+	// and the copies of the members of a cluster, are `duplicate`. A notification whose `status` is
+	// `resolved` supersedes those of its group that have not been delivered.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/receivers/alertmanager (the `ReceiveAlertmanager` operationId).
+	ReceiveAlertmanagerWithBody(ctx context.Context, params *ReceiveAlertmanagerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReceiveAlertmanager Take a notification of Prometheus Alertmanager
+	//
+	// What Alertmanager's `webhook_config` posts, payload version 4. A notification becomes one
+	// event, durable before the answer; the worker sends it. The query says where to, `inapp` by
+	// default.
+	//
+	// Repetitions within `ALERTMANAGER_DEDUP_WINDOW` of the same state of a group, such as retries
+	// and the copies of the members of a cluster, are `duplicate`. A notification whose `status` is
+	// `resolved` supersedes those of its group that have not been delivered.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/receivers/alertmanager (the `ReceiveAlertmanager` operationId).
+	ReceiveAlertmanager(ctx context.Context, params *ReceiveAlertmanagerParams, body ReceiveAlertmanagerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListRuns List recorded runs
 	//
@@ -2405,16 +3922,53 @@ func (c *Client) TestAlert(ctx context.Context, id AlertRuleID, reqEditors ...Re
 	return c.Client.Do(req)
 }
 
+// ListAudit Who did what, and why
+//
+// Newest first.
+//
+// Corresponds with GET /v1/audit (the `ListAudit` operationId).
+func (c *Client) ListAudit(ctx context.Context, params *ListAuditParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListAuditRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListDeliveries List events
+//
+// Newest first, with where each stands on its channels.
+//
+// Corresponds with GET /v1/deliveries (the `ListDeliveries` operationId).
+func (c *Client) ListDeliveries(ctx context.Context, params *ListDeliveriesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListDeliveriesRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // CreateDeliveryWithBody Deliver a message
 //
 // The event is durable before anything is sent. Every channel is then tried once; a channel
 // that fails does not hold up the others, it is `queued` for retries as a dead letter.
 //
+// A message with the same alert, title, text, data, user and channel as one that is on its way
+// or was delivered within `DEDUP_WINDOW` is a `duplicate`, and not sent.
+//
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /v1/deliveries (the `CreateDelivery` operationId).
-func (c *Client) CreateDeliveryWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateDeliveryRequestWithBody(c.Server, contentType, body)
+func (c *Client) CreateDeliveryWithBody(ctx context.Context, params *CreateDeliveryParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateDeliveryRequestWithBody(c.Server, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -2430,11 +3984,54 @@ func (c *Client) CreateDeliveryWithBody(ctx context.Context, contentType string,
 // The event is durable before anything is sent. Every channel is then tried once; a channel
 // that fails does not hold up the others, it is `queued` for retries as a dead letter.
 //
+// A message with the same alert, title, text, data, user and channel as one that is on its way
+// or was delivered within `DEDUP_WINDOW` is a `duplicate`, and not sent.
+//
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /v1/deliveries (the `CreateDelivery` operationId).
-func (c *Client) CreateDelivery(ctx context.Context, body CreateDeliveryJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateDeliveryRequest(c.Server, body)
+func (c *Client) CreateDelivery(ctx context.Context, params *CreateDeliveryParams, body CreateDeliveryJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateDeliveryRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateDeliveriesWithBody Deliver up to 100 messages
+//
+// All are accepted, or none: what is wrong with an item is pointed to as `/items/3/title`. Apart
+// from that each is an event of its own, delivered as if it had come alone.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/deliveries/batch (the `CreateDeliveries` operationId).
+func (c *Client) CreateDeliveriesWithBody(ctx context.Context, params *CreateDeliveriesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateDeliveriesRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateDeliveries Deliver up to 100 messages
+//
+// All are accepted, or none: what is wrong with an item is pointed to as `/items/3/title`. Apart
+// from that each is an event of its own, delivered as if it had come alone.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/deliveries/batch (the `CreateDeliveries` operationId).
+func (c *Client) CreateDeliveries(ctx context.Context, params *CreateDeliveriesParams, body CreateDeliveriesJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateDeliveriesRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -2450,6 +4047,210 @@ func (c *Client) CreateDelivery(ctx context.Context, body CreateDeliveryJSONRequ
 // Corresponds with GET /v1/deliveries/{event_id} (the `GetDelivery` operationId).
 func (c *Client) GetDelivery(ctx context.Context, eventId openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetDeliveryRequest(c.Server, eventId)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ExplainDelivery What happened to an event and what happens next, in words
+//
+// Corresponds with GET /v1/deliveries/{event_id}/explain (the `ExplainDelivery` operationId).
+func (c *Client) ExplainDelivery(ctx context.Context, eventId openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewExplainDeliveryRequest(c.Server, eventId)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListDestinations List destinations
+//
+// In order of name.
+//
+// Corresponds with GET /v1/destinations (the `ListDestinations` operationId).
+func (c *Client) ListDestinations(ctx context.Context, params *ListDestinationsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListDestinationsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateDestinationWithBody Create a destination
+//
+// Events name it in `channels.destination`. What is secret in it is encrypted and never
+// answered; a webhook without a `secret` gets one made, which this answer holds, and no other.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/destinations (the `CreateDestination` operationId).
+func (c *Client) CreateDestinationWithBody(ctx context.Context, params *CreateDestinationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateDestinationRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateDestination Create a destination
+//
+// Events name it in `channels.destination`. What is secret in it is encrypted and never
+// answered; a webhook without a `secret` gets one made, which this answer holds, and no other.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/destinations (the `CreateDestination` operationId).
+func (c *Client) CreateDestination(ctx context.Context, params *CreateDestinationParams, body CreateDestinationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateDestinationRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteDestination Delete a destination
+//
+// Dead letters that are bound for it are exhausted on their next try.
+//
+// Corresponds with DELETE /v1/destinations/{name} (the `DeleteDestination` operationId).
+func (c *Client) DeleteDestination(ctx context.Context, name DestinationName, params *DeleteDestinationParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteDestinationRequest(c.Server, name, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetDestination One destination
+//
+// Corresponds with GET /v1/destinations/{name} (the `GetDestination` operationId).
+func (c *Client) GetDestination(ctx context.Context, name DestinationName, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetDestinationRequest(c.Server, name)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateDestinationWithBody Change a destination
+//
+// What is not named stays. A `secret` replaces the present ones at once; `rotate-secret` lets
+// them overlap. Another process may deliver to the former state for up to 3 seconds.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PATCH /v1/destinations/{name} (the `UpdateDestination` operationId).
+func (c *Client) UpdateDestinationWithBody(ctx context.Context, name DestinationName, params *UpdateDestinationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateDestinationRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateDestination Change a destination
+//
+// What is not named stays. A `secret` replaces the present ones at once; `rotate-secret` lets
+// them overlap. Another process may deliver to the former state for up to 3 seconds.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PATCH /v1/destinations/{name} (the `UpdateDestination` operationId).
+func (c *Client) UpdateDestination(ctx context.Context, name DestinationName, params *UpdateDestinationParams, body UpdateDestinationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateDestinationRequest(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RotateDestinationSecretWithBody Sign with a new secret
+//
+// For `overlap_seconds` the present secrets sign, too, so that the receiver can change over in
+// its own time: every message then carries several signatures. A secret that is not given is
+// made, and answered this once.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/destinations/{name}/rotate-secret (the `RotateDestinationSecret` operationId).
+func (c *Client) RotateDestinationSecretWithBody(ctx context.Context, name DestinationName, params *RotateDestinationSecretParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRotateDestinationSecretRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RotateDestinationSecret Sign with a new secret
+//
+// For `overlap_seconds` the present secrets sign, too, so that the receiver can change over in
+// its own time: every message then carries several signatures. A secret that is not given is
+// made, and answered this once.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/destinations/{name}/rotate-secret (the `RotateDestinationSecret` operationId).
+func (c *Client) RotateDestinationSecret(ctx context.Context, name DestinationName, params *RotateDestinationSecretParams, body RotateDestinationSecretJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRotateDestinationSecretRequest(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// TestDestination Send a test message
+//
+// One attempt with a message that says that it is a test, now, even when the destination is
+// disabled. It is no event: nothing is stored, deduplicated or retried.
+//
+// Corresponds with POST /v1/destinations/{name}/test (the `TestDestination` operationId).
+func (c *Client) TestDestination(ctx context.Context, name DestinationName, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTestDestinationRequest(c.Server, name)
 	if err != nil {
 		return nil, err
 	}
@@ -2477,11 +4278,429 @@ func (c *Client) ListDeadLetters(ctx context.Context, params *ListDeadLettersPar
 	return c.Client.Do(req)
 }
 
+// DiscardDeadLettersWithBody Give up all dead letters that match a filter
+//
+// Starts an operation that closes `per_second` letters each second. Without `state` it takes
+// pending and exhausted letters.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/dlq/discard (the `DiscardDeadLetters` operationId).
+func (c *Client) DiscardDeadLettersWithBody(ctx context.Context, params *DiscardDeadLettersParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDiscardDeadLettersRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DiscardDeadLetters Give up all dead letters that match a filter
+//
+// Starts an operation that closes `per_second` letters each second. Without `state` it takes
+// pending and exhausted letters.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/dlq/discard (the `DiscardDeadLetters` operationId).
+func (c *Client) DiscardDeadLetters(ctx context.Context, params *DiscardDeadLettersParams, body DiscardDeadLettersJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDiscardDeadLettersRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListOperations List operations
+//
+// Replays, discards, and drains of endpoints that recovered; newest first.
+//
+// Corresponds with GET /v1/dlq/operations (the `ListOperations` operationId).
+func (c *Client) ListOperations(ctx context.Context, params *ListOperationsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListOperationsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetOperation One operation and how far it got
+//
+// Corresponds with GET /v1/dlq/operations/{id} (the `GetOperation` operationId).
+func (c *Client) GetOperation(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetOperationRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CancelOperationWithBody End an operation
+//
+// The letters that it has released stay on their schedule.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/dlq/operations/{id}/cancel (the `CancelOperation` operationId).
+func (c *Client) CancelOperationWithBody(ctx context.Context, id openapi_types.UUID, params *CancelOperationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCancelOperationRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CancelOperation End an operation
+//
+// The letters that it has released stay on their schedule.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/dlq/operations/{id}/cancel (the `CancelOperation` operationId).
+func (c *Client) CancelOperation(ctx context.Context, id openapi_types.UUID, params *CancelOperationParams, body CancelOperationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCancelOperationRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ContinueOperationWithBody Go on with an operation
+//
+// Takes up a stopped or cancelled operation where it ended; its failures are counted anew.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/dlq/operations/{id}/continue (the `ContinueOperation` operationId).
+func (c *Client) ContinueOperationWithBody(ctx context.Context, id openapi_types.UUID, params *ContinueOperationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewContinueOperationRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ContinueOperation Go on with an operation
+//
+// Takes up a stopped or cancelled operation where it ended; its failures are counted anew.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/dlq/operations/{id}/continue (the `ContinueOperation` operationId).
+func (c *Client) ContinueOperation(ctx context.Context, id openapi_types.UUID, params *ContinueOperationParams, body ContinueOperationJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewContinueOperationRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplayDeadLettersWithBody Send all dead letters again that match a filter
+//
+// Starts an operation that makes `per_second` letters due each second, oldest first, never with
+// more than two seconds' worth outstanding, and stops once `stop_after_failures` of them have
+// failed again. Without `state` it takes pending and exhausted letters; discarded ones only with
+// `state: discarded`. What is expired or superseded is not sent any more.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/dlq/replay (the `ReplayDeadLetters` operationId).
+func (c *Client) ReplayDeadLettersWithBody(ctx context.Context, params *ReplayDeadLettersParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplayDeadLettersRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplayDeadLetters Send all dead letters again that match a filter
+//
+// Starts an operation that makes `per_second` letters due each second, oldest first, never with
+// more than two seconds' worth outstanding, and stops once `stop_after_failures` of them have
+// failed again. Without `state` it takes pending and exhausted letters; discarded ones only with
+// `state: discarded`. What is expired or superseded is not sent any more.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/dlq/replay (the `ReplayDeadLetters` operationId).
+func (c *Client) ReplayDeadLetters(ctx context.Context, params *ReplayDeadLettersParams, body ReplayDeadLettersJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplayDeadLettersRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetDeadLetterStats What is in the queue
+//
+// Corresponds with GET /v1/dlq/stats (the `GetDeadLetterStats` operationId).
+func (c *Client) GetDeadLetterStats(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetDeadLetterStatsRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // GetDeadLetter One dead letter with its attempts
 //
 // Corresponds with GET /v1/dlq/{id} (the `GetDeadLetter` operationId).
 func (c *Client) GetDeadLetter(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetDeadLetterRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DiscardDeadLetterWithBody Give up a dead letter
+//
+// The letter is closed unsent, and the same message is no duplicate any more. It must be pending
+// or exhausted (else 409). An attempt that is under way is not stopped: should it succeed, the
+// letter counts as delivered after all.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/dlq/{id}/discard (the `DiscardDeadLetter` operationId).
+func (c *Client) DiscardDeadLetterWithBody(ctx context.Context, id openapi_types.UUID, params *DiscardDeadLetterParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDiscardDeadLetterRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DiscardDeadLetter Give up a dead letter
+//
+// The letter is closed unsent, and the same message is no duplicate any more. It must be pending
+// or exhausted (else 409). An attempt that is under way is not stopped: should it succeed, the
+// letter counts as delivered after all.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/dlq/{id}/discard (the `DiscardDeadLetter` operationId).
+func (c *Client) DiscardDeadLetter(ctx context.Context, id openapi_types.UUID, params *DiscardDeadLetterParams, body DiscardDeadLetterJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDiscardDeadLetterRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplayDeadLetterWithBody Send a dead letter again
+//
+// The letter is due now and its schedule starts again; the attempts made so far stay in its
+// history. It may be pending, exhausted or discarded. A letter whose time to live is over, that a
+// later event has superseded, or that is being attempted right now is refused (409). A replay is
+// sent even though the same message was accepted again meanwhile.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/dlq/{id}/replay (the `ReplayDeadLetter` operationId).
+func (c *Client) ReplayDeadLetterWithBody(ctx context.Context, id openapi_types.UUID, params *ReplayDeadLetterParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplayDeadLetterRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReplayDeadLetter Send a dead letter again
+//
+// The letter is due now and its schedule starts again; the attempts made so far stay in its
+// history. It may be pending, exhausted or discarded. A letter whose time to live is over, that a
+// later event has superseded, or that is being attempted right now is refused (409). A replay is
+// sent even though the same message was accepted again meanwhile.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/dlq/{id}/replay (the `ReplayDeadLetter` operationId).
+func (c *Client) ReplayDeadLetter(ctx context.Context, id openapi_types.UUID, params *ReplayDeadLetterParams, body ReplayDeadLetterJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReplayDeadLetterRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListJobs Periodic jobs and how they last went
+//
+// Corresponds with GET /v1/jobs (the `ListJobs` operationId).
+func (c *Client) ListJobs(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListJobsRequest(c.Server)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RunJobWithBody Start a periodic job now
+//
+// One that is waiting or running already is not started a second time (409).
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/jobs/{name}/run (the `RunJob` operationId).
+func (c *Client) RunJobWithBody(ctx context.Context, name string, params *RunJobParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRunJobRequestWithBody(c.Server, name, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RunJob Start a periodic job now
+//
+// One that is waiting or running already is not started a second time (409).
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/jobs/{name}/run (the `RunJob` operationId).
+func (c *Client) RunJob(ctx context.Context, name string, params *RunJobParams, body RunJobJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRunJobRequest(c.Server, name, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListNotifications A user's inbox
+//
+// Newest first.
+//
+// Corresponds with GET /v1/notifications (the `ListNotifications` operationId).
+func (c *Client) ListNotifications(ctx context.Context, params *ListNotificationsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListNotificationsRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReadNotificationsWithBody Mark all of a user's notifications as read
+//
+// All that are there when the request comes in.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/notifications/read (the `ReadNotifications` operationId).
+func (c *Client) ReadNotificationsWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReadNotificationsRequestWithBody(c.Server, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReadNotifications Mark all of a user's notifications as read
+//
+// All that are there when the request comes in.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/notifications/read (the `ReadNotifications` operationId).
+func (c *Client) ReadNotifications(ctx context.Context, body ReadNotificationsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReadNotificationsRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReadNotification Mark a notification as read
+//
+// One that has been read keeps the time at which it was.
+//
+// Corresponds with PATCH /v1/notifications/{id}/read (the `ReadNotification` operationId).
+func (c *Client) ReadNotification(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReadNotificationRequest(c.Server, id)
 	if err != nil {
 		return nil, err
 	}
@@ -2731,6 +4950,56 @@ func (c *Client) BookTransactionsWithBody(ctx context.Context, id PortfolioID, c
 // Corresponds with POST /v1/portfolios/{id}/transactions (the `BookTransactions` operationId).
 func (c *Client) BookTransactions(ctx context.Context, id PortfolioID, body BookTransactionsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewBookTransactionsRequest(c.Server, id, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReceiveAlertmanagerWithBody Take a notification of Prometheus Alertmanager
+//
+// What Alertmanager's `webhook_config` posts, payload version 4. A notification becomes one
+// event, durable before the answer; the worker sends it. The query says where to, `inapp` by
+// default.
+//
+// Repetitions within `ALERTMANAGER_DEDUP_WINDOW` of the same state of a group, such as retries
+// and the copies of the members of a cluster, are `duplicate`. A notification whose `status` is
+// `resolved` supersedes those of its group that have not been delivered.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/receivers/alertmanager (the `ReceiveAlertmanager` operationId).
+func (c *Client) ReceiveAlertmanagerWithBody(ctx context.Context, params *ReceiveAlertmanagerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReceiveAlertmanagerRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReceiveAlertmanager Take a notification of Prometheus Alertmanager
+//
+// What Alertmanager's `webhook_config` posts, payload version 4. A notification becomes one
+// event, durable before the answer; the worker sends it. The query says where to, `inapp` by
+// default.
+//
+// Repetitions within `ALERTMANAGER_DEDUP_WINDOW` of the same state of a group, such as retries
+// and the copies of the members of a cluster, are `duplicate`. A notification whose `status` is
+// `resolved` supersedes those of its group that have not been delivered.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/receivers/alertmanager (the `ReceiveAlertmanager` operationId).
+func (c *Client) ReceiveAlertmanager(ctx context.Context, params *ReceiveAlertmanagerParams, body ReceiveAlertmanagerJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReceiveAlertmanagerRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -3370,19 +5639,235 @@ func NewTestAlertRequest(server string, id AlertRuleID) (*http.Request, error) {
 	return req, nil
 }
 
+// NewListAuditRequest constructs an http.Request for the ListAudit method
+func NewListAuditRequest(server string, params *ListAuditParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/audit")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Subject != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "subject", *params.Subject, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.SubjectId != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "subject_id", *params.SubjectId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Action != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "action", *params.Action, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Actor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "actor", *params.Actor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListDeliveriesRequest constructs an http.Request for the ListDeliveries method
+func NewListDeliveriesRequest(server string, params *ListDeliveriesParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/deliveries")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.AlertId != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "alert_id", *params.AlertId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.UserId != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "user_id", *params.UserId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Source != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "source", *params.Source, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewCreateDeliveryRequest calls the generic CreateDelivery builder with application/json body
-func NewCreateDeliveryRequest(server string, body CreateDeliveryJSONRequestBody) (*http.Request, error) {
+func NewCreateDeliveryRequest(server string, params *CreateDeliveryParams, body CreateDeliveryJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewCreateDeliveryRequestWithBody(server, "application/json", bodyReader)
+	return NewCreateDeliveryRequestWithBody(server, params, "application/json", bodyReader)
 }
 
 // NewCreateDeliveryRequestWithBody constructs an http.Request for the CreateDelivery method, with any body, and a specified content type
-func NewCreateDeliveryRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+func NewCreateDeliveryRequestWithBody(server string, params *CreateDeliveryParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -3406,6 +5891,98 @@ func NewCreateDeliveryRequestWithBody(server string, contentType string, body io
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.Prefer != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Prefer", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewCreateDeliveriesRequest calls the generic CreateDeliveries builder with application/json body
+func NewCreateDeliveriesRequest(server string, params *CreateDeliveriesParams, body CreateDeliveriesJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateDeliveriesRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewCreateDeliveriesRequestWithBody constructs an http.Request for the CreateDeliveries method, with any body, and a specified content type
+func NewCreateDeliveriesRequestWithBody(server string, params *CreateDeliveriesParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/deliveries/batch")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+		if params.Prefer != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Prefer", *params.Prefer, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Prefer", headerParam1)
+		}
+
+	}
 
 	return req, nil
 }
@@ -3437,6 +6014,424 @@ func NewGetDeliveryRequest(server string, eventId openapi_types.UUID) (*http.Req
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewExplainDeliveryRequest constructs an http.Request for the ExplainDelivery method
+func NewExplainDeliveryRequest(server string, eventId openapi_types.UUID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "event_id", eventId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/deliveries/%s/explain", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListDestinationsRequest constructs an http.Request for the ListDestinations method
+func NewListDestinationsRequest(server string, params *ListDestinationsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/destinations")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateDestinationRequest calls the generic CreateDestination builder with application/json body
+func NewCreateDestinationRequest(server string, params *CreateDestinationParams, body CreateDestinationJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateDestinationRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewCreateDestinationRequestWithBody constructs an http.Request for the CreateDestination method, with any body, and a specified content type
+func NewCreateDestinationRequestWithBody(server string, params *CreateDestinationParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/destinations")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.XReason != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "X-Reason", *params.XReason, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Reason", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewDeleteDestinationRequest constructs an http.Request for the DeleteDestination method
+func NewDeleteDestinationRequest(server string, name DestinationName, params *DeleteDestinationParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/destinations/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+		if params.XReason != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Reason", *params.XReason, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Reason", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewGetDestinationRequest constructs an http.Request for the GetDestination method
+func NewGetDestinationRequest(server string, name DestinationName) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/destinations/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewUpdateDestinationRequest calls the generic UpdateDestination builder with application/json body
+func NewUpdateDestinationRequest(server string, name DestinationName, params *UpdateDestinationParams, body UpdateDestinationJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewUpdateDestinationRequestWithBody(server, name, params, "application/json", bodyReader)
+}
+
+// NewUpdateDestinationRequestWithBody constructs an http.Request for the UpdateDestination method, with any body, and a specified content type
+func NewUpdateDestinationRequestWithBody(server string, name DestinationName, params *UpdateDestinationParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/destinations/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+		if params.XReason != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Reason", *params.XReason, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Reason", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewRotateDestinationSecretRequest calls the generic RotateDestinationSecret builder with application/json body
+func NewRotateDestinationSecretRequest(server string, name DestinationName, params *RotateDestinationSecretParams, body RotateDestinationSecretJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRotateDestinationSecretRequestWithBody(server, name, params, "application/json", bodyReader)
+}
+
+// NewRotateDestinationSecretRequestWithBody constructs an http.Request for the RotateDestinationSecret method, with any body, and a specified content type
+func NewRotateDestinationSecretRequestWithBody(server string, name DestinationName, params *RotateDestinationSecretParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/destinations/%s/rotate-secret", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.XReason != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "X-Reason", *params.XReason, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Reason", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewTestDestinationRequest constructs an http.Request for the TestDestination method
+func NewTestDestinationRequest(server string, name DestinationName) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/destinations/%s/test", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -3544,10 +6539,443 @@ func NewListDeadLettersRequest(server string, params *ListDeadLettersParams) (*h
 
 		}
 
+		if params.Destination != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "destination", *params.Destination, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.UserId != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "user_id", *params.UserId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Q != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "q", *params.Q, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CreatedAfter != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "created_after", *params.CreatedAfter, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CreatedBefore != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "created_before", *params.CreatedBefore, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.OperationId != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "operation_id", *params.OperationId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "uuid"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if encoded := queryValues.Encode(); encoded != "" {
 			rawQueryFragments = append(rawQueryFragments, encoded)
 		}
 		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewDiscardDeadLettersRequest calls the generic DiscardDeadLetters builder with application/json body
+func NewDiscardDeadLettersRequest(server string, params *DiscardDeadLettersParams, body DiscardDeadLettersJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewDiscardDeadLettersRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewDiscardDeadLettersRequestWithBody constructs an http.Request for the DiscardDeadLetters method, with any body, and a specified content type
+func NewDiscardDeadLettersRequestWithBody(server string, params *DiscardDeadLettersParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/dlq/discard")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.XClient != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "X-Client", *params.XClient, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Client", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewListOperationsRequest constructs an http.Request for the ListOperations method
+func NewListOperationsRequest(server string, params *ListOperationsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/dlq/operations")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetOperationRequest constructs an http.Request for the GetOperation method
+func NewGetOperationRequest(server string, id openapi_types.UUID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/dlq/operations/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCancelOperationRequest calls the generic CancelOperation builder with application/json body
+func NewCancelOperationRequest(server string, id openapi_types.UUID, params *CancelOperationParams, body CancelOperationJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCancelOperationRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewCancelOperationRequestWithBody constructs an http.Request for the CancelOperation method, with any body, and a specified content type
+func NewCancelOperationRequestWithBody(server string, id openapi_types.UUID, params *CancelOperationParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/dlq/operations/%s/cancel", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.XClient != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "X-Client", *params.XClient, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Client", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewContinueOperationRequest calls the generic ContinueOperation builder with application/json body
+func NewContinueOperationRequest(server string, id openapi_types.UUID, params *ContinueOperationParams, body ContinueOperationJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewContinueOperationRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewContinueOperationRequestWithBody constructs an http.Request for the ContinueOperation method, with any body, and a specified content type
+func NewContinueOperationRequestWithBody(server string, id openapi_types.UUID, params *ContinueOperationParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/dlq/operations/%s/continue", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.XClient != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "X-Client", *params.XClient, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Client", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewReplayDeadLettersRequest calls the generic ReplayDeadLetters builder with application/json body
+func NewReplayDeadLettersRequest(server string, params *ReplayDeadLettersParams, body ReplayDeadLettersJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReplayDeadLettersRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewReplayDeadLettersRequestWithBody constructs an http.Request for the ReplayDeadLetters method, with any body, and a specified content type
+func NewReplayDeadLettersRequestWithBody(server string, params *ReplayDeadLettersParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/dlq/replay")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.XClient != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "X-Client", *params.XClient, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Client", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewGetDeadLetterStatsRequest constructs an http.Request for the GetDeadLetterStats method
+func NewGetDeadLetterStatsRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/dlq/stats")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
@@ -3585,6 +7013,379 @@ func NewGetDeadLetterRequest(server string, id openapi_types.UUID) (*http.Reques
 	}
 
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewDiscardDeadLetterRequest calls the generic DiscardDeadLetter builder with application/json body
+func NewDiscardDeadLetterRequest(server string, id openapi_types.UUID, params *DiscardDeadLetterParams, body DiscardDeadLetterJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewDiscardDeadLetterRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewDiscardDeadLetterRequestWithBody constructs an http.Request for the DiscardDeadLetter method, with any body, and a specified content type
+func NewDiscardDeadLetterRequestWithBody(server string, id openapi_types.UUID, params *DiscardDeadLetterParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/dlq/%s/discard", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.XClient != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "X-Client", *params.XClient, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Client", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewReplayDeadLetterRequest calls the generic ReplayDeadLetter builder with application/json body
+func NewReplayDeadLetterRequest(server string, id openapi_types.UUID, params *ReplayDeadLetterParams, body ReplayDeadLetterJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReplayDeadLetterRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewReplayDeadLetterRequestWithBody constructs an http.Request for the ReplayDeadLetter method, with any body, and a specified content type
+func NewReplayDeadLetterRequestWithBody(server string, id openapi_types.UUID, params *ReplayDeadLetterParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/dlq/%s/replay", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.XClient != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "X-Client", *params.XClient, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Client", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewListJobsRequest constructs an http.Request for the ListJobs method
+func NewListJobsRequest(server string) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/jobs")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewRunJobRequest calls the generic RunJob builder with application/json body
+func NewRunJobRequest(server string, name string, params *RunJobParams, body RunJobJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRunJobRequestWithBody(server, name, params, "application/json", bodyReader)
+}
+
+// NewRunJobRequestWithBody constructs an http.Request for the RunJob method, with any body, and a specified content type
+func NewRunJobRequestWithBody(server string, name string, params *RunJobParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/jobs/%s/run", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.XClient != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "X-Client", *params.XClient, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Client", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewListNotificationsRequest constructs an http.Request for the ListNotifications method
+func NewListNotificationsRequest(server string, params *ListNotificationsParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/notifications")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "user_id", params.UserId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if params.Unread != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "unread", *params.Unread, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewReadNotificationsRequest calls the generic ReadNotifications builder with application/json body
+func NewReadNotificationsRequest(server string, body ReadNotificationsJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReadNotificationsRequestWithBody(server, "application/json", bodyReader)
+}
+
+// NewReadNotificationsRequestWithBody constructs an http.Request for the ReadNotifications method, with any body, and a specified content type
+func NewReadNotificationsRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/notifications/read")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewReadNotificationRequest constructs an http.Request for the ReadNotification method
+func NewReadNotificationRequest(server string, id openapi_types.UUID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/notifications/%s/read", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -4081,6 +7882,121 @@ func NewBookTransactionsRequestWithBody(server string, id PortfolioID, contentTy
 	return req, nil
 }
 
+// NewReceiveAlertmanagerRequest calls the generic ReceiveAlertmanager builder with application/json body
+func NewReceiveAlertmanagerRequest(server string, params *ReceiveAlertmanagerParams, body ReceiveAlertmanagerJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewReceiveAlertmanagerRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewReceiveAlertmanagerRequestWithBody constructs an http.Request for the ReceiveAlertmanager method, with any body, and a specified content type
+func NewReceiveAlertmanagerRequestWithBody(server string, params *ReceiveAlertmanagerParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/receivers/alertmanager")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.UserId != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "user_id", *params.UserId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Inapp != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "inapp", *params.Inapp, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Webhook != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "webhook", *params.Webhook, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Email != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "email", *params.Email, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Destination != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "destination", *params.Destination, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
 // NewListRunsRequest constructs an http.Request for the ListRuns method
 func NewListRunsRequest(server string, params *ListRunsParams) (*http.Request, error) {
 	var err error
@@ -4452,25 +8368,69 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/alerts/{id}/test (the `TestAlert` operationId).
 	TestAlertWithResponse(ctx context.Context, id AlertRuleID, reqEditors ...RequestEditorFn) (*TestAlertResponse, error)
 
+	// ListAuditWithResponse Who did what, and why
+	//
+	// Newest first.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/audit (the `ListAudit` operationId).
+	ListAuditWithResponse(ctx context.Context, params *ListAuditParams, reqEditors ...RequestEditorFn) (*ListAuditResponse, error)
+
+	// ListDeliveriesWithResponse List events
+	//
+	// Newest first, with where each stands on its channels.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/deliveries (the `ListDeliveries` operationId).
+	ListDeliveriesWithResponse(ctx context.Context, params *ListDeliveriesParams, reqEditors ...RequestEditorFn) (*ListDeliveriesResponse, error)
+
 	// CreateDeliveryWithBodyWithResponse Deliver a message
 	//
 	// The event is durable before anything is sent. Every channel is then tried once; a channel
 	// that fails does not hold up the others, it is `queued` for retries as a dead letter.
 	//
+	// A message with the same alert, title, text, data, user and channel as one that is on its way
+	// or was delivered within `DEDUP_WINDOW` is a `duplicate`, and not sent.
+	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/deliveries (the `CreateDelivery` operationId).
-	CreateDeliveryWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateDeliveryResponse, error)
+	CreateDeliveryWithBodyWithResponse(ctx context.Context, params *CreateDeliveryParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateDeliveryResponse, error)
 
 	// CreateDeliveryWithResponse Deliver a message
 	//
 	// The event is durable before anything is sent. Every channel is then tried once; a channel
 	// that fails does not hold up the others, it is `queued` for retries as a dead letter.
 	//
+	// A message with the same alert, title, text, data, user and channel as one that is on its way
+	// or was delivered within `DEDUP_WINDOW` is a `duplicate`, and not sent.
+	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/deliveries (the `CreateDelivery` operationId).
-	CreateDeliveryWithResponse(ctx context.Context, body CreateDeliveryJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateDeliveryResponse, error)
+	CreateDeliveryWithResponse(ctx context.Context, params *CreateDeliveryParams, body CreateDeliveryJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateDeliveryResponse, error)
+
+	// CreateDeliveriesWithBodyWithResponse Deliver up to 100 messages
+	//
+	// All are accepted, or none: what is wrong with an item is pointed to as `/items/3/title`. Apart
+	// from that each is an event of its own, delivered as if it had come alone.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/deliveries/batch (the `CreateDeliveries` operationId).
+	CreateDeliveriesWithBodyWithResponse(ctx context.Context, params *CreateDeliveriesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateDeliveriesResponse, error)
+
+	// CreateDeliveriesWithResponse Deliver up to 100 messages
+	//
+	// All are accepted, or none: what is wrong with an item is pointed to as `/items/3/title`. Apart
+	// from that each is an event of its own, delivered as if it had come alone.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/deliveries/batch (the `CreateDeliveries` operationId).
+	CreateDeliveriesWithResponse(ctx context.Context, params *CreateDeliveriesParams, body CreateDeliveriesJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateDeliveriesResponse, error)
 
 	// GetDeliveryWithResponse One event with every attempt on every channel
 	//
@@ -4478,6 +8438,110 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with GET /v1/deliveries/{event_id} (the `GetDelivery` operationId).
 	GetDeliveryWithResponse(ctx context.Context, eventId openapi_types.UUID, reqEditors ...RequestEditorFn) (*GetDeliveryResponse, error)
+
+	// ExplainDeliveryWithResponse What happened to an event and what happens next, in words
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/deliveries/{event_id}/explain (the `ExplainDelivery` operationId).
+	ExplainDeliveryWithResponse(ctx context.Context, eventId openapi_types.UUID, reqEditors ...RequestEditorFn) (*ExplainDeliveryResponse, error)
+
+	// ListDestinationsWithResponse List destinations
+	//
+	// In order of name.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/destinations (the `ListDestinations` operationId).
+	ListDestinationsWithResponse(ctx context.Context, params *ListDestinationsParams, reqEditors ...RequestEditorFn) (*ListDestinationsResponse, error)
+
+	// CreateDestinationWithBodyWithResponse Create a destination
+	//
+	// Events name it in `channels.destination`. What is secret in it is encrypted and never
+	// answered; a webhook without a `secret` gets one made, which this answer holds, and no other.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/destinations (the `CreateDestination` operationId).
+	CreateDestinationWithBodyWithResponse(ctx context.Context, params *CreateDestinationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateDestinationResponse, error)
+
+	// CreateDestinationWithResponse Create a destination
+	//
+	// Events name it in `channels.destination`. What is secret in it is encrypted and never
+	// answered; a webhook without a `secret` gets one made, which this answer holds, and no other.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/destinations (the `CreateDestination` operationId).
+	CreateDestinationWithResponse(ctx context.Context, params *CreateDestinationParams, body CreateDestinationJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateDestinationResponse, error)
+
+	// DeleteDestinationWithResponse Delete a destination
+	//
+	// Dead letters that are bound for it are exhausted on their next try.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /v1/destinations/{name} (the `DeleteDestination` operationId).
+	DeleteDestinationWithResponse(ctx context.Context, name DestinationName, params *DeleteDestinationParams, reqEditors ...RequestEditorFn) (*DeleteDestinationResponse, error)
+
+	// GetDestinationWithResponse One destination
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/destinations/{name} (the `GetDestination` operationId).
+	GetDestinationWithResponse(ctx context.Context, name DestinationName, reqEditors ...RequestEditorFn) (*GetDestinationResponse, error)
+
+	// UpdateDestinationWithBodyWithResponse Change a destination
+	//
+	// What is not named stays. A `secret` replaces the present ones at once; `rotate-secret` lets
+	// them overlap. Another process may deliver to the former state for up to 3 seconds.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /v1/destinations/{name} (the `UpdateDestination` operationId).
+	UpdateDestinationWithBodyWithResponse(ctx context.Context, name DestinationName, params *UpdateDestinationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateDestinationResponse, error)
+
+	// UpdateDestinationWithResponse Change a destination
+	//
+	// What is not named stays. A `secret` replaces the present ones at once; `rotate-secret` lets
+	// them overlap. Another process may deliver to the former state for up to 3 seconds.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /v1/destinations/{name} (the `UpdateDestination` operationId).
+	UpdateDestinationWithResponse(ctx context.Context, name DestinationName, params *UpdateDestinationParams, body UpdateDestinationJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateDestinationResponse, error)
+
+	// RotateDestinationSecretWithBodyWithResponse Sign with a new secret
+	//
+	// For `overlap_seconds` the present secrets sign, too, so that the receiver can change over in
+	// its own time: every message then carries several signatures. A secret that is not given is
+	// made, and answered this once.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/destinations/{name}/rotate-secret (the `RotateDestinationSecret` operationId).
+	RotateDestinationSecretWithBodyWithResponse(ctx context.Context, name DestinationName, params *RotateDestinationSecretParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RotateDestinationSecretResponse, error)
+
+	// RotateDestinationSecretWithResponse Sign with a new secret
+	//
+	// For `overlap_seconds` the present secrets sign, too, so that the receiver can change over in
+	// its own time: every message then carries several signatures. A secret that is not given is
+	// made, and answered this once.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/destinations/{name}/rotate-secret (the `RotateDestinationSecret` operationId).
+	RotateDestinationSecretWithResponse(ctx context.Context, name DestinationName, params *RotateDestinationSecretParams, body RotateDestinationSecretJSONRequestBody, reqEditors ...RequestEditorFn) (*RotateDestinationSecretResponse, error)
+
+	// TestDestinationWithResponse Send a test message
+	//
+	// One attempt with a message that says that it is a test, now, even when the destination is
+	// disabled. It is no event: nothing is stored, deduplicated or retried.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/destinations/{name}/test (the `TestDestination` operationId).
+	TestDestinationWithResponse(ctx context.Context, name DestinationName, reqEditors ...RequestEditorFn) (*TestDestinationResponse, error)
 
 	// ListDeadLettersWithResponse List dead letters
 	//
@@ -4488,12 +8552,222 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/dlq (the `ListDeadLetters` operationId).
 	ListDeadLettersWithResponse(ctx context.Context, params *ListDeadLettersParams, reqEditors ...RequestEditorFn) (*ListDeadLettersResponse, error)
 
+	// DiscardDeadLettersWithBodyWithResponse Give up all dead letters that match a filter
+	//
+	// Starts an operation that closes `per_second` letters each second. Without `state` it takes
+	// pending and exhausted letters.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/dlq/discard (the `DiscardDeadLetters` operationId).
+	DiscardDeadLettersWithBodyWithResponse(ctx context.Context, params *DiscardDeadLettersParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DiscardDeadLettersResponse, error)
+
+	// DiscardDeadLettersWithResponse Give up all dead letters that match a filter
+	//
+	// Starts an operation that closes `per_second` letters each second. Without `state` it takes
+	// pending and exhausted letters.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/dlq/discard (the `DiscardDeadLetters` operationId).
+	DiscardDeadLettersWithResponse(ctx context.Context, params *DiscardDeadLettersParams, body DiscardDeadLettersJSONRequestBody, reqEditors ...RequestEditorFn) (*DiscardDeadLettersResponse, error)
+
+	// ListOperationsWithResponse List operations
+	//
+	// Replays, discards, and drains of endpoints that recovered; newest first.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/dlq/operations (the `ListOperations` operationId).
+	ListOperationsWithResponse(ctx context.Context, params *ListOperationsParams, reqEditors ...RequestEditorFn) (*ListOperationsResponse, error)
+
+	// GetOperationWithResponse One operation and how far it got
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/dlq/operations/{id} (the `GetOperation` operationId).
+	GetOperationWithResponse(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*GetOperationResponse, error)
+
+	// CancelOperationWithBodyWithResponse End an operation
+	//
+	// The letters that it has released stay on their schedule.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/dlq/operations/{id}/cancel (the `CancelOperation` operationId).
+	CancelOperationWithBodyWithResponse(ctx context.Context, id openapi_types.UUID, params *CancelOperationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CancelOperationResponse, error)
+
+	// CancelOperationWithResponse End an operation
+	//
+	// The letters that it has released stay on their schedule.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/dlq/operations/{id}/cancel (the `CancelOperation` operationId).
+	CancelOperationWithResponse(ctx context.Context, id openapi_types.UUID, params *CancelOperationParams, body CancelOperationJSONRequestBody, reqEditors ...RequestEditorFn) (*CancelOperationResponse, error)
+
+	// ContinueOperationWithBodyWithResponse Go on with an operation
+	//
+	// Takes up a stopped or cancelled operation where it ended; its failures are counted anew.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/dlq/operations/{id}/continue (the `ContinueOperation` operationId).
+	ContinueOperationWithBodyWithResponse(ctx context.Context, id openapi_types.UUID, params *ContinueOperationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ContinueOperationResponse, error)
+
+	// ContinueOperationWithResponse Go on with an operation
+	//
+	// Takes up a stopped or cancelled operation where it ended; its failures are counted anew.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/dlq/operations/{id}/continue (the `ContinueOperation` operationId).
+	ContinueOperationWithResponse(ctx context.Context, id openapi_types.UUID, params *ContinueOperationParams, body ContinueOperationJSONRequestBody, reqEditors ...RequestEditorFn) (*ContinueOperationResponse, error)
+
+	// ReplayDeadLettersWithBodyWithResponse Send all dead letters again that match a filter
+	//
+	// Starts an operation that makes `per_second` letters due each second, oldest first, never with
+	// more than two seconds' worth outstanding, and stops once `stop_after_failures` of them have
+	// failed again. Without `state` it takes pending and exhausted letters; discarded ones only with
+	// `state: discarded`. What is expired or superseded is not sent any more.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/dlq/replay (the `ReplayDeadLetters` operationId).
+	ReplayDeadLettersWithBodyWithResponse(ctx context.Context, params *ReplayDeadLettersParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReplayDeadLettersResponse, error)
+
+	// ReplayDeadLettersWithResponse Send all dead letters again that match a filter
+	//
+	// Starts an operation that makes `per_second` letters due each second, oldest first, never with
+	// more than two seconds' worth outstanding, and stops once `stop_after_failures` of them have
+	// failed again. Without `state` it takes pending and exhausted letters; discarded ones only with
+	// `state: discarded`. What is expired or superseded is not sent any more.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/dlq/replay (the `ReplayDeadLetters` operationId).
+	ReplayDeadLettersWithResponse(ctx context.Context, params *ReplayDeadLettersParams, body ReplayDeadLettersJSONRequestBody, reqEditors ...RequestEditorFn) (*ReplayDeadLettersResponse, error)
+
+	// GetDeadLetterStatsWithResponse What is in the queue
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/dlq/stats (the `GetDeadLetterStats` operationId).
+	GetDeadLetterStatsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetDeadLetterStatsResponse, error)
+
 	// GetDeadLetterWithResponse One dead letter with its attempts
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /v1/dlq/{id} (the `GetDeadLetter` operationId).
 	GetDeadLetterWithResponse(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*GetDeadLetterResponse, error)
+
+	// DiscardDeadLetterWithBodyWithResponse Give up a dead letter
+	//
+	// The letter is closed unsent, and the same message is no duplicate any more. It must be pending
+	// or exhausted (else 409). An attempt that is under way is not stopped: should it succeed, the
+	// letter counts as delivered after all.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/dlq/{id}/discard (the `DiscardDeadLetter` operationId).
+	DiscardDeadLetterWithBodyWithResponse(ctx context.Context, id openapi_types.UUID, params *DiscardDeadLetterParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DiscardDeadLetterResponse, error)
+
+	// DiscardDeadLetterWithResponse Give up a dead letter
+	//
+	// The letter is closed unsent, and the same message is no duplicate any more. It must be pending
+	// or exhausted (else 409). An attempt that is under way is not stopped: should it succeed, the
+	// letter counts as delivered after all.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/dlq/{id}/discard (the `DiscardDeadLetter` operationId).
+	DiscardDeadLetterWithResponse(ctx context.Context, id openapi_types.UUID, params *DiscardDeadLetterParams, body DiscardDeadLetterJSONRequestBody, reqEditors ...RequestEditorFn) (*DiscardDeadLetterResponse, error)
+
+	// ReplayDeadLetterWithBodyWithResponse Send a dead letter again
+	//
+	// The letter is due now and its schedule starts again; the attempts made so far stay in its
+	// history. It may be pending, exhausted or discarded. A letter whose time to live is over, that a
+	// later event has superseded, or that is being attempted right now is refused (409). A replay is
+	// sent even though the same message was accepted again meanwhile.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/dlq/{id}/replay (the `ReplayDeadLetter` operationId).
+	ReplayDeadLetterWithBodyWithResponse(ctx context.Context, id openapi_types.UUID, params *ReplayDeadLetterParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReplayDeadLetterResponse, error)
+
+	// ReplayDeadLetterWithResponse Send a dead letter again
+	//
+	// The letter is due now and its schedule starts again; the attempts made so far stay in its
+	// history. It may be pending, exhausted or discarded. A letter whose time to live is over, that a
+	// later event has superseded, or that is being attempted right now is refused (409). A replay is
+	// sent even though the same message was accepted again meanwhile.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/dlq/{id}/replay (the `ReplayDeadLetter` operationId).
+	ReplayDeadLetterWithResponse(ctx context.Context, id openapi_types.UUID, params *ReplayDeadLetterParams, body ReplayDeadLetterJSONRequestBody, reqEditors ...RequestEditorFn) (*ReplayDeadLetterResponse, error)
+
+	// ListJobsWithResponse Periodic jobs and how they last went
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/jobs (the `ListJobs` operationId).
+	ListJobsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListJobsResponse, error)
+
+	// RunJobWithBodyWithResponse Start a periodic job now
+	//
+	// One that is waiting or running already is not started a second time (409).
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/jobs/{name}/run (the `RunJob` operationId).
+	RunJobWithBodyWithResponse(ctx context.Context, name string, params *RunJobParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RunJobResponse, error)
+
+	// RunJobWithResponse Start a periodic job now
+	//
+	// One that is waiting or running already is not started a second time (409).
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/jobs/{name}/run (the `RunJob` operationId).
+	RunJobWithResponse(ctx context.Context, name string, params *RunJobParams, body RunJobJSONRequestBody, reqEditors ...RequestEditorFn) (*RunJobResponse, error)
+
+	// ListNotificationsWithResponse A user's inbox
+	//
+	// Newest first.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/notifications (the `ListNotifications` operationId).
+	ListNotificationsWithResponse(ctx context.Context, params *ListNotificationsParams, reqEditors ...RequestEditorFn) (*ListNotificationsResponse, error)
+
+	// ReadNotificationsWithBodyWithResponse Mark all of a user's notifications as read
+	//
+	// All that are there when the request comes in.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/notifications/read (the `ReadNotifications` operationId).
+	ReadNotificationsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReadNotificationsResponse, error)
+
+	// ReadNotificationsWithResponse Mark all of a user's notifications as read
+	//
+	// All that are there when the request comes in.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/notifications/read (the `ReadNotifications` operationId).
+	ReadNotificationsWithResponse(ctx context.Context, body ReadNotificationsJSONRequestBody, reqEditors ...RequestEditorFn) (*ReadNotificationsResponse, error)
+
+	// ReadNotificationWithResponse Mark a notification as read
+	//
+	// One that has been read keeps the time at which it was.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /v1/notifications/{id}/read (the `ReadNotification` operationId).
+	ReadNotificationWithResponse(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*ReadNotificationResponse, error)
 
 	// ListPatternsWithResponse List patterns
 	//
@@ -4623,6 +8897,36 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/portfolios/{id}/transactions (the `BookTransactions` operationId).
 	BookTransactionsWithResponse(ctx context.Context, id PortfolioID, body BookTransactionsJSONRequestBody, reqEditors ...RequestEditorFn) (*BookTransactionsResponse, error)
+
+	// ReceiveAlertmanagerWithBodyWithResponse Take a notification of Prometheus Alertmanager
+	//
+	// What Alertmanager's `webhook_config` posts, payload version 4. A notification becomes one
+	// event, durable before the answer; the worker sends it. The query says where to, `inapp` by
+	// default.
+	//
+	// Repetitions within `ALERTMANAGER_DEDUP_WINDOW` of the same state of a group, such as retries
+	// and the copies of the members of a cluster, are `duplicate`. A notification whose `status` is
+	// `resolved` supersedes those of its group that have not been delivered.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/receivers/alertmanager (the `ReceiveAlertmanager` operationId).
+	ReceiveAlertmanagerWithBodyWithResponse(ctx context.Context, params *ReceiveAlertmanagerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReceiveAlertmanagerResponse, error)
+
+	// ReceiveAlertmanagerWithResponse Take a notification of Prometheus Alertmanager
+	//
+	// What Alertmanager's `webhook_config` posts, payload version 4. A notification becomes one
+	// event, durable before the answer; the worker sends it. The query says where to, `inapp` by
+	// default.
+	//
+	// Repetitions within `ALERTMANAGER_DEDUP_WINDOW` of the same state of a group, such as retries
+	// and the copies of the members of a cluster, are `duplicate`. A notification whose `status` is
+	// `resolved` supersedes those of its group that have not been delivered.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/receivers/alertmanager (the `ReceiveAlertmanager` operationId).
+	ReceiveAlertmanagerWithResponse(ctx context.Context, params *ReceiveAlertmanagerParams, body ReceiveAlertmanagerJSONRequestBody, reqEditors ...RequestEditorFn) (*ReceiveAlertmanagerResponse, error)
 
 	// ListRunsWithResponse List recorded runs
 	//
@@ -5178,18 +9482,158 @@ func (r TestAlertResponse) ContentType() string {
 	return ""
 }
 
-type CreateDeliveryResponse struct {
+type ListAuditResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON200 the response for an HTTP 200 `application/json` response
-	JSON200 *DeliveryReceipt
+	JSON200 *struct {
+		Items []AuditEntry `json:"items"`
+
+		// NextCursor Pass it as `cursor` for the next page; null on the last.
+		NextCursor *NextCursor `json:"next_cursor"`
+	}
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListAuditResponse) GetJSON200() *struct {
+	Items []AuditEntry `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListAuditResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListAuditResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListAuditResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListAuditResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListAuditResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListDeliveriesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Items []DeliverySummary `json:"items"`
+
+		// NextCursor Pass it as `cursor` for the next page; null on the last.
+		NextCursor *NextCursor `json:"next_cursor"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListDeliveriesResponse) GetJSON200() *struct {
+	Items []DeliverySummary `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListDeliveriesResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListDeliveriesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListDeliveriesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListDeliveriesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListDeliveriesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// CreateDeliveryResponse200Headers the declared response headers of an HTTP 200 response for CreateDelivery
+type CreateDeliveryResponse200Headers struct {
+	IdempotencyReplayed *string
+	Location            *string
+}
+
+// CreateDeliveryResponse202Headers the declared response headers of an HTTP 202 response for CreateDelivery
+type CreateDeliveryResponse202Headers struct {
+	IdempotencyReplayed *string
+	Location            *string
+	PreferenceApplied   *string
+}
+
+type CreateDeliveryResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DeliveryReceipt
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *DeliveryReceipt
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *CreateDeliveryResponse200Headers
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *CreateDeliveryResponse202Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
 func (r CreateDeliveryResponse) GetJSON200() *DeliveryReceipt {
 	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r CreateDeliveryResponse) GetJSON202() *DeliveryReceipt {
+	return r.JSON202
 }
 
 // GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
@@ -5220,6 +9664,76 @@ func (r CreateDeliveryResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r CreateDeliveryResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// CreateDeliveriesResponse200Headers the declared response headers of an HTTP 200 response for CreateDeliveries
+type CreateDeliveriesResponse200Headers struct {
+	IdempotencyReplayed *string
+}
+
+// CreateDeliveriesResponse202Headers the declared response headers of an HTTP 202 response for CreateDeliveries
+type CreateDeliveriesResponse202Headers struct {
+	IdempotencyReplayed *string
+	PreferenceApplied   *string
+}
+
+type CreateDeliveriesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DeliveryReceipts
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *DeliveryReceipts
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *CreateDeliveriesResponse200Headers
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *CreateDeliveriesResponse202Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CreateDeliveriesResponse) GetJSON200() *DeliveryReceipts {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r CreateDeliveriesResponse) GetJSON202() *DeliveryReceipts {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreateDeliveriesResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateDeliveriesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateDeliveriesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateDeliveriesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateDeliveriesResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -5268,6 +9782,422 @@ func (r GetDeliveryResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetDeliveryResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ExplainDeliveryResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Explanation
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ExplainDeliveryResponse) GetJSON200() *Explanation {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ExplainDeliveryResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ExplainDeliveryResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ExplainDeliveryResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ExplainDeliveryResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ExplainDeliveryResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListDestinationsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Items []Destination `json:"items"`
+
+		// NextCursor Pass it as `cursor` for the next page; null on the last.
+		NextCursor *NextCursor `json:"next_cursor"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListDestinationsResponse) GetJSON200() *struct {
+	Items []Destination `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListDestinationsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListDestinationsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListDestinationsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListDestinationsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListDestinationsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// CreateDestinationResponse201Headers the declared response headers of an HTTP 201 response for CreateDestination
+type CreateDestinationResponse201Headers struct {
+	ETag     *string
+	Location *string
+}
+
+type CreateDestinationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *DestinationWithSecret
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers201 the parsed response headers for an HTTP 201 response
+	Headers201 *CreateDestinationResponse201Headers
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreateDestinationResponse) GetJSON201() *DestinationWithSecret {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreateDestinationResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateDestinationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateDestinationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateDestinationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateDestinationResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DeleteDestinationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DeleteDestinationResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r DeleteDestinationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DeleteDestinationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DeleteDestinationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DeleteDestinationResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// GetDestinationResponse200Headers the declared response headers of an HTTP 200 response for GetDestination
+type GetDestinationResponse200Headers struct {
+	ETag *string
+}
+
+type GetDestinationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Destination
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetDestinationResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetDestinationResponse) GetJSON200() *Destination {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetDestinationResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetDestinationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetDestinationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetDestinationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetDestinationResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// UpdateDestinationResponse200Headers the declared response headers of an HTTP 200 response for UpdateDestination
+type UpdateDestinationResponse200Headers struct {
+	ETag *string
+}
+
+type UpdateDestinationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Destination
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *UpdateDestinationResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r UpdateDestinationResponse) GetJSON200() *Destination {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r UpdateDestinationResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r UpdateDestinationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r UpdateDestinationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r UpdateDestinationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r UpdateDestinationResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// RotateDestinationSecretResponse200Headers the declared response headers of an HTTP 200 response for RotateDestinationSecret
+type RotateDestinationSecretResponse200Headers struct {
+	ETag *string
+}
+
+type RotateDestinationSecretResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DestinationWithSecret
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *RotateDestinationSecretResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RotateDestinationSecretResponse) GetJSON200() *DestinationWithSecret {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RotateDestinationSecretResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RotateDestinationSecretResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RotateDestinationSecretResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RotateDestinationSecretResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RotateDestinationSecretResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type TestDestinationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DestinationTest
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r TestDestinationResponse) GetJSON200() *DestinationTest {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r TestDestinationResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r TestDestinationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r TestDestinationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r TestDestinationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r TestDestinationResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -5332,6 +10262,366 @@ func (r ListDeadLettersResponse) ContentType() string {
 	return ""
 }
 
+type DiscardDeadLettersResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *OperationPreview
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Operation
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r DiscardDeadLettersResponse) GetJSON200() *OperationPreview {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r DiscardDeadLettersResponse) GetJSON202() *Operation {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DiscardDeadLettersResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r DiscardDeadLettersResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DiscardDeadLettersResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DiscardDeadLettersResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DiscardDeadLettersResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListOperationsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Items []Operation `json:"items"`
+
+		// NextCursor Pass it as `cursor` for the next page; null on the last.
+		NextCursor *NextCursor `json:"next_cursor"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListOperationsResponse) GetJSON200() *struct {
+	Items []Operation `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListOperationsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListOperationsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListOperationsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListOperationsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListOperationsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetOperationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Operation
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetOperationResponse) GetJSON200() *Operation {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetOperationResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetOperationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetOperationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetOperationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetOperationResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type CancelOperationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Operation
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CancelOperationResponse) GetJSON200() *Operation {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CancelOperationResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CancelOperationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CancelOperationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CancelOperationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CancelOperationResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ContinueOperationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Operation
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r ContinueOperationResponse) GetJSON202() *Operation {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ContinueOperationResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ContinueOperationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ContinueOperationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ContinueOperationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ContinueOperationResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ReplayDeadLettersResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *OperationPreview
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Operation
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ReplayDeadLettersResponse) GetJSON200() *OperationPreview {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r ReplayDeadLettersResponse) GetJSON202() *Operation {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ReplayDeadLettersResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ReplayDeadLettersResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReplayDeadLettersResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReplayDeadLettersResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReplayDeadLettersResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetDeadLetterStatsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DeadLetterStats
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetDeadLetterStatsResponse) GetJSON200() *DeadLetterStats {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetDeadLetterStatsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetDeadLetterStatsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetDeadLetterStatsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetDeadLetterStatsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetDeadLetterStatsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type GetDeadLetterResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -5374,6 +10664,370 @@ func (r GetDeadLetterResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetDeadLetterResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DiscardDeadLetterResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DeadLetter
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r DiscardDeadLetterResponse) GetJSON200() *DeadLetter {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DiscardDeadLetterResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r DiscardDeadLetterResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DiscardDeadLetterResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DiscardDeadLetterResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DiscardDeadLetterResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ReplayDeadLetterResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *DeadLetter
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r ReplayDeadLetterResponse) GetJSON202() *DeadLetter {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ReplayDeadLetterResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ReplayDeadLetterResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReplayDeadLetterResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReplayDeadLetterResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReplayDeadLetterResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListJobsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Items []PeriodicJob `json:"items"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListJobsResponse) GetJSON200() *struct {
+	Items []PeriodicJob `json:"items"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListJobsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListJobsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListJobsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListJobsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListJobsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RunJobResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *struct {
+		Name string `json:"name"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r RunJobResponse) GetJSON202() *struct {
+	Name string `json:"name"`
+} {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RunJobResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RunJobResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RunJobResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RunJobResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RunJobResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListNotificationsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Items []Notification `json:"items"`
+
+		// NextCursor Pass it as `cursor` for the next page; null on the last.
+		NextCursor *NextCursor `json:"next_cursor"`
+
+		// UnreadCount The user's unread notifications, counted up to 1000.
+		UnreadCount int `json:"unread_count"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListNotificationsResponse) GetJSON200() *struct {
+	Items []Notification `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+
+	// UnreadCount The user's unread notifications, counted up to 1000.
+	UnreadCount int `json:"unread_count"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListNotificationsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListNotificationsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListNotificationsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListNotificationsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListNotificationsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ReadNotificationsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Read int `json:"read"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ReadNotificationsResponse) GetJSON200() *struct {
+	Read int `json:"read"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ReadNotificationsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ReadNotificationsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReadNotificationsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReadNotificationsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReadNotificationsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ReadNotificationResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Notification
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ReadNotificationResponse) GetJSON200() *Notification {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ReadNotificationResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ReadNotificationResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReadNotificationResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReadNotificationResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReadNotificationResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -5869,6 +11523,61 @@ func (r BookTransactionsResponse) ContentType() string {
 	return ""
 }
 
+// ReceiveAlertmanagerResponse200Headers the declared response headers of an HTTP 200 response for ReceiveAlertmanager
+type ReceiveAlertmanagerResponse200Headers struct {
+	Location *string
+}
+
+type ReceiveAlertmanagerResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *DeliveryReceipt
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ReceiveAlertmanagerResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ReceiveAlertmanagerResponse) GetJSON200() *DeliveryReceipt {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ReceiveAlertmanagerResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ReceiveAlertmanagerResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReceiveAlertmanagerResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReceiveAlertmanagerResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReceiveAlertmanagerResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListRunsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -6268,16 +11977,49 @@ func (c *ClientWithResponses) TestAlertWithResponse(ctx context.Context, id Aler
 	return ParseTestAlertResponse(rsp)
 }
 
+// ListAuditWithResponse Who did what, and why
+//
+// Newest first.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/audit (the `ListAudit` operationId).
+func (c *ClientWithResponses) ListAuditWithResponse(ctx context.Context, params *ListAuditParams, reqEditors ...RequestEditorFn) (*ListAuditResponse, error) {
+	rsp, err := c.ListAudit(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListAuditResponse(rsp)
+}
+
+// ListDeliveriesWithResponse List events
+//
+// Newest first, with where each stands on its channels.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/deliveries (the `ListDeliveries` operationId).
+func (c *ClientWithResponses) ListDeliveriesWithResponse(ctx context.Context, params *ListDeliveriesParams, reqEditors ...RequestEditorFn) (*ListDeliveriesResponse, error) {
+	rsp, err := c.ListDeliveries(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListDeliveriesResponse(rsp)
+}
+
 // CreateDeliveryWithBodyWithResponse Deliver a message
 //
 // The event is durable before anything is sent. Every channel is then tried once; a channel
 // that fails does not hold up the others, it is `queued` for retries as a dead letter.
 //
+// A message with the same alert, title, text, data, user and channel as one that is on its way
+// or was delivered within `DEDUP_WINDOW` is a `duplicate`, and not sent.
+//
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/deliveries (the `CreateDelivery` operationId).
-func (c *ClientWithResponses) CreateDeliveryWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateDeliveryResponse, error) {
-	rsp, err := c.CreateDeliveryWithBody(ctx, contentType, body, reqEditors...)
+func (c *ClientWithResponses) CreateDeliveryWithBodyWithResponse(ctx context.Context, params *CreateDeliveryParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateDeliveryResponse, error) {
+	rsp, err := c.CreateDeliveryWithBody(ctx, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -6289,15 +12031,50 @@ func (c *ClientWithResponses) CreateDeliveryWithBodyWithResponse(ctx context.Con
 // The event is durable before anything is sent. Every channel is then tried once; a channel
 // that fails does not hold up the others, it is `queued` for retries as a dead letter.
 //
+// A message with the same alert, title, text, data, user and channel as one that is on its way
+// or was delivered within `DEDUP_WINDOW` is a `duplicate`, and not sent.
+//
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/deliveries (the `CreateDelivery` operationId).
-func (c *ClientWithResponses) CreateDeliveryWithResponse(ctx context.Context, body CreateDeliveryJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateDeliveryResponse, error) {
-	rsp, err := c.CreateDelivery(ctx, body, reqEditors...)
+func (c *ClientWithResponses) CreateDeliveryWithResponse(ctx context.Context, params *CreateDeliveryParams, body CreateDeliveryJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateDeliveryResponse, error) {
+	rsp, err := c.CreateDelivery(ctx, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
 	return ParseCreateDeliveryResponse(rsp)
+}
+
+// CreateDeliveriesWithBodyWithResponse Deliver up to 100 messages
+//
+// All are accepted, or none: what is wrong with an item is pointed to as `/items/3/title`. Apart
+// from that each is an event of its own, delivered as if it had come alone.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/deliveries/batch (the `CreateDeliveries` operationId).
+func (c *ClientWithResponses) CreateDeliveriesWithBodyWithResponse(ctx context.Context, params *CreateDeliveriesParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateDeliveriesResponse, error) {
+	rsp, err := c.CreateDeliveriesWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateDeliveriesResponse(rsp)
+}
+
+// CreateDeliveriesWithResponse Deliver up to 100 messages
+//
+// All are accepted, or none: what is wrong with an item is pointed to as `/items/3/title`. Apart
+// from that each is an event of its own, delivered as if it had come alone.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/deliveries/batch (the `CreateDeliveries` operationId).
+func (c *ClientWithResponses) CreateDeliveriesWithResponse(ctx context.Context, params *CreateDeliveriesParams, body CreateDeliveriesJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateDeliveriesResponse, error) {
+	rsp, err := c.CreateDeliveries(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateDeliveriesResponse(rsp)
 }
 
 // GetDeliveryWithResponse One event with every attempt on every channel
@@ -6311,6 +12088,176 @@ func (c *ClientWithResponses) GetDeliveryWithResponse(ctx context.Context, event
 		return nil, err
 	}
 	return ParseGetDeliveryResponse(rsp)
+}
+
+// ExplainDeliveryWithResponse What happened to an event and what happens next, in words
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/deliveries/{event_id}/explain (the `ExplainDelivery` operationId).
+func (c *ClientWithResponses) ExplainDeliveryWithResponse(ctx context.Context, eventId openapi_types.UUID, reqEditors ...RequestEditorFn) (*ExplainDeliveryResponse, error) {
+	rsp, err := c.ExplainDelivery(ctx, eventId, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseExplainDeliveryResponse(rsp)
+}
+
+// ListDestinationsWithResponse List destinations
+//
+// In order of name.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/destinations (the `ListDestinations` operationId).
+func (c *ClientWithResponses) ListDestinationsWithResponse(ctx context.Context, params *ListDestinationsParams, reqEditors ...RequestEditorFn) (*ListDestinationsResponse, error) {
+	rsp, err := c.ListDestinations(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListDestinationsResponse(rsp)
+}
+
+// CreateDestinationWithBodyWithResponse Create a destination
+//
+// Events name it in `channels.destination`. What is secret in it is encrypted and never
+// answered; a webhook without a `secret` gets one made, which this answer holds, and no other.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/destinations (the `CreateDestination` operationId).
+func (c *ClientWithResponses) CreateDestinationWithBodyWithResponse(ctx context.Context, params *CreateDestinationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateDestinationResponse, error) {
+	rsp, err := c.CreateDestinationWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateDestinationResponse(rsp)
+}
+
+// CreateDestinationWithResponse Create a destination
+//
+// Events name it in `channels.destination`. What is secret in it is encrypted and never
+// answered; a webhook without a `secret` gets one made, which this answer holds, and no other.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/destinations (the `CreateDestination` operationId).
+func (c *ClientWithResponses) CreateDestinationWithResponse(ctx context.Context, params *CreateDestinationParams, body CreateDestinationJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateDestinationResponse, error) {
+	rsp, err := c.CreateDestination(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateDestinationResponse(rsp)
+}
+
+// DeleteDestinationWithResponse Delete a destination
+//
+// Dead letters that are bound for it are exhausted on their next try.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /v1/destinations/{name} (the `DeleteDestination` operationId).
+func (c *ClientWithResponses) DeleteDestinationWithResponse(ctx context.Context, name DestinationName, params *DeleteDestinationParams, reqEditors ...RequestEditorFn) (*DeleteDestinationResponse, error) {
+	rsp, err := c.DeleteDestination(ctx, name, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDeleteDestinationResponse(rsp)
+}
+
+// GetDestinationWithResponse One destination
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/destinations/{name} (the `GetDestination` operationId).
+func (c *ClientWithResponses) GetDestinationWithResponse(ctx context.Context, name DestinationName, reqEditors ...RequestEditorFn) (*GetDestinationResponse, error) {
+	rsp, err := c.GetDestination(ctx, name, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetDestinationResponse(rsp)
+}
+
+// UpdateDestinationWithBodyWithResponse Change a destination
+//
+// What is not named stays. A `secret` replaces the present ones at once; `rotate-secret` lets
+// them overlap. Another process may deliver to the former state for up to 3 seconds.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /v1/destinations/{name} (the `UpdateDestination` operationId).
+func (c *ClientWithResponses) UpdateDestinationWithBodyWithResponse(ctx context.Context, name DestinationName, params *UpdateDestinationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateDestinationResponse, error) {
+	rsp, err := c.UpdateDestinationWithBody(ctx, name, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateDestinationResponse(rsp)
+}
+
+// UpdateDestinationWithResponse Change a destination
+//
+// What is not named stays. A `secret` replaces the present ones at once; `rotate-secret` lets
+// them overlap. Another process may deliver to the former state for up to 3 seconds.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /v1/destinations/{name} (the `UpdateDestination` operationId).
+func (c *ClientWithResponses) UpdateDestinationWithResponse(ctx context.Context, name DestinationName, params *UpdateDestinationParams, body UpdateDestinationJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateDestinationResponse, error) {
+	rsp, err := c.UpdateDestination(ctx, name, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateDestinationResponse(rsp)
+}
+
+// RotateDestinationSecretWithBodyWithResponse Sign with a new secret
+//
+// For `overlap_seconds` the present secrets sign, too, so that the receiver can change over in
+// its own time: every message then carries several signatures. A secret that is not given is
+// made, and answered this once.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/destinations/{name}/rotate-secret (the `RotateDestinationSecret` operationId).
+func (c *ClientWithResponses) RotateDestinationSecretWithBodyWithResponse(ctx context.Context, name DestinationName, params *RotateDestinationSecretParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RotateDestinationSecretResponse, error) {
+	rsp, err := c.RotateDestinationSecretWithBody(ctx, name, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRotateDestinationSecretResponse(rsp)
+}
+
+// RotateDestinationSecretWithResponse Sign with a new secret
+//
+// For `overlap_seconds` the present secrets sign, too, so that the receiver can change over in
+// its own time: every message then carries several signatures. A secret that is not given is
+// made, and answered this once.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/destinations/{name}/rotate-secret (the `RotateDestinationSecret` operationId).
+func (c *ClientWithResponses) RotateDestinationSecretWithResponse(ctx context.Context, name DestinationName, params *RotateDestinationSecretParams, body RotateDestinationSecretJSONRequestBody, reqEditors ...RequestEditorFn) (*RotateDestinationSecretResponse, error) {
+	rsp, err := c.RotateDestinationSecret(ctx, name, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRotateDestinationSecretResponse(rsp)
+}
+
+// TestDestinationWithResponse Send a test message
+//
+// One attempt with a message that says that it is a test, now, even when the destination is
+// disabled. It is no event: nothing is stored, deduplicated or retried.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/destinations/{name}/test (the `TestDestination` operationId).
+func (c *ClientWithResponses) TestDestinationWithResponse(ctx context.Context, name DestinationName, reqEditors ...RequestEditorFn) (*TestDestinationResponse, error) {
+	rsp, err := c.TestDestination(ctx, name, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTestDestinationResponse(rsp)
 }
 
 // ListDeadLettersWithResponse List dead letters
@@ -6328,6 +12275,175 @@ func (c *ClientWithResponses) ListDeadLettersWithResponse(ctx context.Context, p
 	return ParseListDeadLettersResponse(rsp)
 }
 
+// DiscardDeadLettersWithBodyWithResponse Give up all dead letters that match a filter
+//
+// Starts an operation that closes `per_second` letters each second. Without `state` it takes
+// pending and exhausted letters.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/dlq/discard (the `DiscardDeadLetters` operationId).
+func (c *ClientWithResponses) DiscardDeadLettersWithBodyWithResponse(ctx context.Context, params *DiscardDeadLettersParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DiscardDeadLettersResponse, error) {
+	rsp, err := c.DiscardDeadLettersWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDiscardDeadLettersResponse(rsp)
+}
+
+// DiscardDeadLettersWithResponse Give up all dead letters that match a filter
+//
+// Starts an operation that closes `per_second` letters each second. Without `state` it takes
+// pending and exhausted letters.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/dlq/discard (the `DiscardDeadLetters` operationId).
+func (c *ClientWithResponses) DiscardDeadLettersWithResponse(ctx context.Context, params *DiscardDeadLettersParams, body DiscardDeadLettersJSONRequestBody, reqEditors ...RequestEditorFn) (*DiscardDeadLettersResponse, error) {
+	rsp, err := c.DiscardDeadLetters(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDiscardDeadLettersResponse(rsp)
+}
+
+// ListOperationsWithResponse List operations
+//
+// Replays, discards, and drains of endpoints that recovered; newest first.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/dlq/operations (the `ListOperations` operationId).
+func (c *ClientWithResponses) ListOperationsWithResponse(ctx context.Context, params *ListOperationsParams, reqEditors ...RequestEditorFn) (*ListOperationsResponse, error) {
+	rsp, err := c.ListOperations(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListOperationsResponse(rsp)
+}
+
+// GetOperationWithResponse One operation and how far it got
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/dlq/operations/{id} (the `GetOperation` operationId).
+func (c *ClientWithResponses) GetOperationWithResponse(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*GetOperationResponse, error) {
+	rsp, err := c.GetOperation(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetOperationResponse(rsp)
+}
+
+// CancelOperationWithBodyWithResponse End an operation
+//
+// The letters that it has released stay on their schedule.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/dlq/operations/{id}/cancel (the `CancelOperation` operationId).
+func (c *ClientWithResponses) CancelOperationWithBodyWithResponse(ctx context.Context, id openapi_types.UUID, params *CancelOperationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CancelOperationResponse, error) {
+	rsp, err := c.CancelOperationWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCancelOperationResponse(rsp)
+}
+
+// CancelOperationWithResponse End an operation
+//
+// The letters that it has released stay on their schedule.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/dlq/operations/{id}/cancel (the `CancelOperation` operationId).
+func (c *ClientWithResponses) CancelOperationWithResponse(ctx context.Context, id openapi_types.UUID, params *CancelOperationParams, body CancelOperationJSONRequestBody, reqEditors ...RequestEditorFn) (*CancelOperationResponse, error) {
+	rsp, err := c.CancelOperation(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCancelOperationResponse(rsp)
+}
+
+// ContinueOperationWithBodyWithResponse Go on with an operation
+//
+// Takes up a stopped or cancelled operation where it ended; its failures are counted anew.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/dlq/operations/{id}/continue (the `ContinueOperation` operationId).
+func (c *ClientWithResponses) ContinueOperationWithBodyWithResponse(ctx context.Context, id openapi_types.UUID, params *ContinueOperationParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ContinueOperationResponse, error) {
+	rsp, err := c.ContinueOperationWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseContinueOperationResponse(rsp)
+}
+
+// ContinueOperationWithResponse Go on with an operation
+//
+// Takes up a stopped or cancelled operation where it ended; its failures are counted anew.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/dlq/operations/{id}/continue (the `ContinueOperation` operationId).
+func (c *ClientWithResponses) ContinueOperationWithResponse(ctx context.Context, id openapi_types.UUID, params *ContinueOperationParams, body ContinueOperationJSONRequestBody, reqEditors ...RequestEditorFn) (*ContinueOperationResponse, error) {
+	rsp, err := c.ContinueOperation(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseContinueOperationResponse(rsp)
+}
+
+// ReplayDeadLettersWithBodyWithResponse Send all dead letters again that match a filter
+//
+// Starts an operation that makes `per_second` letters due each second, oldest first, never with
+// more than two seconds' worth outstanding, and stops once `stop_after_failures` of them have
+// failed again. Without `state` it takes pending and exhausted letters; discarded ones only with
+// `state: discarded`. What is expired or superseded is not sent any more.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/dlq/replay (the `ReplayDeadLetters` operationId).
+func (c *ClientWithResponses) ReplayDeadLettersWithBodyWithResponse(ctx context.Context, params *ReplayDeadLettersParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReplayDeadLettersResponse, error) {
+	rsp, err := c.ReplayDeadLettersWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReplayDeadLettersResponse(rsp)
+}
+
+// ReplayDeadLettersWithResponse Send all dead letters again that match a filter
+//
+// Starts an operation that makes `per_second` letters due each second, oldest first, never with
+// more than two seconds' worth outstanding, and stops once `stop_after_failures` of them have
+// failed again. Without `state` it takes pending and exhausted letters; discarded ones only with
+// `state: discarded`. What is expired or superseded is not sent any more.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/dlq/replay (the `ReplayDeadLetters` operationId).
+func (c *ClientWithResponses) ReplayDeadLettersWithResponse(ctx context.Context, params *ReplayDeadLettersParams, body ReplayDeadLettersJSONRequestBody, reqEditors ...RequestEditorFn) (*ReplayDeadLettersResponse, error) {
+	rsp, err := c.ReplayDeadLetters(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReplayDeadLettersResponse(rsp)
+}
+
+// GetDeadLetterStatsWithResponse What is in the queue
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/dlq/stats (the `GetDeadLetterStats` operationId).
+func (c *ClientWithResponses) GetDeadLetterStatsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetDeadLetterStatsResponse, error) {
+	rsp, err := c.GetDeadLetterStats(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetDeadLetterStatsResponse(rsp)
+}
+
 // GetDeadLetterWithResponse One dead letter with its attempts
 //
 // Returns a wrapper object for the known response body format(s).
@@ -6339,6 +12455,179 @@ func (c *ClientWithResponses) GetDeadLetterWithResponse(ctx context.Context, id 
 		return nil, err
 	}
 	return ParseGetDeadLetterResponse(rsp)
+}
+
+// DiscardDeadLetterWithBodyWithResponse Give up a dead letter
+//
+// The letter is closed unsent, and the same message is no duplicate any more. It must be pending
+// or exhausted (else 409). An attempt that is under way is not stopped: should it succeed, the
+// letter counts as delivered after all.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/dlq/{id}/discard (the `DiscardDeadLetter` operationId).
+func (c *ClientWithResponses) DiscardDeadLetterWithBodyWithResponse(ctx context.Context, id openapi_types.UUID, params *DiscardDeadLetterParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*DiscardDeadLetterResponse, error) {
+	rsp, err := c.DiscardDeadLetterWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDiscardDeadLetterResponse(rsp)
+}
+
+// DiscardDeadLetterWithResponse Give up a dead letter
+//
+// The letter is closed unsent, and the same message is no duplicate any more. It must be pending
+// or exhausted (else 409). An attempt that is under way is not stopped: should it succeed, the
+// letter counts as delivered after all.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/dlq/{id}/discard (the `DiscardDeadLetter` operationId).
+func (c *ClientWithResponses) DiscardDeadLetterWithResponse(ctx context.Context, id openapi_types.UUID, params *DiscardDeadLetterParams, body DiscardDeadLetterJSONRequestBody, reqEditors ...RequestEditorFn) (*DiscardDeadLetterResponse, error) {
+	rsp, err := c.DiscardDeadLetter(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDiscardDeadLetterResponse(rsp)
+}
+
+// ReplayDeadLetterWithBodyWithResponse Send a dead letter again
+//
+// The letter is due now and its schedule starts again; the attempts made so far stay in its
+// history. It may be pending, exhausted or discarded. A letter whose time to live is over, that a
+// later event has superseded, or that is being attempted right now is refused (409). A replay is
+// sent even though the same message was accepted again meanwhile.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/dlq/{id}/replay (the `ReplayDeadLetter` operationId).
+func (c *ClientWithResponses) ReplayDeadLetterWithBodyWithResponse(ctx context.Context, id openapi_types.UUID, params *ReplayDeadLetterParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReplayDeadLetterResponse, error) {
+	rsp, err := c.ReplayDeadLetterWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReplayDeadLetterResponse(rsp)
+}
+
+// ReplayDeadLetterWithResponse Send a dead letter again
+//
+// The letter is due now and its schedule starts again; the attempts made so far stay in its
+// history. It may be pending, exhausted or discarded. A letter whose time to live is over, that a
+// later event has superseded, or that is being attempted right now is refused (409). A replay is
+// sent even though the same message was accepted again meanwhile.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/dlq/{id}/replay (the `ReplayDeadLetter` operationId).
+func (c *ClientWithResponses) ReplayDeadLetterWithResponse(ctx context.Context, id openapi_types.UUID, params *ReplayDeadLetterParams, body ReplayDeadLetterJSONRequestBody, reqEditors ...RequestEditorFn) (*ReplayDeadLetterResponse, error) {
+	rsp, err := c.ReplayDeadLetter(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReplayDeadLetterResponse(rsp)
+}
+
+// ListJobsWithResponse Periodic jobs and how they last went
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/jobs (the `ListJobs` operationId).
+func (c *ClientWithResponses) ListJobsWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*ListJobsResponse, error) {
+	rsp, err := c.ListJobs(ctx, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListJobsResponse(rsp)
+}
+
+// RunJobWithBodyWithResponse Start a periodic job now
+//
+// One that is waiting or running already is not started a second time (409).
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/jobs/{name}/run (the `RunJob` operationId).
+func (c *ClientWithResponses) RunJobWithBodyWithResponse(ctx context.Context, name string, params *RunJobParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RunJobResponse, error) {
+	rsp, err := c.RunJobWithBody(ctx, name, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRunJobResponse(rsp)
+}
+
+// RunJobWithResponse Start a periodic job now
+//
+// One that is waiting or running already is not started a second time (409).
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/jobs/{name}/run (the `RunJob` operationId).
+func (c *ClientWithResponses) RunJobWithResponse(ctx context.Context, name string, params *RunJobParams, body RunJobJSONRequestBody, reqEditors ...RequestEditorFn) (*RunJobResponse, error) {
+	rsp, err := c.RunJob(ctx, name, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRunJobResponse(rsp)
+}
+
+// ListNotificationsWithResponse A user's inbox
+//
+// Newest first.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/notifications (the `ListNotifications` operationId).
+func (c *ClientWithResponses) ListNotificationsWithResponse(ctx context.Context, params *ListNotificationsParams, reqEditors ...RequestEditorFn) (*ListNotificationsResponse, error) {
+	rsp, err := c.ListNotifications(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListNotificationsResponse(rsp)
+}
+
+// ReadNotificationsWithBodyWithResponse Mark all of a user's notifications as read
+//
+// All that are there when the request comes in.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/notifications/read (the `ReadNotifications` operationId).
+func (c *ClientWithResponses) ReadNotificationsWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReadNotificationsResponse, error) {
+	rsp, err := c.ReadNotificationsWithBody(ctx, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReadNotificationsResponse(rsp)
+}
+
+// ReadNotificationsWithResponse Mark all of a user's notifications as read
+//
+// All that are there when the request comes in.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/notifications/read (the `ReadNotifications` operationId).
+func (c *ClientWithResponses) ReadNotificationsWithResponse(ctx context.Context, body ReadNotificationsJSONRequestBody, reqEditors ...RequestEditorFn) (*ReadNotificationsResponse, error) {
+	rsp, err := c.ReadNotifications(ctx, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReadNotificationsResponse(rsp)
+}
+
+// ReadNotificationWithResponse Mark a notification as read
+//
+// One that has been read keeps the time at which it was.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /v1/notifications/{id}/read (the `ReadNotification` operationId).
+func (c *ClientWithResponses) ReadNotificationWithResponse(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*ReadNotificationResponse, error) {
+	rsp, err := c.ReadNotification(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReadNotificationResponse(rsp)
 }
 
 // ListPatternsWithResponse List patterns
@@ -6546,6 +12835,48 @@ func (c *ClientWithResponses) BookTransactionsWithResponse(ctx context.Context, 
 		return nil, err
 	}
 	return ParseBookTransactionsResponse(rsp)
+}
+
+// ReceiveAlertmanagerWithBodyWithResponse Take a notification of Prometheus Alertmanager
+//
+// What Alertmanager's `webhook_config` posts, payload version 4. A notification becomes one
+// event, durable before the answer; the worker sends it. The query says where to, `inapp` by
+// default.
+//
+// Repetitions within `ALERTMANAGER_DEDUP_WINDOW` of the same state of a group, such as retries
+// and the copies of the members of a cluster, are `duplicate`. A notification whose `status` is
+// `resolved` supersedes those of its group that have not been delivered.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/receivers/alertmanager (the `ReceiveAlertmanager` operationId).
+func (c *ClientWithResponses) ReceiveAlertmanagerWithBodyWithResponse(ctx context.Context, params *ReceiveAlertmanagerParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ReceiveAlertmanagerResponse, error) {
+	rsp, err := c.ReceiveAlertmanagerWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReceiveAlertmanagerResponse(rsp)
+}
+
+// ReceiveAlertmanagerWithResponse Take a notification of Prometheus Alertmanager
+//
+// What Alertmanager's `webhook_config` posts, payload version 4. A notification becomes one
+// event, durable before the answer; the worker sends it. The query says where to, `inapp` by
+// default.
+//
+// Repetitions within `ALERTMANAGER_DEDUP_WINDOW` of the same state of a group, such as retries
+// and the copies of the members of a cluster, are `duplicate`. A notification whose `status` is
+// `resolved` supersedes those of its group that have not been delivered.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/receivers/alertmanager (the `ReceiveAlertmanager` operationId).
+func (c *ClientWithResponses) ReceiveAlertmanagerWithResponse(ctx context.Context, params *ReceiveAlertmanagerParams, body ReceiveAlertmanagerJSONRequestBody, reqEditors ...RequestEditorFn) (*ReceiveAlertmanagerResponse, error) {
+	rsp, err := c.ReceiveAlertmanager(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReceiveAlertmanagerResponse(rsp)
 }
 
 // ListRunsWithResponse List recorded runs
@@ -6992,6 +13323,82 @@ func ParseTestAlertResponse(rsp *http.Response) (*TestAlertResponse, error) {
 	return response, nil
 }
 
+// ParseListAuditResponse parses an HTTP response from a ListAuditWithResponse call
+func ParseListAuditResponse(rsp *http.Response) (*ListAuditResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListAuditResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Items []AuditEntry `json:"items"`
+
+			// NextCursor Pass it as `cursor` for the next page; null on the last.
+			NextCursor *NextCursor `json:"next_cursor"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListDeliveriesResponse parses an HTTP response from a ListDeliveriesWithResponse call
+func ParseListDeliveriesResponse(rsp *http.Response) (*ListDeliveriesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListDeliveriesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Items []DeliverySummary `json:"items"`
+
+			// NextCursor Pass it as `cursor` for the next page; null on the last.
+			NextCursor *NextCursor `json:"next_cursor"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseCreateDeliveryResponse parses an HTTP response from a CreateDeliveryWithResponse call
 func ParseCreateDeliveryResponse(rsp *http.Response) (*CreateDeliveryResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -7013,6 +13420,13 @@ func ParseCreateDeliveryResponse(rsp *http.Response) (*CreateDeliveryResponse, e
 		}
 		response.JSON200 = &dest
 
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest DeliveryReceipt
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -7020,6 +13434,120 @@ func ParseCreateDeliveryResponse(rsp *http.Response) (*CreateDeliveryResponse, e
 		}
 		response.ApplicationproblemJSONDefault = &dest
 
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers CreateDeliveryResponse200Headers
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 202:
+		var headers CreateDeliveryResponse202Headers
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers202 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseCreateDeliveriesResponse parses an HTTP response from a CreateDeliveriesWithResponse call
+func ParseCreateDeliveriesResponse(rsp *http.Response) (*CreateDeliveriesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateDeliveriesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DeliveryReceipts
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest DeliveryReceipts
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers CreateDeliveriesResponse200Headers
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 202:
+		var headers CreateDeliveriesResponse202Headers
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		if values := rsp.Header.Values("Preference-Applied"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Preference-Applied", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.PreferenceApplied = &value
+		}
+		response.Headers202 = &headers
 	}
 
 	return response, nil
@@ -7041,6 +13569,330 @@ func ParseGetDeliveryResponse(rsp *http.Response) (*GetDeliveryResponse, error) 
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Delivery
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseExplainDeliveryResponse parses an HTTP response from a ExplainDeliveryWithResponse call
+func ParseExplainDeliveryResponse(rsp *http.Response) (*ExplainDeliveryResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ExplainDeliveryResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Explanation
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListDestinationsResponse parses an HTTP response from a ListDestinationsWithResponse call
+func ParseListDestinationsResponse(rsp *http.Response) (*ListDestinationsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListDestinationsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Items []Destination `json:"items"`
+
+			// NextCursor Pass it as `cursor` for the next page; null on the last.
+			NextCursor *NextCursor `json:"next_cursor"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateDestinationResponse parses an HTTP response from a CreateDestinationWithResponse call
+func ParseCreateDestinationResponse(rsp *http.Response) (*CreateDestinationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateDestinationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest DestinationWithSecret
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 201:
+		var headers CreateDestinationResponse201Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers201 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseDeleteDestinationResponse parses an HTTP response from a DeleteDestinationWithResponse call
+func ParseDeleteDestinationResponse(rsp *http.Response) (*DeleteDestinationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DeleteDestinationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetDestinationResponse parses an HTTP response from a GetDestinationWithResponse call
+func ParseGetDestinationResponse(rsp *http.Response) (*GetDestinationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetDestinationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Destination
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetDestinationResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseUpdateDestinationResponse parses an HTTP response from a UpdateDestinationWithResponse call
+func ParseUpdateDestinationResponse(rsp *http.Response) (*UpdateDestinationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &UpdateDestinationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Destination
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers UpdateDestinationResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseRotateDestinationSecretResponse parses an HTTP response from a RotateDestinationSecretWithResponse call
+func ParseRotateDestinationSecretResponse(rsp *http.Response) (*RotateDestinationSecretResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RotateDestinationSecretResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DestinationWithSecret
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers RotateDestinationSecretResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseTestDestinationResponse parses an HTTP response from a TestDestinationWithResponse call
+func ParseTestDestinationResponse(rsp *http.Response) (*TestDestinationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &TestDestinationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DestinationTest
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -7096,6 +13948,256 @@ func ParseListDeadLettersResponse(rsp *http.Response) (*ListDeadLettersResponse,
 	return response, nil
 }
 
+// ParseDiscardDeadLettersResponse parses an HTTP response from a DiscardDeadLettersWithResponse call
+func ParseDiscardDeadLettersResponse(rsp *http.Response) (*DiscardDeadLettersResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DiscardDeadLettersResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest OperationPreview
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Operation
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListOperationsResponse parses an HTTP response from a ListOperationsWithResponse call
+func ParseListOperationsResponse(rsp *http.Response) (*ListOperationsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListOperationsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Items []Operation `json:"items"`
+
+			// NextCursor Pass it as `cursor` for the next page; null on the last.
+			NextCursor *NextCursor `json:"next_cursor"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetOperationResponse parses an HTTP response from a GetOperationWithResponse call
+func ParseGetOperationResponse(rsp *http.Response) (*GetOperationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetOperationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Operation
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCancelOperationResponse parses an HTTP response from a CancelOperationWithResponse call
+func ParseCancelOperationResponse(rsp *http.Response) (*CancelOperationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CancelOperationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Operation
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseContinueOperationResponse parses an HTTP response from a ContinueOperationWithResponse call
+func ParseContinueOperationResponse(rsp *http.Response) (*ContinueOperationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ContinueOperationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Operation
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseReplayDeadLettersResponse parses an HTTP response from a ReplayDeadLettersWithResponse call
+func ParseReplayDeadLettersResponse(rsp *http.Response) (*ReplayDeadLettersResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReplayDeadLettersResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest OperationPreview
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Operation
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetDeadLetterStatsResponse parses an HTTP response from a GetDeadLetterStatsWithResponse call
+func ParseGetDeadLetterStatsResponse(rsp *http.Response) (*GetDeadLetterStatsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetDeadLetterStatsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DeadLetterStats
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseGetDeadLetterResponse parses an HTTP response from a GetDeadLetterWithResponse call
 func ParseGetDeadLetterResponse(rsp *http.Response) (*GetDeadLetterResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -7112,6 +14214,251 @@ func ParseGetDeadLetterResponse(rsp *http.Response) (*GetDeadLetterResponse, err
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest DeadLetterDetail
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDiscardDeadLetterResponse parses an HTTP response from a DiscardDeadLetterWithResponse call
+func ParseDiscardDeadLetterResponse(rsp *http.Response) (*DiscardDeadLetterResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DiscardDeadLetterResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DeadLetter
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseReplayDeadLetterResponse parses an HTTP response from a ReplayDeadLetterWithResponse call
+func ParseReplayDeadLetterResponse(rsp *http.Response) (*ReplayDeadLetterResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReplayDeadLetterResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest DeadLetter
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListJobsResponse parses an HTTP response from a ListJobsWithResponse call
+func ParseListJobsResponse(rsp *http.Response) (*ListJobsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListJobsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Items []PeriodicJob `json:"items"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRunJobResponse parses an HTTP response from a RunJobWithResponse call
+func ParseRunJobResponse(rsp *http.Response) (*RunJobResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RunJobResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest struct {
+			Name string `json:"name"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListNotificationsResponse parses an HTTP response from a ListNotificationsWithResponse call
+func ParseListNotificationsResponse(rsp *http.Response) (*ListNotificationsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListNotificationsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Items []Notification `json:"items"`
+
+			// NextCursor Pass it as `cursor` for the next page; null on the last.
+			NextCursor *NextCursor `json:"next_cursor"`
+
+			// UnreadCount The user's unread notifications, counted up to 1000.
+			UnreadCount int `json:"unread_count"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseReadNotificationsResponse parses an HTTP response from a ReadNotificationsWithResponse call
+func ParseReadNotificationsResponse(rsp *http.Response) (*ReadNotificationsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReadNotificationsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Read int `json:"read"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseReadNotificationResponse parses an HTTP response from a ReadNotificationWithResponse call
+func ParseReadNotificationResponse(rsp *http.Response) (*ReadNotificationResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReadNotificationResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Notification
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -7486,6 +14833,52 @@ func ParseBookTransactionsResponse(rsp *http.Response) (*BookTransactionsRespons
 	return response, nil
 }
 
+// ParseReceiveAlertmanagerResponse parses an HTTP response from a ReceiveAlertmanagerWithResponse call
+func ParseReceiveAlertmanagerResponse(rsp *http.Response) (*ReceiveAlertmanagerResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReceiveAlertmanagerResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest DeliveryReceipt
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ReceiveAlertmanagerResponse200Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
 // ParseListRunsResponse parses an HTTP response from a ListRunsWithResponse call
 func ParseListRunsResponse(rsp *http.Response) (*ListRunsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -7648,18 +15041,93 @@ type ServerInterface interface {
 	// TestAlert Say what a rule would do now
 	// (POST /v1/alerts/{id}/test)
 	TestAlert(ctx echo.Context, id AlertRuleID) error
+	// ListAudit Who did what, and why
+	// (GET /v1/audit)
+	ListAudit(ctx echo.Context, params ListAuditParams) error
+	// ListDeliveries List events
+	// (GET /v1/deliveries)
+	ListDeliveries(ctx echo.Context, params ListDeliveriesParams) error
 	// CreateDelivery Deliver a message
 	// (POST /v1/deliveries)
-	CreateDelivery(ctx echo.Context) error
+	CreateDelivery(ctx echo.Context, params CreateDeliveryParams) error
+	// CreateDeliveries Deliver up to 100 messages
+	// (POST /v1/deliveries/batch)
+	CreateDeliveries(ctx echo.Context, params CreateDeliveriesParams) error
 	// GetDelivery One event with every attempt on every channel
 	// (GET /v1/deliveries/{event_id})
 	GetDelivery(ctx echo.Context, eventId openapi_types.UUID) error
+	// ExplainDelivery What happened to an event and what happens next, in words
+	// (GET /v1/deliveries/{event_id}/explain)
+	ExplainDelivery(ctx echo.Context, eventId openapi_types.UUID) error
+	// ListDestinations List destinations
+	// (GET /v1/destinations)
+	ListDestinations(ctx echo.Context, params ListDestinationsParams) error
+	// CreateDestination Create a destination
+	// (POST /v1/destinations)
+	CreateDestination(ctx echo.Context, params CreateDestinationParams) error
+	// DeleteDestination Delete a destination
+	// (DELETE /v1/destinations/{name})
+	DeleteDestination(ctx echo.Context, name DestinationName, params DeleteDestinationParams) error
+	// GetDestination One destination
+	// (GET /v1/destinations/{name})
+	GetDestination(ctx echo.Context, name DestinationName) error
+	// UpdateDestination Change a destination
+	// (PATCH /v1/destinations/{name})
+	UpdateDestination(ctx echo.Context, name DestinationName, params UpdateDestinationParams) error
+	// RotateDestinationSecret Sign with a new secret
+	// (POST /v1/destinations/{name}/rotate-secret)
+	RotateDestinationSecret(ctx echo.Context, name DestinationName, params RotateDestinationSecretParams) error
+	// TestDestination Send a test message
+	// (POST /v1/destinations/{name}/test)
+	TestDestination(ctx echo.Context, name DestinationName) error
 	// ListDeadLetters List dead letters
 	// (GET /v1/dlq)
 	ListDeadLetters(ctx echo.Context, params ListDeadLettersParams) error
+	// DiscardDeadLetters Give up all dead letters that match a filter
+	// (POST /v1/dlq/discard)
+	DiscardDeadLetters(ctx echo.Context, params DiscardDeadLettersParams) error
+	// ListOperations List operations
+	// (GET /v1/dlq/operations)
+	ListOperations(ctx echo.Context, params ListOperationsParams) error
+	// GetOperation One operation and how far it got
+	// (GET /v1/dlq/operations/{id})
+	GetOperation(ctx echo.Context, id openapi_types.UUID) error
+	// CancelOperation End an operation
+	// (POST /v1/dlq/operations/{id}/cancel)
+	CancelOperation(ctx echo.Context, id openapi_types.UUID, params CancelOperationParams) error
+	// ContinueOperation Go on with an operation
+	// (POST /v1/dlq/operations/{id}/continue)
+	ContinueOperation(ctx echo.Context, id openapi_types.UUID, params ContinueOperationParams) error
+	// ReplayDeadLetters Send all dead letters again that match a filter
+	// (POST /v1/dlq/replay)
+	ReplayDeadLetters(ctx echo.Context, params ReplayDeadLettersParams) error
+	// GetDeadLetterStats What is in the queue
+	// (GET /v1/dlq/stats)
+	GetDeadLetterStats(ctx echo.Context) error
 	// GetDeadLetter One dead letter with its attempts
 	// (GET /v1/dlq/{id})
 	GetDeadLetter(ctx echo.Context, id openapi_types.UUID) error
+	// DiscardDeadLetter Give up a dead letter
+	// (POST /v1/dlq/{id}/discard)
+	DiscardDeadLetter(ctx echo.Context, id openapi_types.UUID, params DiscardDeadLetterParams) error
+	// ReplayDeadLetter Send a dead letter again
+	// (POST /v1/dlq/{id}/replay)
+	ReplayDeadLetter(ctx echo.Context, id openapi_types.UUID, params ReplayDeadLetterParams) error
+	// ListJobs Periodic jobs and how they last went
+	// (GET /v1/jobs)
+	ListJobs(ctx echo.Context) error
+	// RunJob Start a periodic job now
+	// (POST /v1/jobs/{name}/run)
+	RunJob(ctx echo.Context, name string, params RunJobParams) error
+	// ListNotifications A user's inbox
+	// (GET /v1/notifications)
+	ListNotifications(ctx echo.Context, params ListNotificationsParams) error
+	// ReadNotifications Mark all of a user's notifications as read
+	// (POST /v1/notifications/read)
+	ReadNotifications(ctx echo.Context) error
+	// ReadNotification Mark a notification as read
+	// (PATCH /v1/notifications/{id}/read)
+	ReadNotification(ctx echo.Context, id openapi_types.UUID) error
 	// ListPatterns List patterns
 	// (GET /v1/patterns)
 	ListPatterns(ctx echo.Context, params ListPatternsParams) error
@@ -7687,6 +15155,9 @@ type ServerInterface interface {
 	// BookTransactions Book transactions
 	// (POST /v1/portfolios/{id}/transactions)
 	BookTransactions(ctx echo.Context, id PortfolioID) error
+	// ReceiveAlertmanager Take a notification of Prometheus Alertmanager
+	// (POST /v1/receivers/alertmanager)
+	ReceiveAlertmanager(ctx echo.Context, params ReceiveAlertmanagerParams) error
 	// ListRuns List recorded runs
 	// (GET /v1/runs)
 	ListRuns(ctx echo.Context, params ListRunsParams) error
@@ -7965,12 +15436,190 @@ func (w *ServerInterfaceWrapper) TestAlert(ctx echo.Context) error {
 	return err
 }
 
+// ListAudit converts echo context to params.
+func (w *ServerInterfaceWrapper) ListAudit(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListAuditParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "subject" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "subject", ctx.QueryParams(), &params.Subject, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter subject: %s", err))
+	}
+
+	// ------------- Optional query parameter "subject_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "subject_id", ctx.QueryParams(), &params.SubjectId, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter subject_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "action" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "action", ctx.QueryParams(), &params.Action, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter action: %s", err))
+	}
+
+	// ------------- Optional query parameter "actor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "actor", ctx.QueryParams(), &params.Actor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter actor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListAudit(ctx, params)
+	return err
+}
+
+// ListDeliveries converts echo context to params.
+func (w *ServerInterfaceWrapper) ListDeliveries(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListDeliveriesParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "alert_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "alert_id", ctx.QueryParams(), &params.AlertId, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter alert_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "user_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "user_id", ctx.QueryParams(), &params.UserId, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter user_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "source" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "source", ctx.QueryParams(), &params.Source, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter source: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListDeliveries(ctx, params)
+	return err
+}
+
 // CreateDelivery converts echo context to params.
 func (w *ServerInterfaceWrapper) CreateDelivery(ctx echo.Context) error {
 	var err error
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateDeliveryParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Prefer, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Prefer: %s", err))
+		}
+
+		params.Prefer = &Prefer
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.CreateDelivery(ctx)
+	err = w.Handler.CreateDelivery(ctx, params)
+	return err
+}
+
+// CreateDeliveries converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateDeliveries(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateDeliveriesParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Prefer, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Prefer: %s", err))
+		}
+
+		params.Prefer = &Prefer
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateDeliveries(ctx, params)
 	return err
 }
 
@@ -7987,6 +15636,246 @@ func (w *ServerInterfaceWrapper) GetDelivery(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.GetDelivery(ctx, eventId)
+	return err
+}
+
+// ExplainDelivery converts echo context to params.
+func (w *ServerInterfaceWrapper) ExplainDelivery(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "event_id" -------------
+	var eventId openapi_types.UUID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "event_id", ctx.Param("event_id"), &eventId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter event_id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ExplainDelivery(ctx, eventId)
+	return err
+}
+
+// ListDestinations converts echo context to params.
+func (w *ServerInterfaceWrapper) ListDestinations(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListDestinationsParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListDestinations(ctx, params)
+	return err
+}
+
+// CreateDestination converts echo context to params.
+func (w *ServerInterfaceWrapper) CreateDestination(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateDestinationParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "X-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("X-Reason")]; found {
+		var XReason Reason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "X-Reason", valueList[0], &XReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter X-Reason: %s", err))
+		}
+
+		params.XReason = &XReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CreateDestination(ctx, params)
+	return err
+}
+
+// DeleteDestination converts echo context to params.
+func (w *ServerInterfaceWrapper) DeleteDestination(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name DestinationName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteDestinationParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch DestinationIfMatch
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = &IfMatch
+	}
+	// ------------- Optional header parameter "X-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("X-Reason")]; found {
+		var XReason Reason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "X-Reason", valueList[0], &XReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter X-Reason: %s", err))
+		}
+
+		params.XReason = &XReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DeleteDestination(ctx, name, params)
+	return err
+}
+
+// GetDestination converts echo context to params.
+func (w *ServerInterfaceWrapper) GetDestination(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name DestinationName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetDestination(ctx, name)
+	return err
+}
+
+// UpdateDestination converts echo context to params.
+func (w *ServerInterfaceWrapper) UpdateDestination(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name DestinationName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UpdateDestinationParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch DestinationIfMatch
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter If-Match: %s", err))
+		}
+
+		params.IfMatch = &IfMatch
+	}
+	// ------------- Optional header parameter "X-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("X-Reason")]; found {
+		var XReason Reason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "X-Reason", valueList[0], &XReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter X-Reason: %s", err))
+		}
+
+		params.XReason = &XReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.UpdateDestination(ctx, name, params)
+	return err
+}
+
+// RotateDestinationSecret converts echo context to params.
+func (w *ServerInterfaceWrapper) RotateDestinationSecret(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name DestinationName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RotateDestinationSecretParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "X-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("X-Reason")]; found {
+		var XReason Reason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "X-Reason", valueList[0], &XReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter X-Reason: %s", err))
+		}
+
+		params.XReason = &XReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RotateDestinationSecret(ctx, name, params)
+	return err
+}
+
+// TestDestination converts echo context to params.
+func (w *ServerInterfaceWrapper) TestDestination(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name DestinationName
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.TestDestination(ctx, name)
 	return err
 }
 
@@ -8038,8 +15927,230 @@ func (w *ServerInterfaceWrapper) ListDeadLetters(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cause: %s", err))
 	}
 
+	// ------------- Optional query parameter "destination" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "destination", ctx.QueryParams(), &params.Destination, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter destination: %s", err))
+	}
+
+	// ------------- Optional query parameter "user_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "user_id", ctx.QueryParams(), &params.UserId, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter user_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "q" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "q", ctx.QueryParams(), &params.Q, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter q: %s", err))
+	}
+
+	// ------------- Optional query parameter "created_after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "created_after", ctx.QueryParams(), &params.CreatedAfter, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter created_after: %s", err))
+	}
+
+	// ------------- Optional query parameter "created_before" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "created_before", ctx.QueryParams(), &params.CreatedBefore, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter created_before: %s", err))
+	}
+
+	// ------------- Optional query parameter "operation_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "operation_id", ctx.QueryParams(), &params.OperationId, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter operation_id: %s", err))
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.ListDeadLetters(ctx, params)
+	return err
+}
+
+// DiscardDeadLetters converts echo context to params.
+func (w *ServerInterfaceWrapper) DiscardDeadLetters(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DiscardDeadLettersParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "X-Client" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("X-Client")]; found {
+		var XClient Actor
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Client, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "X-Client", valueList[0], &XClient, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter X-Client: %s", err))
+		}
+
+		params.XClient = &XClient
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DiscardDeadLetters(ctx, params)
+	return err
+}
+
+// ListOperations converts echo context to params.
+func (w *ServerInterfaceWrapper) ListOperations(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListOperationsParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListOperations(ctx, params)
+	return err
+}
+
+// GetOperation converts echo context to params.
+func (w *ServerInterfaceWrapper) GetOperation(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id openapi_types.UUID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetOperation(ctx, id)
+	return err
+}
+
+// CancelOperation converts echo context to params.
+func (w *ServerInterfaceWrapper) CancelOperation(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id openapi_types.UUID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CancelOperationParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "X-Client" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("X-Client")]; found {
+		var XClient Actor
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Client, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "X-Client", valueList[0], &XClient, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter X-Client: %s", err))
+		}
+
+		params.XClient = &XClient
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.CancelOperation(ctx, id, params)
+	return err
+}
+
+// ContinueOperation converts echo context to params.
+func (w *ServerInterfaceWrapper) ContinueOperation(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id openapi_types.UUID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ContinueOperationParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "X-Client" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("X-Client")]; found {
+		var XClient Actor
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Client, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "X-Client", valueList[0], &XClient, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter X-Client: %s", err))
+		}
+
+		params.XClient = &XClient
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ContinueOperation(ctx, id, params)
+	return err
+}
+
+// ReplayDeadLetters converts echo context to params.
+func (w *ServerInterfaceWrapper) ReplayDeadLetters(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReplayDeadLettersParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "X-Client" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("X-Client")]; found {
+		var XClient Actor
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Client, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "X-Client", valueList[0], &XClient, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter X-Client: %s", err))
+		}
+
+		params.XClient = &XClient
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReplayDeadLetters(ctx, params)
+	return err
+}
+
+// GetDeadLetterStats converts echo context to params.
+func (w *ServerInterfaceWrapper) GetDeadLetterStats(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetDeadLetterStats(ctx)
 	return err
 }
 
@@ -8056,6 +16167,187 @@ func (w *ServerInterfaceWrapper) GetDeadLetter(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.GetDeadLetter(ctx, id)
+	return err
+}
+
+// DiscardDeadLetter converts echo context to params.
+func (w *ServerInterfaceWrapper) DiscardDeadLetter(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id openapi_types.UUID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DiscardDeadLetterParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "X-Client" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("X-Client")]; found {
+		var XClient Actor
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Client, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "X-Client", valueList[0], &XClient, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter X-Client: %s", err))
+		}
+
+		params.XClient = &XClient
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.DiscardDeadLetter(ctx, id, params)
+	return err
+}
+
+// ReplayDeadLetter converts echo context to params.
+func (w *ServerInterfaceWrapper) ReplayDeadLetter(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id openapi_types.UUID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReplayDeadLetterParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "X-Client" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("X-Client")]; found {
+		var XClient Actor
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Client, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "X-Client", valueList[0], &XClient, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter X-Client: %s", err))
+		}
+
+		params.XClient = &XClient
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReplayDeadLetter(ctx, id, params)
+	return err
+}
+
+// ListJobs converts echo context to params.
+func (w *ServerInterfaceWrapper) ListJobs(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListJobs(ctx)
+	return err
+}
+
+// RunJob converts echo context to params.
+func (w *ServerInterfaceWrapper) RunJob(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RunJobParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "X-Client" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("X-Client")]; found {
+		var XClient Actor
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Client, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "X-Client", valueList[0], &XClient, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter X-Client: %s", err))
+		}
+
+		params.XClient = &XClient
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.RunJob(ctx, name, params)
+	return err
+}
+
+// ListNotifications converts echo context to params.
+func (w *ServerInterfaceWrapper) ListNotifications(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListNotificationsParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Required query parameter "user_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "user_id", ctx.QueryParams(), &params.UserId, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter user_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "unread" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "unread", ctx.QueryParams(), &params.Unread, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter unread: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListNotifications(ctx, params)
+	return err
+}
+
+// ReadNotifications converts echo context to params.
+func (w *ServerInterfaceWrapper) ReadNotifications(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReadNotifications(ctx)
+	return err
+}
+
+// ReadNotification converts echo context to params.
+func (w *ServerInterfaceWrapper) ReadNotification(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id openapi_types.UUID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReadNotification(ctx, id)
 	return err
 }
 
@@ -8252,6 +16544,52 @@ func (w *ServerInterfaceWrapper) BookTransactions(ctx echo.Context) error {
 	return err
 }
 
+// ReceiveAlertmanager converts echo context to params.
+func (w *ServerInterfaceWrapper) ReceiveAlertmanager(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReceiveAlertmanagerParams
+	// ------------- Optional query parameter "user_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "user_id", ctx.QueryParams(), &params.UserId, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter user_id: %s", err))
+	}
+
+	// ------------- Optional query parameter "inapp" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "inapp", ctx.QueryParams(), &params.Inapp, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter inapp: %s", err))
+	}
+
+	// ------------- Optional query parameter "webhook" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "webhook", ctx.QueryParams(), &params.Webhook, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter webhook: %s", err))
+	}
+
+	// ------------- Optional query parameter "email" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "email", ctx.QueryParams(), &params.Email, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter email: %s", err))
+	}
+
+	// ------------- Optional query parameter "destination" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "destination", ctx.QueryParams(), &params.Destination, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter destination: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReceiveAlertmanager(ctx, params)
+	return err
+}
+
 // ListRuns converts echo context to params.
 func (w *ServerInterfaceWrapper) ListRuns(ctx echo.Context) error {
 	var err error
@@ -8403,7 +16741,9 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/v1/portfolios/:id", wrapper.GetPortfolio, options.OperationMiddlewares["getPortfolio"]...)
 	router.GET(options.BaseURL+"/v1/portfolios/:id/transactions", wrapper.ListTransactions, options.OperationMiddlewares["listTransactions"]...)
 	router.POST(options.BaseURL+"/v1/portfolios/:id/transactions", wrapper.BookTransactions, options.OperationMiddlewares["bookTransactions"]...)
+	router.GET(options.BaseURL+"/v1/deliveries", wrapper.ListDeliveries, options.OperationMiddlewares["listDeliveries"]...)
 	router.POST(options.BaseURL+"/v1/deliveries", wrapper.CreateDelivery, options.OperationMiddlewares["createDelivery"]...)
+	router.POST(options.BaseURL+"/v1/deliveries/batch", wrapper.CreateDeliveries, options.OperationMiddlewares["createDeliveries"]...)
 	router.GET(options.BaseURL+"/v1/deliveries/:event_id", wrapper.GetDelivery, options.OperationMiddlewares["getDelivery"]...)
 	router.GET(options.BaseURL+"/v1/dlq", wrapper.ListDeadLetters, options.OperationMiddlewares["listDeadLetters"]...)
 	router.GET(options.BaseURL+"/v1/dlq/:id", wrapper.GetDeadLetter, options.OperationMiddlewares["getDeadLetter"]...)
@@ -8416,6 +16756,30 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.POST(options.BaseURL+"/v1/alerts/:id/snooze", wrapper.SnoozeAlert, options.OperationMiddlewares["snoozeAlert"]...)
 	router.POST(options.BaseURL+"/v1/alerts/:id/ack", wrapper.AcknowledgeAlert, options.OperationMiddlewares["acknowledgeAlert"]...)
 	router.POST(options.BaseURL+"/v1/alerts/:id/test", wrapper.TestAlert, options.OperationMiddlewares["testAlert"]...)
+	router.GET(options.BaseURL+"/v1/destinations", wrapper.ListDestinations, options.OperationMiddlewares["listDestinations"]...)
+	router.POST(options.BaseURL+"/v1/destinations", wrapper.CreateDestination, options.OperationMiddlewares["createDestination"]...)
+	router.DELETE(options.BaseURL+"/v1/destinations/:name", wrapper.DeleteDestination, options.OperationMiddlewares["deleteDestination"]...)
+	router.GET(options.BaseURL+"/v1/destinations/:name", wrapper.GetDestination, options.OperationMiddlewares["getDestination"]...)
+	router.PATCH(options.BaseURL+"/v1/destinations/:name", wrapper.UpdateDestination, options.OperationMiddlewares["updateDestination"]...)
+	router.POST(options.BaseURL+"/v1/destinations/:name/test", wrapper.TestDestination, options.OperationMiddlewares["testDestination"]...)
+	router.POST(options.BaseURL+"/v1/destinations/:name/rotate-secret", wrapper.RotateDestinationSecret, options.OperationMiddlewares["rotateDestinationSecret"]...)
+	router.POST(options.BaseURL+"/v1/dlq/:id/replay", wrapper.ReplayDeadLetter, options.OperationMiddlewares["replayDeadLetter"]...)
+	router.POST(options.BaseURL+"/v1/dlq/:id/discard", wrapper.DiscardDeadLetter, options.OperationMiddlewares["discardDeadLetter"]...)
+	router.POST(options.BaseURL+"/v1/dlq/replay", wrapper.ReplayDeadLetters, options.OperationMiddlewares["replayDeadLetters"]...)
+	router.POST(options.BaseURL+"/v1/dlq/discard", wrapper.DiscardDeadLetters, options.OperationMiddlewares["discardDeadLetters"]...)
+	router.GET(options.BaseURL+"/v1/dlq/stats", wrapper.GetDeadLetterStats, options.OperationMiddlewares["getDeadLetterStats"]...)
+	router.GET(options.BaseURL+"/v1/dlq/operations", wrapper.ListOperations, options.OperationMiddlewares["listOperations"]...)
+	router.GET(options.BaseURL+"/v1/dlq/operations/:id", wrapper.GetOperation, options.OperationMiddlewares["getOperation"]...)
+	router.POST(options.BaseURL+"/v1/dlq/operations/:id/continue", wrapper.ContinueOperation, options.OperationMiddlewares["continueOperation"]...)
+	router.POST(options.BaseURL+"/v1/dlq/operations/:id/cancel", wrapper.CancelOperation, options.OperationMiddlewares["cancelOperation"]...)
+	router.GET(options.BaseURL+"/v1/deliveries/:event_id/explain", wrapper.ExplainDelivery, options.OperationMiddlewares["explainDelivery"]...)
+	router.GET(options.BaseURL+"/v1/audit", wrapper.ListAudit, options.OperationMiddlewares["listAudit"]...)
+	router.GET(options.BaseURL+"/v1/jobs", wrapper.ListJobs, options.OperationMiddlewares["listJobs"]...)
+	router.POST(options.BaseURL+"/v1/jobs/:name/run", wrapper.RunJob, options.OperationMiddlewares["runJob"]...)
+	router.GET(options.BaseURL+"/v1/notifications", wrapper.ListNotifications, options.OperationMiddlewares["listNotifications"]...)
+	router.PATCH(options.BaseURL+"/v1/notifications/:id/read", wrapper.ReadNotification, options.OperationMiddlewares["readNotification"]...)
+	router.POST(options.BaseURL+"/v1/notifications/read", wrapper.ReadNotifications, options.OperationMiddlewares["readNotifications"]...)
+	router.POST(options.BaseURL+"/v1/receivers/alertmanager", wrapper.ReceiveAlertmanager, options.OperationMiddlewares["receiveAlertmanager"]...)
 
 }
 
@@ -8854,17 +17218,22 @@ func (response TestAlertdefaultApplicationProblemPlusJSONResponse) VisitTestAler
 	return err
 }
 
-type CreateDeliveryRequestObject struct {
-	Body *CreateDeliveryJSONRequestBody
+type ListAuditRequestObject struct {
+	Params ListAuditParams
 }
 
-type CreateDeliveryResponseObject interface {
-	VisitCreateDeliveryResponse(w http.ResponseWriter) error
+type ListAuditResponseObject interface {
+	VisitListAuditResponse(w http.ResponseWriter) error
 }
 
-type CreateDelivery200JSONResponse DeliveryReceipt
+type ListAudit200JSONResponse struct {
+	Items []AuditEntry `json:"items"`
 
-func (response CreateDelivery200JSONResponse) VisitCreateDeliveryResponse(w http.ResponseWriter) error {
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+}
+
+func (response ListAudit200JSONResponse) VisitListAuditResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response); err != nil {
@@ -8876,12 +17245,220 @@ func (response CreateDelivery200JSONResponse) VisitCreateDeliveryResponse(w http
 	return err
 }
 
+type ListAuditdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListAuditdefaultApplicationProblemPlusJSONResponse) VisitListAuditResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDeliveriesRequestObject struct {
+	Params ListDeliveriesParams
+}
+
+type ListDeliveriesResponseObject interface {
+	VisitListDeliveriesResponse(w http.ResponseWriter) error
+}
+
+type ListDeliveries200JSONResponse struct {
+	Items []DeliverySummary `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+}
+
+func (response ListDeliveries200JSONResponse) VisitListDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDeliveriesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListDeliveriesdefaultApplicationProblemPlusJSONResponse) VisitListDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateDeliveryRequestObject struct {
+	Params CreateDeliveryParams
+	Body   *CreateDeliveryJSONRequestBody
+}
+
+type CreateDeliveryResponseObject interface {
+	VisitCreateDeliveryResponse(w http.ResponseWriter) error
+}
+
+type CreateDelivery200ResponseHeaders struct {
+	IdempotencyReplayed *string
+	Location            *string
+}
+
+type CreateDelivery200JSONResponse struct {
+	Body    DeliveryReceipt
+	Headers CreateDelivery200ResponseHeaders
+}
+
+func (response CreateDelivery200JSONResponse) VisitCreateDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateDelivery202ResponseHeaders struct {
+	IdempotencyReplayed *string
+	Location            *string
+	PreferenceApplied   *string
+}
+
+type CreateDelivery202JSONResponse struct {
+	Body    DeliveryReceipt
+	Headers CreateDelivery202ResponseHeaders
+}
+
+func (response CreateDelivery202JSONResponse) VisitCreateDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type CreateDeliverydefaultApplicationProblemPlusJSONResponse struct {
 	Body       Problem
 	StatusCode int
 }
 
 func (response CreateDeliverydefaultApplicationProblemPlusJSONResponse) VisitCreateDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateDeliveriesRequestObject struct {
+	Params CreateDeliveriesParams
+	Body   *CreateDeliveriesJSONRequestBody
+}
+
+type CreateDeliveriesResponseObject interface {
+	VisitCreateDeliveriesResponse(w http.ResponseWriter) error
+}
+
+type CreateDeliveries200ResponseHeaders struct {
+	IdempotencyReplayed *string
+}
+
+type CreateDeliveries200JSONResponse struct {
+	Body    DeliveryReceipts
+	Headers CreateDeliveries200ResponseHeaders
+}
+
+func (response CreateDeliveries200JSONResponse) VisitCreateDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateDeliveries202ResponseHeaders struct {
+	IdempotencyReplayed *string
+	PreferenceApplied   *string
+}
+
+type CreateDeliveries202JSONResponse struct {
+	Body    DeliveryReceipts
+	Headers CreateDeliveries202ResponseHeaders
+}
+
+func (response CreateDeliveries202JSONResponse) VisitCreateDeliveriesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
+	if response.Headers.PreferenceApplied != nil {
+		w.Header().Set("Preference-Applied", fmt.Sprint(*response.Headers.PreferenceApplied))
+	}
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateDeliveriesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateDeliveriesdefaultApplicationProblemPlusJSONResponse) VisitCreateDeliveriesResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -8921,6 +17498,367 @@ type GetDeliverydefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetDeliverydefaultApplicationProblemPlusJSONResponse) VisitGetDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExplainDeliveryRequestObject struct {
+	EventId openapi_types.UUID `json:"event_id"`
+}
+
+type ExplainDeliveryResponseObject interface {
+	VisitExplainDeliveryResponse(w http.ResponseWriter) error
+}
+
+type ExplainDelivery200JSONResponse Explanation
+
+func (response ExplainDelivery200JSONResponse) VisitExplainDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExplainDeliverydefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ExplainDeliverydefaultApplicationProblemPlusJSONResponse) VisitExplainDeliveryResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDestinationsRequestObject struct {
+	Params ListDestinationsParams
+}
+
+type ListDestinationsResponseObject interface {
+	VisitListDestinationsResponse(w http.ResponseWriter) error
+}
+
+type ListDestinations200JSONResponse struct {
+	Items []Destination `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+}
+
+func (response ListDestinations200JSONResponse) VisitListDestinationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListDestinationsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListDestinationsdefaultApplicationProblemPlusJSONResponse) VisitListDestinationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateDestinationRequestObject struct {
+	Params CreateDestinationParams
+	Body   *CreateDestinationJSONRequestBody
+}
+
+type CreateDestinationResponseObject interface {
+	VisitCreateDestinationResponse(w http.ResponseWriter) error
+}
+
+type CreateDestination201ResponseHeaders struct {
+	ETag     *string
+	Location *string
+}
+
+type CreateDestination201JSONResponse struct {
+	Body    DestinationWithSecret
+	Headers CreateDestination201ResponseHeaders
+}
+
+func (response CreateDestination201JSONResponse) VisitCreateDestinationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateDestinationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateDestinationdefaultApplicationProblemPlusJSONResponse) VisitCreateDestinationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteDestinationRequestObject struct {
+	Name   DestinationName `json:"name"`
+	Params DeleteDestinationParams
+}
+
+type DeleteDestinationResponseObject interface {
+	VisitDeleteDestinationResponse(w http.ResponseWriter) error
+}
+
+type DeleteDestination204Response struct {
+}
+
+func (response DeleteDestination204Response) VisitDeleteDestinationResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type DeleteDestinationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DeleteDestinationdefaultApplicationProblemPlusJSONResponse) VisitDeleteDestinationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetDestinationRequestObject struct {
+	Name DestinationName `json:"name"`
+}
+
+type GetDestinationResponseObject interface {
+	VisitGetDestinationResponse(w http.ResponseWriter) error
+}
+
+type GetDestination200ResponseHeaders struct {
+	ETag *string
+}
+
+type GetDestination200JSONResponse struct {
+	Body    Destination
+	Headers GetDestination200ResponseHeaders
+}
+
+func (response GetDestination200JSONResponse) VisitGetDestinationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetDestinationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetDestinationdefaultApplicationProblemPlusJSONResponse) VisitGetDestinationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateDestinationRequestObject struct {
+	Name   DestinationName `json:"name"`
+	Params UpdateDestinationParams
+	Body   *UpdateDestinationJSONRequestBody
+}
+
+type UpdateDestinationResponseObject interface {
+	VisitUpdateDestinationResponse(w http.ResponseWriter) error
+}
+
+type UpdateDestination200ResponseHeaders struct {
+	ETag *string
+}
+
+type UpdateDestination200JSONResponse struct {
+	Body    Destination
+	Headers UpdateDestination200ResponseHeaders
+}
+
+func (response UpdateDestination200JSONResponse) VisitUpdateDestinationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateDestinationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response UpdateDestinationdefaultApplicationProblemPlusJSONResponse) VisitUpdateDestinationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RotateDestinationSecretRequestObject struct {
+	Name   DestinationName `json:"name"`
+	Params RotateDestinationSecretParams
+	Body   *RotateDestinationSecretJSONRequestBody
+}
+
+type RotateDestinationSecretResponseObject interface {
+	VisitRotateDestinationSecretResponse(w http.ResponseWriter) error
+}
+
+type RotateDestinationSecret200ResponseHeaders struct {
+	ETag *string
+}
+
+type RotateDestinationSecret200JSONResponse struct {
+	Body    DestinationWithSecret
+	Headers RotateDestinationSecret200ResponseHeaders
+}
+
+func (response RotateDestinationSecret200JSONResponse) VisitRotateDestinationSecretResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RotateDestinationSecretdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RotateDestinationSecretdefaultApplicationProblemPlusJSONResponse) VisitRotateDestinationSecretResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TestDestinationRequestObject struct {
+	Name DestinationName `json:"name"`
+}
+
+type TestDestinationResponseObject interface {
+	VisitTestDestinationResponse(w http.ResponseWriter) error
+}
+
+type TestDestination200JSONResponse DestinationTest
+
+func (response TestDestination200JSONResponse) VisitTestDestinationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TestDestinationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response TestDestinationdefaultApplicationProblemPlusJSONResponse) VisitTestDestinationResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -8976,6 +17914,317 @@ func (response ListDeadLettersdefaultApplicationProblemPlusJSONResponse) VisitLi
 	return err
 }
 
+type DiscardDeadLettersRequestObject struct {
+	Params DiscardDeadLettersParams
+	Body   *DiscardDeadLettersJSONRequestBody
+}
+
+type DiscardDeadLettersResponseObject interface {
+	VisitDiscardDeadLettersResponse(w http.ResponseWriter) error
+}
+
+type DiscardDeadLetters200JSONResponse OperationPreview
+
+func (response DiscardDeadLetters200JSONResponse) VisitDiscardDeadLettersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DiscardDeadLetters202JSONResponse Operation
+
+func (response DiscardDeadLetters202JSONResponse) VisitDiscardDeadLettersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DiscardDeadLettersdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DiscardDeadLettersdefaultApplicationProblemPlusJSONResponse) VisitDiscardDeadLettersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListOperationsRequestObject struct {
+	Params ListOperationsParams
+}
+
+type ListOperationsResponseObject interface {
+	VisitListOperationsResponse(w http.ResponseWriter) error
+}
+
+type ListOperations200JSONResponse struct {
+	Items []Operation `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+}
+
+func (response ListOperations200JSONResponse) VisitListOperationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListOperationsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListOperationsdefaultApplicationProblemPlusJSONResponse) VisitListOperationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetOperationRequestObject struct {
+	Id openapi_types.UUID `json:"id"`
+}
+
+type GetOperationResponseObject interface {
+	VisitGetOperationResponse(w http.ResponseWriter) error
+}
+
+type GetOperation200JSONResponse Operation
+
+func (response GetOperation200JSONResponse) VisitGetOperationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetOperationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetOperationdefaultApplicationProblemPlusJSONResponse) VisitGetOperationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CancelOperationRequestObject struct {
+	Id     openapi_types.UUID `json:"id"`
+	Params CancelOperationParams
+	Body   *CancelOperationJSONRequestBody
+}
+
+type CancelOperationResponseObject interface {
+	VisitCancelOperationResponse(w http.ResponseWriter) error
+}
+
+type CancelOperation200JSONResponse Operation
+
+func (response CancelOperation200JSONResponse) VisitCancelOperationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CancelOperationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CancelOperationdefaultApplicationProblemPlusJSONResponse) VisitCancelOperationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ContinueOperationRequestObject struct {
+	Id     openapi_types.UUID `json:"id"`
+	Params ContinueOperationParams
+	Body   *ContinueOperationJSONRequestBody
+}
+
+type ContinueOperationResponseObject interface {
+	VisitContinueOperationResponse(w http.ResponseWriter) error
+}
+
+type ContinueOperation202JSONResponse Operation
+
+func (response ContinueOperation202JSONResponse) VisitContinueOperationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ContinueOperationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ContinueOperationdefaultApplicationProblemPlusJSONResponse) VisitContinueOperationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplayDeadLettersRequestObject struct {
+	Params ReplayDeadLettersParams
+	Body   *ReplayDeadLettersJSONRequestBody
+}
+
+type ReplayDeadLettersResponseObject interface {
+	VisitReplayDeadLettersResponse(w http.ResponseWriter) error
+}
+
+type ReplayDeadLetters200JSONResponse OperationPreview
+
+func (response ReplayDeadLetters200JSONResponse) VisitReplayDeadLettersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplayDeadLetters202JSONResponse Operation
+
+func (response ReplayDeadLetters202JSONResponse) VisitReplayDeadLettersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplayDeadLettersdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReplayDeadLettersdefaultApplicationProblemPlusJSONResponse) VisitReplayDeadLettersResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetDeadLetterStatsRequestObject struct {
+}
+
+type GetDeadLetterStatsResponseObject interface {
+	VisitGetDeadLetterStatsResponse(w http.ResponseWriter) error
+}
+
+type GetDeadLetterStats200JSONResponse DeadLetterStats
+
+func (response GetDeadLetterStats200JSONResponse) VisitGetDeadLetterStatsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetDeadLetterStatsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetDeadLetterStatsdefaultApplicationProblemPlusJSONResponse) VisitGetDeadLetterStatsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type GetDeadLetterRequestObject struct {
 	Id openapi_types.UUID `json:"id"`
 }
@@ -9004,6 +18253,298 @@ type GetDeadLetterdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetDeadLetterdefaultApplicationProblemPlusJSONResponse) VisitGetDeadLetterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DiscardDeadLetterRequestObject struct {
+	Id     openapi_types.UUID `json:"id"`
+	Params DiscardDeadLetterParams
+	Body   *DiscardDeadLetterJSONRequestBody
+}
+
+type DiscardDeadLetterResponseObject interface {
+	VisitDiscardDeadLetterResponse(w http.ResponseWriter) error
+}
+
+type DiscardDeadLetter200JSONResponse DeadLetter
+
+func (response DiscardDeadLetter200JSONResponse) VisitDiscardDeadLetterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DiscardDeadLetterdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DiscardDeadLetterdefaultApplicationProblemPlusJSONResponse) VisitDiscardDeadLetterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplayDeadLetterRequestObject struct {
+	Id     openapi_types.UUID `json:"id"`
+	Params ReplayDeadLetterParams
+	Body   *ReplayDeadLetterJSONRequestBody
+}
+
+type ReplayDeadLetterResponseObject interface {
+	VisitReplayDeadLetterResponse(w http.ResponseWriter) error
+}
+
+type ReplayDeadLetter202JSONResponse DeadLetter
+
+func (response ReplayDeadLetter202JSONResponse) VisitReplayDeadLetterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReplayDeadLetterdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReplayDeadLetterdefaultApplicationProblemPlusJSONResponse) VisitReplayDeadLetterResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListJobsRequestObject struct {
+}
+
+type ListJobsResponseObject interface {
+	VisitListJobsResponse(w http.ResponseWriter) error
+}
+
+type ListJobs200JSONResponse struct {
+	Items []PeriodicJob `json:"items"`
+}
+
+func (response ListJobs200JSONResponse) VisitListJobsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListJobsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListJobsdefaultApplicationProblemPlusJSONResponse) VisitListJobsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RunJobRequestObject struct {
+	Name   string `json:"name"`
+	Params RunJobParams
+	Body   *RunJobJSONRequestBody
+}
+
+type RunJobResponseObject interface {
+	VisitRunJobResponse(w http.ResponseWriter) error
+}
+
+type RunJob202JSONResponse struct {
+	Name string `json:"name"`
+}
+
+func (response RunJob202JSONResponse) VisitRunJobResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RunJobdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RunJobdefaultApplicationProblemPlusJSONResponse) VisitRunJobResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListNotificationsRequestObject struct {
+	Params ListNotificationsParams
+}
+
+type ListNotificationsResponseObject interface {
+	VisitListNotificationsResponse(w http.ResponseWriter) error
+}
+
+type ListNotifications200JSONResponse struct {
+	Items []Notification `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+
+	// UnreadCount The user's unread notifications, counted up to 1000.
+	UnreadCount int `json:"unread_count"`
+}
+
+func (response ListNotifications200JSONResponse) VisitListNotificationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListNotificationsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListNotificationsdefaultApplicationProblemPlusJSONResponse) VisitListNotificationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReadNotificationsRequestObject struct {
+	Body *ReadNotificationsJSONRequestBody
+}
+
+type ReadNotificationsResponseObject interface {
+	VisitReadNotificationsResponse(w http.ResponseWriter) error
+}
+
+type ReadNotifications200JSONResponse struct {
+	Read int `json:"read"`
+}
+
+func (response ReadNotifications200JSONResponse) VisitReadNotificationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReadNotificationsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReadNotificationsdefaultApplicationProblemPlusJSONResponse) VisitReadNotificationsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReadNotificationRequestObject struct {
+	Id openapi_types.UUID `json:"id"`
+}
+
+type ReadNotificationResponseObject interface {
+	VisitReadNotificationResponse(w http.ResponseWriter) error
+}
+
+type ReadNotification200JSONResponse Notification
+
+func (response ReadNotification200JSONResponse) VisitReadNotificationResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReadNotificationdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReadNotificationdefaultApplicationProblemPlusJSONResponse) VisitReadNotificationResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -9468,6 +19009,56 @@ func (response BookTransactionsdefaultApplicationProblemPlusJSONResponse) VisitB
 	return err
 }
 
+type ReceiveAlertmanagerRequestObject struct {
+	Params ReceiveAlertmanagerParams
+	Body   *ReceiveAlertmanagerJSONRequestBody
+}
+
+type ReceiveAlertmanagerResponseObject interface {
+	VisitReceiveAlertmanagerResponse(w http.ResponseWriter) error
+}
+
+type ReceiveAlertmanager200ResponseHeaders struct {
+	Location *string
+}
+
+type ReceiveAlertmanager200JSONResponse struct {
+	Body    DeliveryReceipt
+	Headers ReceiveAlertmanager200ResponseHeaders
+}
+
+func (response ReceiveAlertmanager200JSONResponse) VisitReceiveAlertmanagerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReceiveAlertmanagerdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReceiveAlertmanagerdefaultApplicationProblemPlusJSONResponse) VisitReceiveAlertmanagerResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListRunsRequestObject struct {
 	Params ListRunsParams
 }
@@ -9650,18 +19241,93 @@ type StrictServerInterface interface {
 	// TestAlert Say what a rule would do now
 	// (POST /v1/alerts/{id}/test)
 	TestAlert(ctx context.Context, request TestAlertRequestObject) (TestAlertResponseObject, error)
+	// ListAudit Who did what, and why
+	// (GET /v1/audit)
+	ListAudit(ctx context.Context, request ListAuditRequestObject) (ListAuditResponseObject, error)
+	// ListDeliveries List events
+	// (GET /v1/deliveries)
+	ListDeliveries(ctx context.Context, request ListDeliveriesRequestObject) (ListDeliveriesResponseObject, error)
 	// CreateDelivery Deliver a message
 	// (POST /v1/deliveries)
 	CreateDelivery(ctx context.Context, request CreateDeliveryRequestObject) (CreateDeliveryResponseObject, error)
+	// CreateDeliveries Deliver up to 100 messages
+	// (POST /v1/deliveries/batch)
+	CreateDeliveries(ctx context.Context, request CreateDeliveriesRequestObject) (CreateDeliveriesResponseObject, error)
 	// GetDelivery One event with every attempt on every channel
 	// (GET /v1/deliveries/{event_id})
 	GetDelivery(ctx context.Context, request GetDeliveryRequestObject) (GetDeliveryResponseObject, error)
+	// ExplainDelivery What happened to an event and what happens next, in words
+	// (GET /v1/deliveries/{event_id}/explain)
+	ExplainDelivery(ctx context.Context, request ExplainDeliveryRequestObject) (ExplainDeliveryResponseObject, error)
+	// ListDestinations List destinations
+	// (GET /v1/destinations)
+	ListDestinations(ctx context.Context, request ListDestinationsRequestObject) (ListDestinationsResponseObject, error)
+	// CreateDestination Create a destination
+	// (POST /v1/destinations)
+	CreateDestination(ctx context.Context, request CreateDestinationRequestObject) (CreateDestinationResponseObject, error)
+	// DeleteDestination Delete a destination
+	// (DELETE /v1/destinations/{name})
+	DeleteDestination(ctx context.Context, request DeleteDestinationRequestObject) (DeleteDestinationResponseObject, error)
+	// GetDestination One destination
+	// (GET /v1/destinations/{name})
+	GetDestination(ctx context.Context, request GetDestinationRequestObject) (GetDestinationResponseObject, error)
+	// UpdateDestination Change a destination
+	// (PATCH /v1/destinations/{name})
+	UpdateDestination(ctx context.Context, request UpdateDestinationRequestObject) (UpdateDestinationResponseObject, error)
+	// RotateDestinationSecret Sign with a new secret
+	// (POST /v1/destinations/{name}/rotate-secret)
+	RotateDestinationSecret(ctx context.Context, request RotateDestinationSecretRequestObject) (RotateDestinationSecretResponseObject, error)
+	// TestDestination Send a test message
+	// (POST /v1/destinations/{name}/test)
+	TestDestination(ctx context.Context, request TestDestinationRequestObject) (TestDestinationResponseObject, error)
 	// ListDeadLetters List dead letters
 	// (GET /v1/dlq)
 	ListDeadLetters(ctx context.Context, request ListDeadLettersRequestObject) (ListDeadLettersResponseObject, error)
+	// DiscardDeadLetters Give up all dead letters that match a filter
+	// (POST /v1/dlq/discard)
+	DiscardDeadLetters(ctx context.Context, request DiscardDeadLettersRequestObject) (DiscardDeadLettersResponseObject, error)
+	// ListOperations List operations
+	// (GET /v1/dlq/operations)
+	ListOperations(ctx context.Context, request ListOperationsRequestObject) (ListOperationsResponseObject, error)
+	// GetOperation One operation and how far it got
+	// (GET /v1/dlq/operations/{id})
+	GetOperation(ctx context.Context, request GetOperationRequestObject) (GetOperationResponseObject, error)
+	// CancelOperation End an operation
+	// (POST /v1/dlq/operations/{id}/cancel)
+	CancelOperation(ctx context.Context, request CancelOperationRequestObject) (CancelOperationResponseObject, error)
+	// ContinueOperation Go on with an operation
+	// (POST /v1/dlq/operations/{id}/continue)
+	ContinueOperation(ctx context.Context, request ContinueOperationRequestObject) (ContinueOperationResponseObject, error)
+	// ReplayDeadLetters Send all dead letters again that match a filter
+	// (POST /v1/dlq/replay)
+	ReplayDeadLetters(ctx context.Context, request ReplayDeadLettersRequestObject) (ReplayDeadLettersResponseObject, error)
+	// GetDeadLetterStats What is in the queue
+	// (GET /v1/dlq/stats)
+	GetDeadLetterStats(ctx context.Context, request GetDeadLetterStatsRequestObject) (GetDeadLetterStatsResponseObject, error)
 	// GetDeadLetter One dead letter with its attempts
 	// (GET /v1/dlq/{id})
 	GetDeadLetter(ctx context.Context, request GetDeadLetterRequestObject) (GetDeadLetterResponseObject, error)
+	// DiscardDeadLetter Give up a dead letter
+	// (POST /v1/dlq/{id}/discard)
+	DiscardDeadLetter(ctx context.Context, request DiscardDeadLetterRequestObject) (DiscardDeadLetterResponseObject, error)
+	// ReplayDeadLetter Send a dead letter again
+	// (POST /v1/dlq/{id}/replay)
+	ReplayDeadLetter(ctx context.Context, request ReplayDeadLetterRequestObject) (ReplayDeadLetterResponseObject, error)
+	// ListJobs Periodic jobs and how they last went
+	// (GET /v1/jobs)
+	ListJobs(ctx context.Context, request ListJobsRequestObject) (ListJobsResponseObject, error)
+	// RunJob Start a periodic job now
+	// (POST /v1/jobs/{name}/run)
+	RunJob(ctx context.Context, request RunJobRequestObject) (RunJobResponseObject, error)
+	// ListNotifications A user's inbox
+	// (GET /v1/notifications)
+	ListNotifications(ctx context.Context, request ListNotificationsRequestObject) (ListNotificationsResponseObject, error)
+	// ReadNotifications Mark all of a user's notifications as read
+	// (POST /v1/notifications/read)
+	ReadNotifications(ctx context.Context, request ReadNotificationsRequestObject) (ReadNotificationsResponseObject, error)
+	// ReadNotification Mark a notification as read
+	// (PATCH /v1/notifications/{id}/read)
+	ReadNotification(ctx context.Context, request ReadNotificationRequestObject) (ReadNotificationResponseObject, error)
 	// ListPatterns List patterns
 	// (GET /v1/patterns)
 	ListPatterns(ctx context.Context, request ListPatternsRequestObject) (ListPatternsResponseObject, error)
@@ -9689,6 +19355,9 @@ type StrictServerInterface interface {
 	// BookTransactions Book transactions
 	// (POST /v1/portfolios/{id}/transactions)
 	BookTransactions(ctx context.Context, request BookTransactionsRequestObject) (BookTransactionsResponseObject, error)
+	// ReceiveAlertmanager Take a notification of Prometheus Alertmanager
+	// (POST /v1/receivers/alertmanager)
+	ReceiveAlertmanager(ctx context.Context, request ReceiveAlertmanagerRequestObject) (ReceiveAlertmanagerResponseObject, error)
 	// ListRuns List recorded runs
 	// (GET /v1/runs)
 	ListRuns(ctx context.Context, request ListRunsRequestObject) (ListRunsResponseObject, error)
@@ -10081,9 +19750,61 @@ func (sh *strictHandler) TestAlert(ctx echo.Context, id AlertRuleID) error {
 	return nil
 }
 
+// ListAudit operation middleware
+func (sh *strictHandler) ListAudit(ctx echo.Context, params ListAuditParams) error {
+	var request ListAuditRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListAudit(ctx.Request().Context(), request.(ListAuditRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListAudit")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListAuditResponseObject); ok {
+		return validResponse.VisitListAuditResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListDeliveries operation middleware
+func (sh *strictHandler) ListDeliveries(ctx echo.Context, params ListDeliveriesParams) error {
+	var request ListDeliveriesRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListDeliveries(ctx.Request().Context(), request.(ListDeliveriesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListDeliveries")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListDeliveriesResponseObject); ok {
+		return validResponse.VisitListDeliveriesResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // CreateDelivery operation middleware
-func (sh *strictHandler) CreateDelivery(ctx echo.Context) error {
+func (sh *strictHandler) CreateDelivery(ctx echo.Context, params CreateDeliveryParams) error {
 	var request CreateDeliveryRequestObject
+
+	request.Params = params
 
 	var body CreateDeliveryJSONRequestBody
 	var err error
@@ -10127,6 +19848,54 @@ func (sh *strictHandler) CreateDelivery(ctx echo.Context) error {
 	return nil
 }
 
+// CreateDeliveries operation middleware
+func (sh *strictHandler) CreateDeliveries(ctx echo.Context, params CreateDeliveriesParams) error {
+	var request CreateDeliveriesRequestObject
+
+	request.Params = params
+
+	var body CreateDeliveriesJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateDeliveries(ctx.Request().Context(), request.(CreateDeliveriesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateDeliveries")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateDeliveriesResponseObject); ok {
+		return validResponse.VisitCreateDeliveriesResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // GetDelivery operation middleware
 func (sh *strictHandler) GetDelivery(ctx echo.Context, eventId openapi_types.UUID) error {
 	var request GetDeliveryRequestObject
@@ -10146,6 +19915,278 @@ func (sh *strictHandler) GetDelivery(ctx echo.Context, eventId openapi_types.UUI
 		return err
 	} else if validResponse, ok := response.(GetDeliveryResponseObject); ok {
 		return validResponse.VisitGetDeliveryResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ExplainDelivery operation middleware
+func (sh *strictHandler) ExplainDelivery(ctx echo.Context, eventId openapi_types.UUID) error {
+	var request ExplainDeliveryRequestObject
+
+	request.EventId = eventId
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ExplainDelivery(ctx.Request().Context(), request.(ExplainDeliveryRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ExplainDelivery")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ExplainDeliveryResponseObject); ok {
+		return validResponse.VisitExplainDeliveryResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListDestinations operation middleware
+func (sh *strictHandler) ListDestinations(ctx echo.Context, params ListDestinationsParams) error {
+	var request ListDestinationsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListDestinations(ctx.Request().Context(), request.(ListDestinationsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListDestinations")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListDestinationsResponseObject); ok {
+		return validResponse.VisitListDestinationsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CreateDestination operation middleware
+func (sh *strictHandler) CreateDestination(ctx echo.Context, params CreateDestinationParams) error {
+	var request CreateDestinationRequestObject
+
+	request.Params = params
+
+	var body CreateDestinationJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateDestination(ctx.Request().Context(), request.(CreateDestinationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateDestination")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CreateDestinationResponseObject); ok {
+		return validResponse.VisitCreateDestinationResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// DeleteDestination operation middleware
+func (sh *strictHandler) DeleteDestination(ctx echo.Context, name DestinationName, params DeleteDestinationParams) error {
+	var request DeleteDestinationRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteDestination(ctx.Request().Context(), request.(DeleteDestinationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteDestination")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(DeleteDestinationResponseObject); ok {
+		return validResponse.VisitDeleteDestinationResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetDestination operation middleware
+func (sh *strictHandler) GetDestination(ctx echo.Context, name DestinationName) error {
+	var request GetDestinationRequestObject
+
+	request.Name = name
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetDestination(ctx.Request().Context(), request.(GetDestinationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetDestination")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetDestinationResponseObject); ok {
+		return validResponse.VisitGetDestinationResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// UpdateDestination operation middleware
+func (sh *strictHandler) UpdateDestination(ctx echo.Context, name DestinationName, params UpdateDestinationParams) error {
+	var request UpdateDestinationRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body UpdateDestinationJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateDestination(ctx.Request().Context(), request.(UpdateDestinationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateDestination")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(UpdateDestinationResponseObject); ok {
+		return validResponse.VisitUpdateDestinationResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RotateDestinationSecret operation middleware
+func (sh *strictHandler) RotateDestinationSecret(ctx echo.Context, name DestinationName, params RotateDestinationSecretParams) error {
+	var request RotateDestinationSecretRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body RotateDestinationSecretJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RotateDestinationSecret(ctx.Request().Context(), request.(RotateDestinationSecretRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RotateDestinationSecret")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RotateDestinationSecretResponseObject); ok {
+		return validResponse.VisitRotateDestinationSecretResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// TestDestination operation middleware
+func (sh *strictHandler) TestDestination(ctx echo.Context, name DestinationName) error {
+	var request TestDestinationRequestObject
+
+	request.Name = name
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.TestDestination(ctx.Request().Context(), request.(TestDestinationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "TestDestination")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(TestDestinationResponseObject); ok {
+		return validResponse.VisitTestDestinationResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -10177,6 +20218,279 @@ func (sh *strictHandler) ListDeadLetters(ctx echo.Context, params ListDeadLetter
 	return nil
 }
 
+// DiscardDeadLetters operation middleware
+func (sh *strictHandler) DiscardDeadLetters(ctx echo.Context, params DiscardDeadLettersParams) error {
+	var request DiscardDeadLettersRequestObject
+
+	request.Params = params
+
+	var body DiscardDeadLettersJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DiscardDeadLetters(ctx.Request().Context(), request.(DiscardDeadLettersRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DiscardDeadLetters")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(DiscardDeadLettersResponseObject); ok {
+		return validResponse.VisitDiscardDeadLettersResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListOperations operation middleware
+func (sh *strictHandler) ListOperations(ctx echo.Context, params ListOperationsParams) error {
+	var request ListOperationsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListOperations(ctx.Request().Context(), request.(ListOperationsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListOperations")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListOperationsResponseObject); ok {
+		return validResponse.VisitListOperationsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetOperation operation middleware
+func (sh *strictHandler) GetOperation(ctx echo.Context, id openapi_types.UUID) error {
+	var request GetOperationRequestObject
+
+	request.Id = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetOperation(ctx.Request().Context(), request.(GetOperationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetOperation")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetOperationResponseObject); ok {
+		return validResponse.VisitGetOperationResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// CancelOperation operation middleware
+func (sh *strictHandler) CancelOperation(ctx echo.Context, id openapi_types.UUID, params CancelOperationParams) error {
+	var request CancelOperationRequestObject
+
+	request.Id = id
+	request.Params = params
+
+	var body CancelOperationJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			return err
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CancelOperation(ctx.Request().Context(), request.(CancelOperationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CancelOperation")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(CancelOperationResponseObject); ok {
+		return validResponse.VisitCancelOperationResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ContinueOperation operation middleware
+func (sh *strictHandler) ContinueOperation(ctx echo.Context, id openapi_types.UUID, params ContinueOperationParams) error {
+	var request ContinueOperationRequestObject
+
+	request.Id = id
+	request.Params = params
+
+	var body ContinueOperationJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			return err
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ContinueOperation(ctx.Request().Context(), request.(ContinueOperationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ContinueOperation")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ContinueOperationResponseObject); ok {
+		return validResponse.VisitContinueOperationResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReplayDeadLetters operation middleware
+func (sh *strictHandler) ReplayDeadLetters(ctx echo.Context, params ReplayDeadLettersParams) error {
+	var request ReplayDeadLettersRequestObject
+
+	request.Params = params
+
+	var body ReplayDeadLettersJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReplayDeadLetters(ctx.Request().Context(), request.(ReplayDeadLettersRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReplayDeadLetters")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ReplayDeadLettersResponseObject); ok {
+		return validResponse.VisitReplayDeadLettersResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetDeadLetterStats operation middleware
+func (sh *strictHandler) GetDeadLetterStats(ctx echo.Context) error {
+	var request GetDeadLetterStatsRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetDeadLetterStats(ctx.Request().Context(), request.(GetDeadLetterStatsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetDeadLetterStats")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetDeadLetterStatsResponseObject); ok {
+		return validResponse.VisitGetDeadLetterStatsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // GetDeadLetter operation middleware
 func (sh *strictHandler) GetDeadLetter(ctx echo.Context, id openapi_types.UUID) error {
 	var request GetDeadLetterRequestObject
@@ -10196,6 +20510,281 @@ func (sh *strictHandler) GetDeadLetter(ctx echo.Context, id openapi_types.UUID) 
 		return err
 	} else if validResponse, ok := response.(GetDeadLetterResponseObject); ok {
 		return validResponse.VisitGetDeadLetterResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// DiscardDeadLetter operation middleware
+func (sh *strictHandler) DiscardDeadLetter(ctx echo.Context, id openapi_types.UUID, params DiscardDeadLetterParams) error {
+	var request DiscardDeadLetterRequestObject
+
+	request.Id = id
+	request.Params = params
+
+	var body DiscardDeadLetterJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			return err
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DiscardDeadLetter(ctx.Request().Context(), request.(DiscardDeadLetterRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DiscardDeadLetter")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(DiscardDeadLetterResponseObject); ok {
+		return validResponse.VisitDiscardDeadLetterResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReplayDeadLetter operation middleware
+func (sh *strictHandler) ReplayDeadLetter(ctx echo.Context, id openapi_types.UUID, params ReplayDeadLetterParams) error {
+	var request ReplayDeadLetterRequestObject
+
+	request.Id = id
+	request.Params = params
+
+	var body ReplayDeadLetterJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			return err
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReplayDeadLetter(ctx.Request().Context(), request.(ReplayDeadLetterRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReplayDeadLetter")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ReplayDeadLetterResponseObject); ok {
+		return validResponse.VisitReplayDeadLetterResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListJobs operation middleware
+func (sh *strictHandler) ListJobs(ctx echo.Context) error {
+	var request ListJobsRequestObject
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListJobs(ctx.Request().Context(), request.(ListJobsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListJobs")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListJobsResponseObject); ok {
+		return validResponse.VisitListJobsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// RunJob operation middleware
+func (sh *strictHandler) RunJob(ctx echo.Context, name string, params RunJobParams) error {
+	var request RunJobRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	var body RunJobJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			return err
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RunJob(ctx.Request().Context(), request.(RunJobRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RunJob")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(RunJobResponseObject); ok {
+		return validResponse.VisitRunJobResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListNotifications operation middleware
+func (sh *strictHandler) ListNotifications(ctx echo.Context, params ListNotificationsParams) error {
+	var request ListNotificationsRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListNotifications(ctx.Request().Context(), request.(ListNotificationsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListNotifications")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListNotificationsResponseObject); ok {
+		return validResponse.VisitListNotificationsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReadNotifications operation middleware
+func (sh *strictHandler) ReadNotifications(ctx echo.Context) error {
+	var request ReadNotificationsRequestObject
+
+	var body ReadNotificationsJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReadNotifications(ctx.Request().Context(), request.(ReadNotificationsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReadNotifications")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ReadNotificationsResponseObject); ok {
+		return validResponse.VisitReadNotificationsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReadNotification operation middleware
+func (sh *strictHandler) ReadNotification(ctx echo.Context, id openapi_types.UUID) error {
+	var request ReadNotificationRequestObject
+
+	request.Id = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReadNotification(ctx.Request().Context(), request.(ReadNotificationRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReadNotification")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ReadNotificationResponseObject); ok {
+		return validResponse.VisitReadNotificationResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}
@@ -10512,6 +21101,54 @@ func (sh *strictHandler) BookTransactions(ctx echo.Context, id PortfolioID) erro
 		return err
 	} else if validResponse, ok := response.(BookTransactionsResponseObject); ok {
 		return validResponse.VisitBookTransactionsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReceiveAlertmanager operation middleware
+func (sh *strictHandler) ReceiveAlertmanager(ctx echo.Context, params ReceiveAlertmanagerParams) error {
+	var request ReceiveAlertmanagerRequestObject
+
+	request.Params = params
+
+	var body ReceiveAlertmanagerJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		return err
+	}
+	request.Body = &body
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReceiveAlertmanager(ctx.Request().Context(), request.(ReceiveAlertmanagerRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReceiveAlertmanager")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ReceiveAlertmanagerResponseObject); ok {
+		return validResponse.VisitReceiveAlertmanagerResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

@@ -98,6 +98,31 @@ type AlertDlq struct {
 	ClosedAt      *time.Time
 }
 
+type AlertDlqOperation struct {
+	ID                uuid.UUID
+	TenantID          string
+	Kind              string
+	Filter            json.RawMessage
+	Endpoint          string
+	Actor             string
+	Reason            *string
+	PerSecond         int32
+	StopAfterFailures int32
+	State             string
+	StopReason        *string
+	Total             int32
+	Released          int64
+	CursorID          uuid.UUID
+	LastID            uuid.UUID
+	Slices            int32
+	FailuresBefore    int64
+	Progress          int64
+	ProgressAt        time.Time
+	JobID             *int64
+	StartedAt         time.Time
+	EndedAt           *time.Time
+}
+
 type AlertDuplicate struct {
 	EventID    uuid.UUID
 	Target     string
@@ -180,6 +205,20 @@ type DataRevision struct {
 	RowCount    int64
 	ContentHash string
 	CreatedAt   time.Time
+}
+
+type Destination struct {
+	ID          uuid.UUID
+	TenantID    string
+	Name        string
+	Channel     string
+	Description string
+	Enabled     bool
+	Shown       string
+	Sealed      []byte
+	Revision    int32
+	CreatedAt   time.Time
+	UpdatedAt   time.Time
 }
 
 type FxRate struct {

@@ -1,0 +1,31 @@
+-- name: EventStates :many
+-- Where events stand on their targets, for all events of a page at once. One statement sees one
+-- moment: nothing that moves meanwhile is in neither place, or in both.
+SELECT event_id, target, channel, 'in_flight'::text AS state, NULL::uuid AS of_event_id, NULL::timestamptz AS delivered_at,
+       NULL::uuid AS dead_letter_id, NULL::text AS cause, NULL::timestamptz AS next_retry_at
+FROM alert_inflight i WHERE i.tenant_id = @tenant_id AND i.event_id = ANY(@ids::uuid[])
+UNION ALL
+SELECT event_id, target, channel, 'delivered', NULL, delivered_at, NULL, NULL, NULL
+FROM alert_deliveries d WHERE d.tenant_id = @tenant_id AND d.event_id = ANY(@ids::uuid[])
+UNION ALL
+SELECT event_id, target, channel, 'duplicate', of_event_id, NULL, NULL, NULL, NULL
+FROM alert_duplicates u WHERE u.tenant_id = @tenant_id AND u.event_id = ANY(@ids::uuid[])
+UNION ALL
+SELECT event_id, target, channel, state, NULL, NULL, id, cause, next_retry_at
+FROM alert_dlq l WHERE l.tenant_id = @tenant_id AND l.event_id = ANY(@ids::uuid[]);
+
+-- name: EventSummaries :many
+-- Newest first; before is the last id of the page before. What a page of events tells of each:
+-- messages and data stay where they are, a page of those would not fit into memory.
+SELECT id, tenant_id, source, alert_id, user_id, title, severity, channels, accepted_at, expires_at FROM alert_events
+WHERE tenant_id = @tenant_id
+  AND id < @before
+  AND (sqlc.narg('alert_id')::text IS NULL OR alert_id = sqlc.narg('alert_id'))
+  AND (sqlc.narg('user_id')::text IS NULL OR user_id = sqlc.narg('user_id'))
+  AND (sqlc.narg('source')::text IS NULL OR source = sqlc.narg('source'))
+ORDER BY id DESC
+LIMIT @row_limit;
+
+-- name: EventSummariesByID :many
+SELECT id, tenant_id, source, alert_id, user_id, title, severity, channels, accepted_at, expires_at FROM alert_events
+WHERE tenant_id = @tenant_id AND id = ANY(@ids::uuid[]);
