@@ -103,18 +103,16 @@ func (o object) given(name string) bool {
 	return ok && !bytes.Equal(raw, []byte("null"))
 }
 
-// text reads one line of least to most characters.
-func (p *problems) text(o object, parent, name string, least, most int) string {
-	return p.lines(o, parent, name, least, most, "")
+// text reads one line of up to most characters.
+func (p *problems) text(o object, parent, name string, most int) string {
+	return p.lines(o, parent, name, most, "")
 }
 
-// lines reads a text of least to most characters, without control characters but the allowed ones.
-func (p *problems) lines(o object, parent, name string, least, most int, allowed string) string {
+// lines reads a text of up to most characters, without control characters but the allowed ones.
+func (p *problems) lines(o object, parent, name string, most int, allowed string) string {
 	pointer := parent + "/" + name
 	if !o.given(name) {
-		if least > 0 {
-			p.add(pointer, "is missing")
-		}
+		p.add(pointer, "is missing")
 		return ""
 	}
 	var s string
@@ -122,8 +120,8 @@ func (p *problems) lines(o object, parent, name string, least, most int, allowed
 		p.add(pointer, "must be a text")
 		return ""
 	}
-	if n := utf8.RuneCountInString(s); n < least || n > most {
-		p.add(pointer, "must have %d to %d characters, it has %d", least, most, n)
+	if n := utf8.RuneCountInString(s); n < 1 || n > most {
+		p.add(pointer, "must have 1 to %d characters, it has %d", most, n)
 	} else if strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) && !strings.ContainsRune(allowed, r) }) {
 		p.add(pointer, "holds control characters")
 	}
@@ -305,7 +303,7 @@ func (p *problems) leaf(raw []byte, pointer string) Condition {
 
 	c := Condition{Type: t, Metric: f.metrics[0], Op: f.op}
 	if f.subject != "" {
-		c.Subject = p.text(o, pointer, f.subject, 1, maxSubject)
+		c.Subject = p.text(o, pointer, f.subject, maxSubject)
 	}
 	if f.subject == "portfolio_id" && c.Subject != "" {
 		id, err := uuid.Parse(c.Subject)
@@ -382,7 +380,7 @@ func ParseRule(raw []byte) (Rule, error) {
 		return Rule{}, p.err()
 	}
 	r := Rule{
-		UserID: p.text(o, "", "user_id", 1, maxUserID), Name: p.text(o, "", "name", 1, maxName),
+		UserID: p.text(o, "", "user_id", maxUserID), Name: p.text(o, "", "name", maxName),
 		Severity: Warning, Title: defaultTitle, Message: defaultMessage,
 		Cooldown: time.Duration(p.whole(o, "cooldown_hours", 0, maxCooldown, defaultCooldown)) * time.Hour,
 		TTL:      time.Duration(p.whole(o, "ttl_seconds", 1, maxTTL, 0)) * time.Second,
@@ -459,7 +457,7 @@ func (p *problems) channels(raw []byte, pointer string) Channels {
 	c := Channels{Inapp: p.boolean(o, pointer, "inapp", false)}
 	if o.given("webhook") {
 		if w, ok := p.object(o.members["webhook"], pointer+"/webhook", "url"); ok {
-			c.Webhook = &Webhook{URL: p.text(w, pointer+"/webhook", "url", 1, maxAddress)}
+			c.Webhook = &Webhook{URL: p.text(w, pointer+"/webhook", "url", maxAddress)}
 		}
 	}
 	if o.given("email") {
@@ -490,7 +488,7 @@ func (p *problems) texts(o object, parent, name string, most, length int) []stri
 	}
 	var one string
 	if json.Unmarshal(o.members[name], &one) == nil {
-		return []string{p.text(o, parent, name, 1, length)}
+		return []string{p.text(o, parent, name, length)}
 	}
 	var items []json.RawMessage
 	if json.Unmarshal(o.members[name], &items) != nil || len(items) == 0 || len(items) > most {
@@ -500,7 +498,7 @@ func (p *problems) texts(o object, parent, name string, most, length int) []stri
 	list := make([]string, len(items))
 	for i, item := range items {
 		key := fmt.Sprint(i)
-		list[i] = p.text(object{members: map[string]json.RawMessage{key: item}}, pointer, key, 1, length)
+		list[i] = p.text(object{members: map[string]json.RawMessage{key: item}}, pointer, key, length)
 		if list[i] != "" && slices.Index(list, list[i]) < i {
 			p.add(at(pointer, i), "stands twice")
 		}
@@ -598,7 +596,7 @@ func (p *problems) switched(o object, r Rule) (Channels, bool) {
 		case c.Email == nil:
 			user := r.UserID
 			if o.given("user_id") {
-				user = p.text(o, "", "user_id", 1, maxUserID)
+				user = p.text(o, "", "user_id", maxUserID)
 			}
 			c.Email = p.mailTo(user)
 		}

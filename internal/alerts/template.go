@@ -52,7 +52,7 @@ var placeholder = regexp.MustCompile(`\{\{([^{}]*)\}\}`)
 // template reads a text whose placeholders are all known.
 func (p *problems) template(o object, name string, most int, allowed string) string {
 	before := len(p.fields)
-	s := p.lines(o, "", name, 1, most, allowed)
+	s := p.lines(o, "", name, most, allowed)
 	if len(p.fields) > before {
 		return s
 	}
