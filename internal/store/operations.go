@@ -599,18 +599,22 @@ func (s *Deliveries) workLetters(ctx context.Context, tx pgx.Tx, o delivery.Oper
 	return s.release(ctx, tx, letters, &o.ID, o.Kind == delivery.Replay, now)
 }
 
-// release makes letters due now, under new jobs. restart begins their schedule again.
+// release makes letters due within a slice's time, under new jobs: one after the other, for a small
+// receiver does not stand all of them at once. restart begins their schedule again.
 func (s *Deliveries) release(ctx context.Context, tx pgx.Tx, letters []db.LockLettersRow, operationID *uuid.UUID, restart bool, now time.Time) error {
-	retries := answers(letters, func(l db.LockLettersRow) river.InsertManyParams {
-		return s.retryJob(l.ID, now, zeroIfNil(l.Traceparent))
-	})
+	p := db.ReleaseLettersParams{OperationID: operationID, Restart: restart}
+	retries := make([]river.InsertManyParams, len(letters))
+	for i, l := range letters {
+		due := now.Add(jobs.OperationSlice * time.Duration(i) / time.Duration(len(letters)))
+		p.Ids, p.NextRetryAts = append(p.Ids, l.ID), append(p.NextRetryAts, due)
+		retries[i] = s.retryJob(l.ID, due, zeroIfNil(l.Traceparent))
+	}
 	inserted, err := s.jobs.InsertManyTx(ctx, tx, retries)
 	if err != nil {
 		return fmt.Errorf("insert retry jobs: %w", err)
 	}
-	p := db.ReleaseLettersParams{Now: now, OperationID: operationID, Restart: restart}
-	for i, l := range letters {
-		p.Ids, p.JobIds = append(p.Ids, l.ID), append(p.JobIds, inserted[i].Job.ID)
+	for _, r := range inserted {
+		p.JobIds = append(p.JobIds, r.Job.ID)
 	}
 	if _, err := s.q.WithTx(tx).ReleaseLetters(ctx, p); err != nil {
 		return fmt.Errorf("release letters: %w", err)

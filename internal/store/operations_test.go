@@ -274,6 +274,7 @@ func TestASliceIsWorkedOnce(t *testing.T) {
 	}
 	require.NoError(t, group.Wait())
 	require.EqualValues(t, 20, released.Load(), "two slices' worth may be outstanding, no more")
+	require.Greater(t, q.count(`SELECT count(DISTINCT next_retry_at) FROM alert_dlq WHERE operation_id = $1`, o.ID), 9, "one after the other")
 	require.Equal(t, 20, q.count(`SELECT count(DISTINCT job_id) FROM alert_dlq WHERE operation_id = $1 AND state = 'pending'`, o.ID))
 	require.Equal(t, 20, q.count(`SELECT count(*) FROM river_job WHERE kind = 'retry_delivery'`), "one job a letter")
 }
@@ -411,10 +412,10 @@ func TestARecoveredEndpointIsDrained(t *testing.T) {
 		"the other endpoint's letter waits as before")
 }
 
-// deliverDue makes the attempts that are due, as the worker's jobs do.
+// deliverDue makes the attempts that are due within a second, as the worker's jobs do.
 func (q *queue) deliverDue() {
 	q.t.Helper()
-	rows, err := q.pool.Query(q.t.Context(), `SELECT id, job_id FROM alert_dlq WHERE state = 'pending' AND next_retry_at <= now()`)
+	rows, err := q.pool.Query(q.t.Context(), `SELECT id, job_id FROM alert_dlq WHERE state = 'pending' AND next_retry_at <= now() + interval '1 s'`)
 	require.NoError(q.t, err)
 	type due struct {
 		ID    uuid.UUID

@@ -109,13 +109,13 @@ DELETE FROM river_job WHERE id IN (
 SELECT id FROM river_job WHERE id = ANY(@ids::bigint[]);
 
 -- name: ReleaseLetters :execrows
--- Letters become due now under new jobs. A replay starts their schedule again, a drain does not.
+-- Letters become due under new jobs. A replay starts their schedule again, a drain does not.
 UPDATE alert_dlq AS d
-SET state = 'pending', next_retry_at = @now::timestamptz, job_id = l.job_id, held_by = NULL, closed_at = NULL,
+SET state = 'pending', next_retry_at = l.next_retry_at, job_id = l.job_id, held_by = NULL, closed_at = NULL,
     operation_id = coalesce(sqlc.narg('operation_id')::uuid, d.operation_id),
     retry_count = CASE WHEN @restart::boolean THEN 0 ELSE d.retry_count END,
     interruptions = CASE WHEN @restart THEN 0 ELSE d.interruptions END
-FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@job_ids::bigint[]) AS job_id) AS l
+FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@job_ids::bigint[]) AS job_id, unnest(@next_retry_ats::timestamptz[]) AS next_retry_at) AS l
 WHERE d.id = l.id;
 
 -- name: DiscardLetters :execrows

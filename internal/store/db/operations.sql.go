@@ -819,30 +819,30 @@ func (q *Queries) PeriodicRuns(ctx context.Context, kinds []string) ([]PeriodicR
 
 const releaseLetters = `-- name: ReleaseLetters :execrows
 UPDATE alert_dlq AS d
-SET state = 'pending', next_retry_at = $1::timestamptz, job_id = l.job_id, held_by = NULL, closed_at = NULL,
-    operation_id = coalesce($2::uuid, d.operation_id),
-    retry_count = CASE WHEN $3::boolean THEN 0 ELSE d.retry_count END,
-    interruptions = CASE WHEN $3 THEN 0 ELSE d.interruptions END
-FROM (SELECT unnest($4::uuid[]) AS id, unnest($5::bigint[]) AS job_id) AS l
+SET state = 'pending', next_retry_at = l.next_retry_at, job_id = l.job_id, held_by = NULL, closed_at = NULL,
+    operation_id = coalesce($1::uuid, d.operation_id),
+    retry_count = CASE WHEN $2::boolean THEN 0 ELSE d.retry_count END,
+    interruptions = CASE WHEN $2 THEN 0 ELSE d.interruptions END
+FROM (SELECT unnest($3::uuid[]) AS id, unnest($4::bigint[]) AS job_id, unnest($5::timestamptz[]) AS next_retry_at) AS l
 WHERE d.id = l.id
 `
 
 type ReleaseLettersParams struct {
-	Now         time.Time
-	OperationID *uuid.UUID
-	Restart     bool
-	Ids         []uuid.UUID
-	JobIds      []int64
+	OperationID  *uuid.UUID
+	Restart      bool
+	Ids          []uuid.UUID
+	JobIds       []int64
+	NextRetryAts []time.Time
 }
 
-// Letters become due now under new jobs. A replay starts their schedule again, a drain does not.
+// Letters become due under new jobs. A replay starts their schedule again, a drain does not.
 func (q *Queries) ReleaseLetters(ctx context.Context, arg ReleaseLettersParams) (int64, error) {
 	result, err := q.db.Exec(ctx, releaseLetters,
-		arg.Now,
 		arg.OperationID,
 		arg.Restart,
 		arg.Ids,
 		arg.JobIds,
+		arg.NextRetryAts,
 	)
 	if err != nil {
 		return 0, err
