@@ -194,7 +194,7 @@ func TestSubmit(t *testing.T) {
 	b.options.Metrics = delivery.NewMetrics(reg)
 	service := delivery.NewService(b.journal, b.options)
 
-	_, _, err := service.Submit(t.Context(), delivery.Submission{Events: []delivery.Event{event("good"), event("pigeon")}})
+	_, _, err := service.Submit(t.Context(), delivery.Submission{Events: []delivery.Event{event("good"), event("pigeon")}, List: true})
 	problem, ok := errors.AsType[*fault.Error](err)
 	require.True(t, ok)
 	require.Equal(t, "/items/1/channels/pigeon", problem.Fields[0].Pointer)
