@@ -74,7 +74,7 @@ func setup(t *testing.T, n int) *site {
 	}
 	ok := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 	handler, err := httpapi.New(httpapi.Options{
-		Deliverer: service, Deliveries: deliveries, Operations: deliveries, Jobs: deliveries, AuditLog: store.New(s.pool, store.Options{}),
+		Deliverer: service, Deliveries: deliveries, Operations: deliveries, AuditLog: store.New(s.pool, store.Options{}),
 		Unavailable: store.Unavailable, TenantID: store.DefaultTenant, RequestTimeout: 10 * time.Second, MaxBodyBytes: 64 << 10,
 		Healthz: ok, Readyz: ok, Metrics: ok, Registerer: prometheus.NewRegistry(), Log: quiet, Tracer: tracer, Now: time.Now,
 	})
