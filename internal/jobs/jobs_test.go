@@ -205,7 +205,7 @@ func TestRetriesUntilItIsDelivered(t *testing.T) {
 	w := b.work(b.store)
 
 	for { // not due, or failed and waiting for the next time
-		if e := w.wait(river.EventKindJobSnoozed); len(b.history(event).Attempts) == 2 {
+		if e := w.wait(river.EventKindJobSnoozed); len(b.history(event).Attempts) >= 2 {
 			require.Equal(t, 0, e.Job.Attempt, "waiting takes nothing from River's one attempt")
 			break
 		}

@@ -24,6 +24,7 @@ type group[T, R any] struct {
 }
 
 type waiter[T, R any] struct {
+	ctx    context.Context // of the caller: whose trace the write belongs to
 	item   T
 	taken  bool // guarded by the group's mutex: it is in a batch
 	done   chan struct{}
@@ -43,7 +44,7 @@ const (
 
 // do returns once item is written, or was not. When ctx ends before its batch has begun, it is not.
 func (g *group[T, R]) do(ctx context.Context, item T) (R, error) {
-	w := &waiter[T, R]{item: item, done: make(chan struct{})}
+	w := &waiter[T, R]{ctx: ctx, item: item, done: make(chan struct{})}
 	g.mu.Lock()
 	g.waiting = append(g.waiting, w)
 	if g.writers < groupWriters {
@@ -129,8 +130,10 @@ func (g *group[T, R]) clashes(batch []*waiter[T, R], w *waiter[T, R]) bool {
 	return false
 }
 
+// writeAll writes a batch. Its statements are in the trace of the first who waited for it, and it ends
+// with nobody's context: whoever leaves must not take it from the others.
 func (g *group[T, R]) writeAll(batch []*waiter[T, R]) error {
-	ctx, cancel := context.WithTimeout(context.Background(), groupTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(batch[0].ctx), groupTime)
 	defer cancel()
 	items := make([]T, len(batch))
 	for i, w := range batch {
