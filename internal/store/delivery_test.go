@@ -193,13 +193,6 @@ func (d *deliveries) attempts(e delivery.Event, channel string) []string {
 	return list
 }
 
-func (d *deliveries) jobState(id int64) rivertype.JobState {
-	d.t.Helper()
-	row, err := d.river.JobGet(d.t.Context(), id)
-	require.NoError(d.t, err)
-	return row.State
-}
-
 // history returns where an event stands on a channel.
 func (d *deliveries) history(e delivery.Event, channel string) delivery.TargetHistory {
 	d.t.Helper()
