@@ -246,8 +246,9 @@ func (r *OutageReport) String() string {
 	if len(r.Rates) > 0 {
 		peak := slices.Max(r.Rates)
 		t.add("most in a second", "%d events, in second %d; at the same time %d", peak, slices.Index(r.Rates, peak), r.Busiest)
-		var rates []string
-		for i, n := range r.Rates {
+		quiet := slices.IndexFunc(r.Rates, func(n int) bool { return n > 0 })
+		rates := []string{fmt.Sprintf("from second %d:", quiet)}
+		for i, n := range r.Rates[quiet:] {
 			if i == shown {
 				rates = append(rates, "...")
 				break
