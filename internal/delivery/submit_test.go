@@ -135,6 +135,20 @@ func TestHeldAttemptsUseUpNothing(t *testing.T) {
 	}
 }
 
+// The worker may know better than the breaker of the API, from when it would have tried again.
+func TestAFirstAttemptBehindABreakerIsDueAsIfItHadFailed(t *testing.T) {
+	t.Parallel()
+	for until, want := range map[time.Time]time.Time{
+		noon.Add(time.Hour): noon.Add(time.Minute), noon.Add(time.Second): noon.Add(time.Second),
+	} {
+		b := setup(t, answering("hook", delivery.Outcome{}))
+		b.options.Gate = &gate{hold: &delivery.Hold{Reason: delivery.HeldByBreaker, Until: until}}
+		receipt, err := delivery.NewService(b.journal, b.options).Deliver(t.Context(), event("hook"))
+		require.NoError(t, err)
+		require.Equal(t, want, receipt.Targets[0].NextRetryAt)
+	}
+}
+
 func TestARecoveredEndpointIsToldOf(t *testing.T) {
 	t.Parallel()
 	b := setup(t, answering("good", delivery.Outcome{}), answering("bad", delivery.Outcome{Cause: delivery.HTTP5xx, Retry: true}))
