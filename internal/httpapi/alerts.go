@@ -40,9 +40,6 @@ type RuleEvaluator interface {
 	Check(ctx context.Context, r alerts.Rule) error
 }
 
-// ruleActor is who changes rules, until access control tells callers apart.
-const ruleActor = "api"
-
 func (h *handlers) ListAlerts(ctx context.Context, r api.ListAlertsRequestObject) (api.ListAlertsResponseObject, error) {
 	before, limit := uuid.Max, limitOf(r.Params.Limit)
 	if err := decodeCursor(r.Params.Cursor, &before); err != nil {
@@ -79,7 +76,7 @@ func (h *handlers) CreateAlert(ctx context.Context, r api.CreateAlertRequestObje
 	if err := h.Evaluator.Check(ctx, rule); err != nil {
 		return nil, err
 	}
-	if rule, err = h.Rules.CreateRule(ctx, rule, ruleActor); err != nil {
+	if rule, err = h.Rules.CreateRule(ctx, rule, actor); err != nil {
 		return nil, err
 	}
 	body, err := toRule(rule)
@@ -101,7 +98,7 @@ func (h *handlers) GetAlert(ctx context.Context, r api.GetAlertRequestObject) (a
 const patchTries = 3
 
 func (h *handlers) UpdateAlert(ctx context.Context, r api.UpdateAlertRequestObject) (api.UpdateAlertResponseObject, error) {
-	revision, err := ruleRevision(r.Params.IfMatch)
+	revision, err := revisionOf(r.Params.IfMatch)
 	if err != nil {
 		return nil, err
 	}
@@ -151,15 +148,15 @@ func changed(patch json.RawMessage, reason string) (audit.Entry, error) {
 		return audit.Entry{}, fault.InvalidField("", "must be a JSON object")
 	}
 	detail, err := json.Marshal(map[string][]string{"fields": slices.Sorted(maps.Keys(fields))})
-	return audit.Entry{Actor: ruleActor, Action: "rule.update", Reason: reason, Detail: detail}, err
+	return audit.Entry{Actor: actor, Action: "rule.update", Reason: reason, Detail: detail}, err
 }
 
 func (h *handlers) DeleteAlert(ctx context.Context, r api.DeleteAlertRequestObject) (api.DeleteAlertResponseObject, error) {
-	revision, err := ruleRevision(r.Params.IfMatch)
+	revision, err := revisionOf(r.Params.IfMatch)
 	if err != nil {
 		return nil, err
 	}
-	entry := audit.Entry{Actor: ruleActor, Action: "rule.delete", Reason: value(r.Params.XReason)}
+	entry := audit.Entry{Actor: actor, Action: "rule.delete", Reason: value(r.Params.XReason)}
 	if err := h.Rules.DeleteRule(ctx, h.TenantID, r.Id, revision, entry); err != nil {
 		return nil, err
 	}
@@ -170,7 +167,7 @@ func (h *handlers) DeleteAlert(ctx context.Context, r api.DeleteAlertRequestObje
 const maxSnooze = 365 * 24 * time.Hour
 
 func (h *handlers) SnoozeAlert(ctx context.Context, r api.SnoozeAlertRequestObject) (api.SnoozeAlertResponseObject, error) {
-	entry := audit.Entry{Actor: ruleActor, Action: "rule.snooze", Reason: value(r.Body.Reason)}
+	entry := audit.Entry{Actor: actor, Action: "rule.snooze", Reason: value(r.Body.Reason)}
 	change := alerts.Wake
 	switch b, now := r.Body, h.Now().UTC(); {
 	case (b.Until == nil) == (b.DurationSeconds == nil):
@@ -201,7 +198,7 @@ func (h *handlers) SnoozeAlert(ctx context.Context, r api.SnoozeAlertRequestObje
 }
 
 func (h *handlers) AcknowledgeAlert(ctx context.Context, r api.AcknowledgeAlertRequestObject) (api.AcknowledgeAlertResponseObject, error) {
-	entry := audit.Entry{Actor: ruleActor, Action: "rule.acknowledge"}
+	entry := audit.Entry{Actor: actor, Action: "rule.acknowledge"}
 	if r.Body != nil {
 		entry.Reason = value(r.Body.Reason)
 	}
@@ -354,15 +351,3 @@ func numberOf(d decimal.Decimal) json.Number { return json.Number(d.String()) }
 
 // ruleTag names what people have made of a rule: evaluations don't change it.
 func ruleTag(r alerts.Rule) string { return `"` + strconv.Itoa(r.Revision) + `"` }
-
-// ruleRevision reads an If-Match header, 0 without one.
-func ruleRevision(header *string) (int, error) {
-	if header == nil || *header == "*" {
-		return 0, nil
-	}
-	revision, err := strconv.Atoi(strings.Trim(strings.TrimPrefix(*header, "W/"), `"`))
-	if err != nil || revision < 1 {
-		return 0, fault.InvalidField("/header/If-Match", "is not an ETag of a rule")
-	}
-	return revision, nil
-}

@@ -190,7 +190,7 @@ func revisionOf(header *string) (int, error) {
 	inner, closed := strings.CutSuffix(inner, `"`)
 	revision, err := strconv.Atoi(inner)
 	if !opened || !closed || err != nil || revision < 1 {
-		return 0, fault.InvalidField("/header/If-Match", "must be an ETag of this destination, or *")
+		return 0, fault.InvalidField("/header/If-Match", "must be an ETag as it came with the answer, or *")
 	}
 	return revision, nil
 }

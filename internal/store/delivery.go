@@ -143,24 +143,6 @@ func (*Deliveries) history(ctx context.Context, q *db.Queries, tenantID string, 
 	return e, targets, nil
 }
 
-// Events returns up to limit events that precede before (newest first); uuid.Max starts.
-func (s *Deliveries) Events(ctx context.Context, tenantID string, f delivery.EventFilter, before uuid.UUID, limit int) ([]delivery.Event, error) {
-	rows, err := s.q.Events(ctx, db.EventsParams{
-		TenantID: tenantID, Before: before, RowLimit: int32(limit), //nolint:gosec // bounded by the API
-		AlertID: nilIfZero(f.AlertID), UserID: nilIfZero(f.UserID), Source: nilIfZero(string(f.Source)),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("list events: %w", err)
-	}
-	events := make([]delivery.Event, len(rows))
-	for i, row := range rows {
-		if events[i], err = event(row); err != nil {
-			return nil, err
-		}
-	}
-	return events, nil
-}
-
 // DeadLetters returns up to limit letters that precede before (newest first); uuid.Max starts.
 func (s *Deliveries) DeadLetters(ctx context.Context, tenantID string, f delivery.LetterFilter, before uuid.UUID, limit int) ([]delivery.DeadLetter, error) {
 	rows, err := s.q.DeadLetters(ctx, db.DeadLettersParams{

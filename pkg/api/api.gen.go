@@ -2328,17 +2328,14 @@ type AlertRuleID = openapi_types.UUID
 // Cursor defines model for Cursor.
 type Cursor = string
 
-// DestinationIfMatch defines model for DestinationIfMatch.
-type DestinationIfMatch = string
-
 // DestinationName defines model for DestinationName.
 type DestinationName = string
 
 // IdempotencyKey defines model for IdempotencyKey.
 type IdempotencyKey = string
 
-// IfMatchRule defines model for IfMatchRule.
-type IfMatchRule = string
+// IfMatch defines model for IfMatch.
+type IfMatch = string
 
 // Limit defines model for Limit.
 type Limit = int
@@ -2354,9 +2351,6 @@ type Prefer = string
 
 // Reason defines model for Reason.
 type Reason = string
-
-// RuleReason defines model for RuleReason.
-type RuleReason = string
 
 // RunID defines model for RunID.
 type RunID = openapi_types.UUID
@@ -2391,20 +2385,20 @@ type EvaluateAlertsJSONBody struct {
 
 // DeleteAlertParams defines parameters for DeleteAlert.
 type DeleteAlertParams struct {
-	// IfMatch An ETag of the rule; 409 when somebody has changed it since.
-	IfMatch *IfMatchRule `json:"If-Match,omitempty"`
+	// IfMatch The ETag of the state that this is meant for; 409 when it has changed since.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
 
-	// XReason Why, for the audit trail.
-	XReason *RuleReason `json:"X-Reason,omitempty"`
+	// XReason Why, for the audit log.
+	XReason *Reason `json:"X-Reason,omitempty"`
 }
 
 // UpdateAlertParams defines parameters for UpdateAlert.
 type UpdateAlertParams struct {
-	// IfMatch An ETag of the rule; 409 when somebody has changed it since.
-	IfMatch *IfMatchRule `json:"If-Match,omitempty"`
+	// IfMatch The ETag of the state that this is meant for; 409 when it has changed since.
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
 
-	// XReason Why, for the audit trail.
-	XReason *RuleReason `json:"X-Reason,omitempty"`
+	// XReason Why, for the audit log.
+	XReason *Reason `json:"X-Reason,omitempty"`
 }
 
 // AcknowledgeAlertJSONBody defines parameters for AcknowledgeAlert.
@@ -2495,7 +2489,7 @@ type CreateDestinationParams struct {
 // DeleteDestinationParams defines parameters for DeleteDestination.
 type DeleteDestinationParams struct {
 	// IfMatch The ETag of the state that this is meant for; 409 when it has changed since.
-	IfMatch *DestinationIfMatch `json:"If-Match,omitempty"`
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
 
 	// XReason Why, for the audit log.
 	XReason *Reason `json:"X-Reason,omitempty"`
@@ -2504,7 +2498,7 @@ type DeleteDestinationParams struct {
 // UpdateDestinationParams defines parameters for UpdateDestination.
 type UpdateDestinationParams struct {
 	// IfMatch The ETag of the state that this is meant for; 409 when it has changed since.
-	IfMatch *DestinationIfMatch `json:"If-Match,omitempty"`
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
 
 	// XReason Why, for the audit log.
 	XReason *Reason `json:"X-Reason,omitempty"`
@@ -15287,7 +15281,7 @@ func (w *ServerInterfaceWrapper) DeleteAlert(ctx echo.Context) error {
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "If-Match" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
-		var IfMatch IfMatchRule
+		var IfMatch IfMatch
 		n := len(valueList)
 		if n != 1 {
 			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
@@ -15302,7 +15296,7 @@ func (w *ServerInterfaceWrapper) DeleteAlert(ctx echo.Context) error {
 	}
 	// ------------- Optional header parameter "X-Reason" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("X-Reason")]; found {
-		var XReason RuleReason
+		var XReason Reason
 		n := len(valueList)
 		if n != 1 {
 			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Reason, got %d", n))
@@ -15354,7 +15348,7 @@ func (w *ServerInterfaceWrapper) UpdateAlert(ctx echo.Context) error {
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "If-Match" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
-		var IfMatch IfMatchRule
+		var IfMatch IfMatch
 		n := len(valueList)
 		if n != 1 {
 			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
@@ -15369,7 +15363,7 @@ func (w *ServerInterfaceWrapper) UpdateAlert(ctx echo.Context) error {
 	}
 	// ------------- Optional header parameter "X-Reason" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("X-Reason")]; found {
-		var XReason RuleReason
+		var XReason Reason
 		n := len(valueList)
 		if n != 1 {
 			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Reason, got %d", n))
@@ -15726,7 +15720,7 @@ func (w *ServerInterfaceWrapper) DeleteDestination(ctx echo.Context) error {
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "If-Match" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
-		var IfMatch DestinationIfMatch
+		var IfMatch IfMatch
 		n := len(valueList)
 		if n != 1 {
 			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))
@@ -15793,7 +15787,7 @@ func (w *ServerInterfaceWrapper) UpdateDestination(ctx echo.Context) error {
 	headers := ctx.Request().Header
 	// ------------- Optional header parameter "If-Match" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
-		var IfMatch DestinationIfMatch
+		var IfMatch IfMatch
 		n := len(valueList)
 		if n != 1 {
 			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for If-Match, got %d", n))

@@ -326,17 +326,6 @@ SELECT * FROM alert_dlq WHERE tenant_id = @tenant_id AND id = @id;
 -- name: EventDuplicates :many
 SELECT * FROM alert_duplicates WHERE tenant_id = @tenant_id AND event_id = @event_id;
 
--- name: Events :many
--- Newest first; before is the last id of the page before.
-SELECT * FROM alert_events
-WHERE tenant_id = @tenant_id
-  AND id < @before
-  AND (sqlc.narg('alert_id')::text IS NULL OR alert_id = sqlc.narg('alert_id'))
-  AND (sqlc.narg('user_id')::text IS NULL OR user_id = sqlc.narg('user_id'))
-  AND (sqlc.narg('source')::text IS NULL OR source = sqlc.narg('source'))
-ORDER BY id DESC
-LIMIT @row_limit;
-
 -- name: TargetAttempts :many
 SELECT * FROM alert_attempts
 WHERE tenant_id = @tenant_id AND event_id = @event_id AND target = @target
