@@ -155,37 +155,17 @@ func (s *sender) endpoint(ctx context.Context, d Delivery) (Endpoint, *Outcome) 
 	return dest.Endpoint, nil
 }
 
-// held is the verdict on an attempt that was due and not made. A first one behind an open breaker is
-// a dead letter at once, in front of the operators; one that only waits for its turn stays in
-// flight, for the worker.
+// held is the verdict on an attempt that was due and not made: it is due again when the hold ends.
 func (s *sender) held(d Delivery, hold Hold) Verdict {
 	v := Verdict{
 		Delivery: d, Hold: &hold, State: Pending, DecidedAt: s.Now().UTC(),
 		NextRetryAt: notAfterExpiry(d.Event, hold.Until.UTC()),
-	}
-	if d.Attempt == 1 {
-		if hold.Reason != HeldByBreaker {
-			v.State = InFlight
-			return v
-		}
-		// The breaker is this process's. The worker has its own, and may know better by the time at which
-		// a failed attempt would have been repeated.
-		if wait, more := s.Schedule.Wait(1, s.Rand()); more {
-			v.NextRetryAt = earlier(v.NextRetryAt, v.DecidedAt.Add(wait))
-		}
 	}
 	v.Attempt.Outcome = Outcome{
 		Cause: BreakerOpen, Retry: true,
 		Detail: "not sent: the endpoint has failed without a break, it is probed before anything else is sent to it",
 	}
 	return v
-}
-
-func earlier(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
-	}
-	return a
 }
 
 // recovered has the letters that wait for the endpoint sent. If that can't be stored they still have

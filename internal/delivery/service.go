@@ -232,7 +232,26 @@ func (s *Service) tryFirst(ctx context.Context, e Event, t Target, patience time
 	if expired(e, s.Now()) {
 		return Verdict{Delivery: d, State: Expired, DecidedAt: s.Now().UTC()}
 	}
-	return s.attempt(ctx, d, 0, patience, FirstAttemptAgent, Capability(t.Channel))
+	v := s.attempt(ctx, d, 0, patience, FirstAttemptAgent, Capability(t.Channel))
+	if v.Hold == nil {
+		return v
+	}
+	// What only waits for its turn stays in flight, for the worker. Behind an open breaker it is a dead
+	// letter at once, in front of the operators. But the breaker is this process's: the worker has its
+	// own, and may know better by the time at which a failed attempt would have been repeated.
+	if v.Hold.Reason != HeldByBreaker {
+		v.State, v.Attempt = InFlight, Attempt{}
+	} else if wait, more := s.Schedule.Wait(1, s.Rand()); more {
+		v.NextRetryAt = earlier(v.NextRetryAt, v.DecidedAt.Add(wait))
+	}
+	return v
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // record gives the database as long as the attempt had; after that the reconciler finds the row.

@@ -129,7 +129,12 @@ func TestHeldAttemptsUseUpNothing(t *testing.T) {
 		require.Equal(t, delivery.Pending, v.State)
 		require.Equal(t, until, v.NextRetryAt)
 		require.Zero(t, v.Attempt.Number)
-		require.Equal(t, []time.Duration{time.Second, 0}, g.patience, "a caller waits for a first attempt, nobody for a retry")
+		// Held before its first attempt, it waits like any other: the second look must not be the first's.
+		b.options.Schedule.Delays = []time.Duration{time.Second}
+		v = delivery.NewRetrier(b.options).Retry(t.Context(), delivery.DeadLetter{Event: event("hook")})
+		require.Equal(t, delivery.Pending, v.State)
+		require.Equal(t, until, v.NextRetryAt)
+		require.Equal(t, []time.Duration{time.Second, 0, 0}, g.patience, "a caller waits for a first attempt, nobody for a retry")
 		require.Empty(t, g.left)
 		require.Empty(t, b.observer.calls, "what was not attempted is not counted")
 	}
