@@ -180,10 +180,10 @@ func (d *dlq) ids() ([]uuid.UUID, error) {
 	return ids, nil
 }
 
-// moment reads a time: RFC 3339, or how long ago.
+// moment reads a time: RFC 3339, or how long ago; nil where none was given.
 func moment(name, text string) (*time.Time, error) {
 	if text == "" {
-		return nil, nil //nolint:nilnil // no time was given
+		return nil, nil
 	}
 	if ago, err := time.ParseDuration(text); err == nil {
 		return new(time.Now().Add(-ago).UTC()), nil

@@ -114,9 +114,18 @@ func (s *Deliveries) AcceptTx(ctx context.Context, tx pgx.Tx, as []delivery.Acce
 		}
 		rest = later
 	}
-	for _, a := range as {
+	for i, a := range as {
 		if err := s.supersede(ctx, q, a.Event); err != nil {
 			return nil, err
+		}
+		for j, t := range a.Event.Targets { // nobody makes the first attempt of a duplicate
+			job := jobIDs[unit{a.Event.ID, t.Key()}]
+			if job == 0 || accepted[i].Duplicates[j] == uuid.Nil {
+				continue
+			}
+			if _, err := s.jobs.JobDeleteTx(ctx, tx, job); err != nil {
+				return nil, fmt.Errorf("delete delivery job %d: %w", job, err)
+			}
 		}
 	}
 	return accepted, nil

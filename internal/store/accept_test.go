@@ -244,6 +244,21 @@ func TestFirstAttemptsForTheWorker(t *testing.T) {
 	d.requireAccounts(deliverytest.Accounts{Events: 1, InFlight: 1, Pending: 1, Attempts: 1, Jobs: 2})
 }
 
+// A job without anything to do would be taken for drift by the audit of a worker that was away.
+func TestADuplicateHasNoJob(t *testing.T) {
+	t.Parallel()
+	d := setupDeliveries(t)
+	first, second := d.keyed(d.wanted(), "a"), d.keyed(d.wanted(), "a")
+	first.Later, second.Later = true, true
+	d.takeAll(first)
+	d.takeAll(second)
+	d.requireAccounts(deliverytest.Accounts{Events: 2, InFlight: 1, Jobs: 1})
+	third, fourth := d.keyed(d.wanted(), "b"), d.keyed(d.wanted(), "b")
+	third.Later, fourth.Later = true, true
+	d.takeAll(third, fourth)
+	d.requireAccounts(deliverytest.Accounts{Events: 4, InFlight: 2, Jobs: 2})
+}
+
 func (d *deliveries) attemptsAt(e delivery.Event, target string) []string {
 	d.t.Helper()
 	var list []string

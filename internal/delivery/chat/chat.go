@@ -149,7 +149,7 @@ func cut(s string, n int) string {
 
 // attempt carries the one request of an attempt, and keeps what came of it.
 type attempt struct {
-	ctx       context.Context //nolint:containedctx // of one Send; the library has no room for it
+	ctx       context.Context // of one Send: the library has no room for it
 	channel   *Channel
 	messageID string
 	hidden    []string
