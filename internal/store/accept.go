@@ -301,9 +301,19 @@ func (s *Deliveries) supersede(ctx context.Context, q *db.Queries, e delivery.Ev
 	}
 	now := s.now().UTC()
 	closed, err := q.Supersede(ctx, db.SupersedeParams{Now: &now, TenantID: e.TenantID, Subject: &e.Subject, ResolvedAt: e.AcceptedAt})
+	if err != nil {
+		return err
+	}
+	var idle []int64
 	for _, l := range closed {
+		if l.JobID != nil {
+			idle = append(idle, *l.JobID)
+		}
 		s.log.InfoContext(ctx, "dead letter superseded: a later event ended what it was about",
 			"dead_letter_id", l.ID, "event_id", l.EventID, "by_event_id", e.ID)
 	}
-	return err
+	if idle == nil {
+		return nil
+	}
+	return q.DropIdleJobs(ctx, idle)
 }
