@@ -229,6 +229,9 @@ func (s *Service) first(ctx context.Context, e Event, t Target) TargetReceipt {
 
 func (s *Service) tryFirst(ctx context.Context, e Event, t Target, patience time.Duration) Verdict {
 	d := Delivery{Event: e, Target: t, Attempt: 1}
+	if e.Ended { // sent now, it could arrive behind what says that it is over
+		return Verdict{Delivery: d, State: Superseded, DecidedAt: s.Now().UTC()}
+	}
 	if expired(e, s.Now()) {
 		return Verdict{Delivery: d, State: Expired, DecidedAt: s.Now().UTC()}
 	}

@@ -524,3 +524,29 @@ func TestNoFallbackForWhatIsClosed(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, targets, 1)
 }
+
+// Of a cluster's two copies of one message the second may come late, when what it tells the end of has
+// begun again.
+func TestARepetitionEndsNothing(t *testing.T) {
+	t.Parallel()
+	for _, failsFirst := range []bool{true, false} {
+		d := setupDeliveries(t)
+		about := func(resolves bool, word string) delivery.Event {
+			d.now = d.now.Add(time.Second)
+			e := d.wanted()
+			e.Subject, e.Resolves = "g", resolves
+			d.takeAll(d.keyed(e, word))
+			return e
+		}
+		about(true, "ended")
+		anew := about(false, "fires")
+		if failsFirst {
+			d.first(anew, "webhook", again)
+		}
+		about(true, "ended")
+		if !failsFirst {
+			d.first(anew, "webhook", again)
+		}
+		require.Equal(t, delivery.Pending, d.history(anew, "webhook").State)
+	}
+}

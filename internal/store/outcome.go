@@ -189,6 +189,9 @@ func (s *Deliveries) insertLetters(ctx context.Context, tx pgx.Tx, vs []delivery
 		if v.State == delivery.Expired && a.Number == 0 {
 			cause, detail = delivery.Timeout, "its time to live was over before it could be sent"
 		}
+		if v.State == delivery.Superseded {
+			cause, detail = delivery.Rejected, "a later event had ended what it was about before it could be sent"
+		}
 		if started.IsZero() {
 			started = v.DecidedAt
 		}
@@ -316,6 +319,7 @@ func (s *Deliveries) loadInFlight(ctx context.Context, wanted []flightJob) ([]*d
 		if err != nil {
 			return nil, err
 		}
+		e.Ended = r.Ended
 		found[flightJob{unit{e.ID, r.Target}, zeroIfNil(r.JobID)}] = &e
 	}
 	return answers(wanted, func(w flightJob) *delivery.Event { return found[w] }), nil

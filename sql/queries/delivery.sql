@@ -80,6 +80,10 @@ WITH ended AS (
 )
 SELECT id::uuid AS id, event_id::uuid AS event_id, job_id FROM letter;
 
+-- name: EndsNothing :exec
+-- A repetition: the event that it repeats has ended the subject, which may have begun again since.
+UPDATE alert_events SET resolves = false WHERE id = @id;
+
 -- name: RecordFirstDelivered :many
 -- In flight to delivered. What is not returned was no longer in flight.
 WITH verdict AS (
@@ -106,8 +110,8 @@ RETURNING event_id, target;
 
 -- name: RecordFirstFailed :many
 -- In flight to dead letter. What is not returned was no longer in flight. A letter without an attempt
--- was held back by its endpoint's breaker, or had expired. One whose subject has been ended by a later
--- event is superseded from the start.
+-- was held back by its endpoint's breaker, or had expired, or was over. One whose subject has been ended by
+-- a later event is superseded from the start.
 WITH verdict AS (
     SELECT unnest(@ids::uuid[]) AS id, unnest(@event_ids::uuid[]) AS event_id, unnest(@targets::text[]) AS target,
            unnest(@tenant_ids::text[]) AS tenant_id, unnest(@channels::text[]) AS channel, unnest(@alert_ids::text[]) AS alert_id,
@@ -154,8 +158,11 @@ RETURNING event_id, target, state;
 UPDATE alert_inflight SET job_id = @job_id::bigint WHERE event_id = @event_id AND target = @target;
 
 -- name: InflightForJob :many
--- Events whose first attempts the jobs may make.
-SELECT i.target, i.job_id, sqlc.embed(e)
+-- Events whose first attempts the jobs may make, and whether a later event has ended what they are about.
+SELECT i.target, i.job_id, sqlc.embed(e),
+       (e.subject IS NOT NULL AND EXISTS (
+           SELECT FROM alert_events r
+           WHERE r.tenant_id = e.tenant_id AND r.subject = e.subject AND r.resolves AND r.accepted_at > e.accepted_at))::boolean AS ended
 FROM alert_inflight i
 JOIN alert_events e ON e.id = i.event_id
 WHERE i.job_id = ANY(@job_ids::bigint[]) AND i.event_id = ANY(@event_ids::uuid[]);

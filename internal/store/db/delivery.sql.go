@@ -472,6 +472,16 @@ func (q *Queries) DeadLettersForJobs(ctx context.Context, ids []uuid.UUID, jobId
 	return items, nil
 }
 
+const endsNothing = `-- name: EndsNothing :exec
+UPDATE alert_events SET resolves = false WHERE id = $1
+`
+
+// A repetition: the event that it repeats has ended the subject, which may have begun again since.
+func (q *Queries) EndsNothing(ctx context.Context, id uuid.UUID) error {
+	_, err := q.db.Exec(ctx, endsNothing, id)
+	return err
+}
+
 const event = `-- name: Event :one
 SELECT id, tenant_id, alert_id, user_id, title, message, severity, data, channels, traceparent, accepted_at, source, subject, resolves, expires_at, fallback FROM alert_events WHERE tenant_id = $1 AND id = $2
 `
@@ -720,7 +730,10 @@ func (q *Queries) IdempotencyKey(ctx context.Context, tenantID string, key strin
 }
 
 const inflightForJob = `-- name: InflightForJob :many
-SELECT i.target, i.job_id, e.id, e.tenant_id, e.alert_id, e.user_id, e.title, e.message, e.severity, e.data, e.channels, e.traceparent, e.accepted_at, e.source, e.subject, e.resolves, e.expires_at, e.fallback
+SELECT i.target, i.job_id, e.id, e.tenant_id, e.alert_id, e.user_id, e.title, e.message, e.severity, e.data, e.channels, e.traceparent, e.accepted_at, e.source, e.subject, e.resolves, e.expires_at, e.fallback,
+       (e.subject IS NOT NULL AND EXISTS (
+           SELECT FROM alert_events r
+           WHERE r.tenant_id = e.tenant_id AND r.subject = e.subject AND r.resolves AND r.accepted_at > e.accepted_at))::boolean AS ended
 FROM alert_inflight i
 JOIN alert_events e ON e.id = i.event_id
 WHERE i.job_id = ANY($1::bigint[]) AND i.event_id = ANY($2::uuid[])
@@ -730,9 +743,10 @@ type InflightForJobRow struct {
 	Target     string
 	JobID      *int64
 	AlertEvent AlertEvent
+	Ended      bool
 }
 
-// Events whose first attempts the jobs may make.
+// Events whose first attempts the jobs may make, and whether a later event has ended what they are about.
 func (q *Queries) InflightForJob(ctx context.Context, jobIds []int64, eventIds []uuid.UUID) ([]InflightForJobRow, error) {
 	rows, err := q.db.Query(ctx, inflightForJob, jobIds, eventIds)
 	if err != nil {
@@ -761,6 +775,7 @@ func (q *Queries) InflightForJob(ctx context.Context, jobIds []int64, eventIds [
 			&i.AlertEvent.Resolves,
 			&i.AlertEvent.ExpiresAt,
 			&i.AlertEvent.Fallback,
+			&i.Ended,
 		); err != nil {
 			return nil, err
 		}
@@ -1193,8 +1208,8 @@ type RecordFirstFailedRow struct {
 }
 
 // In flight to dead letter. What is not returned was no longer in flight. A letter without an attempt
-// was held back by its endpoint's breaker, or had expired. One whose subject has been ended by a later
-// event is superseded from the start.
+// was held back by its endpoint's breaker, or had expired, or was over. One whose subject has been ended by
+// a later event is superseded from the start.
 func (q *Queries) RecordFirstFailed(ctx context.Context, arg RecordFirstFailedParams) ([]RecordFirstFailedRow, error) {
 	rows, err := q.db.Query(ctx, recordFirstFailed,
 		arg.Ids,
