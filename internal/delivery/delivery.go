@@ -53,6 +53,7 @@ type Event struct {
 	// accepted before it that have not been delivered.
 	Subject  string
 	Resolves bool
+	Ended    bool  // a later event had resolved Subject when this one was read for its first attempt; not stored
 	Dedup    Dedup // not stored
 
 	// ExpiresAt is when the message has lost its worth: what is undelivered by then is not sent
@@ -211,7 +212,7 @@ const (
 type Verdict struct {
 	Delivery    Delivery
 	Attempt     Attempt   // zero when none was made: see Hold
-	State       State     // Delivered, Pending, Exhausted or Expired; InFlight: cut short, nothing is known
+	State       State     // Delivered, Pending, Exhausted, Expired or Superseded; InFlight: cut short, nothing is known
 	NextRetryAt time.Time // for Pending
 	DecidedAt   time.Time
 	Hold        *Hold // why no attempt was made though one was due

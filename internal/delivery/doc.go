@@ -32,6 +32,9 @@
 // of the operators until they end. The first event to fail for good on a target puts its fallback
 // targets in flight, if it has any, once.
 //
+// What is still in flight when a later event ends its subject is superseded as its first attempt comes up,
+// or fails.
+//
 // The accounts say how many stand where: accepted is always the sum of all other places.
 //
 // Interruptions (a process killed between sending and recording) are found by the reconciler: an

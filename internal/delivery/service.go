@@ -244,6 +244,9 @@ func (s *Service) first(ctx context.Context, d Delivery) TargetReceipt {
 }
 
 func (s *Service) tryFirst(ctx context.Context, d Delivery, patience time.Duration) Verdict {
+	if d.Event.Ended { // sent now, it could arrive behind what says that it is over
+		return Verdict{Delivery: d, State: Superseded, DecidedAt: s.Now().UTC()}
+	}
 	if expired(d.Event, s.Now()) {
 		return Verdict{Delivery: d, State: Expired, DecidedAt: s.Now().UTC()}
 	}

@@ -115,7 +115,7 @@ func (s *Deliveries) AcceptTx(ctx context.Context, tx pgx.Tx, as []delivery.Acce
 		rest = later
 	}
 	for i, a := range as {
-		if err := s.supersede(ctx, q, a.Event); err != nil {
+		if err := s.supersede(ctx, q, a.Event, !slices.Contains(accepted[i].Duplicates, uuid.Nil)); err != nil {
 			return nil, err
 		}
 		for j, t := range a.Event.Targets { // nobody makes the first attempt of a duplicate
@@ -294,16 +294,30 @@ func (s *Deliveries) acceptEvents(
 	return nil
 }
 
-// supersede closes what is open of a subject that e ends.
-func (s *Deliveries) supersede(ctx context.Context, q *db.Queries, e delivery.Event) error {
+// supersede closes what is open of a subject that e ends. An event that only repeats another ends
+// nothing: it may come late, such as the copy of another member of Alertmanager's cluster.
+func (s *Deliveries) supersede(ctx context.Context, q *db.Queries, e delivery.Event, repetition bool) error {
 	if !e.Resolves || e.Subject == "" {
 		return nil
 	}
+	if repetition {
+		return q.EndsNothing(ctx, e.ID)
+	}
 	now := s.now().UTC()
 	closed, err := q.Supersede(ctx, db.SupersedeParams{Now: &now, TenantID: e.TenantID, Subject: &e.Subject, ResolvedAt: e.AcceptedAt})
+	if err != nil {
+		return err
+	}
+	var idle []int64
 	for _, l := range closed {
+		if l.JobID != nil {
+			idle = append(idle, *l.JobID)
+		}
 		s.log.InfoContext(ctx, "dead letter superseded: a later event ended what it was about",
 			"dead_letter_id", l.ID, "event_id", l.EventID, "by_event_id", e.ID)
 	}
-	return err
+	if idle == nil {
+		return nil
+	}
+	return q.DropIdleJobs(ctx, idle)
 }

@@ -422,3 +422,131 @@ func TestFallback(t *testing.T) {
 		require.Equal(t, 1, a.Jobs)
 	}
 }
+
+// What a later event has ended is closed like anything else: no job waits for it, and who fires again
+// is not taken for its repetition.
+func TestWhatIsSupersededLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	for _, failsFirst := range []bool{true, false} {
+		d := setupDeliveries(t)
+		fires := d.wanted()
+		fires.Subject = "g"
+		d.takeAll(d.keyed(fires, "a"))
+		if failsFirst {
+			d.first(fires, "webhook", again)
+		}
+		d.now = d.now.Add(time.Second)
+		ends := d.wanted()
+		ends.Subject, ends.Resolves = "g", true
+		d.takeAll(d.keyed(ends, "b"))
+		if !failsFirst {
+			d.first(fires, "webhook", again)
+		}
+		require.Equal(t, delivery.Superseded, d.history(fires, "webhook").State)
+
+		stray, err := d.DeleteStrayJobs(t.Context(), time.Now().Add(time.Minute), 100)
+		require.NoError(t, err)
+		require.Empty(t, stray, "an audit would call it drift")
+
+		d.now = d.now.Add(time.Second)
+		anew := d.wanted()
+		anew.Subject = "g"
+		require.Equal(t, [][]uuid.UUID{{uuid.Nil}}, d.takeAll(d.keyed(anew, "a")), "it was never sent")
+	}
+}
+
+// The reconciler gives a letter up for good, too: its key is free, and its fallback is tried.
+func TestALetterThatKillsItsWorkersFallsBack(t *testing.T) {
+	t.Parallel()
+	d := setupDeliveries(t)
+	e := d.wanted()
+	e.Fallback = []delivery.Target{{Channel: "inapp"}}
+	d.takeAll(d.keyed(e, "a"))
+	letter := d.first(e, "webhook", again)
+	for range maxInterruptions {
+		d.interrupt(letter)
+	}
+	require.Equal(t, delivery.Exhausted, d.history(e, "webhook").State)
+	require.Equal(t, delivery.InFlight, d.history(e, "inapp").State)
+	anew := d.wanted()
+	require.Equal(t, [][]uuid.UUID{{uuid.Nil}}, d.takeAll(d.keyed(anew, "a")))
+}
+
+// A fallback is for what failed for good. What was closed meanwhile on purpose, or by a later event,
+// has not: to send it another way would be to send it after all.
+func TestNoFallbackForWhatIsClosed(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name  string
+		close func(d *deliveries, e delivery.Event)
+		state delivery.State
+	}{
+		{"discarded", func(d *deliveries, e delivery.Event) {
+			_, err := d.DiscardDeadLetter(t.Context(), "default", d.letterOf(e), delivery.By{Actor: "test"})
+			require.NoError(t, err)
+		}, delivery.Discarded},
+		{"superseded", func(d *deliveries, e delivery.Event) {
+			d.now = d.now.Add(time.Second)
+			ends := d.wanted()
+			ends.Subject, ends.Resolves = e.Subject, true
+			d.takeAll(delivery.Acceptance{Event: ends})
+		}, delivery.Superseded},
+	}
+	for _, tt := range tests {
+		d := setupDeliveries(t)
+		e := d.wanted()
+		e.Subject, e.Fallback = "g", []delivery.Target{{Channel: "inapp"}}
+		d.takeAll(delivery.Acceptance{Event: e})
+		letter := d.first(e, "webhook", again)
+		d.now = d.now.Add(2 * time.Minute)
+		job := d.job(letter)
+		l := d.load(letter, job)
+		tt.close(d, e)
+		d.record(job, l, refused)
+		require.Equal(t, tt.state, d.history(e, "webhook").State)
+		got, targets, err := d.History(t.Context(), "default", e.ID)
+		require.NoError(t, err)
+		require.Len(t, targets, 1, tt.name)
+		require.NotEmpty(t, got.Fallback, tt.name)
+	}
+
+	// Superseded as its first attempt is refused for good.
+	d := setupDeliveries(t)
+	e := d.wanted()
+	e.Subject, e.Fallback = "g", []delivery.Target{{Channel: "inapp"}}
+	d.takeAll(delivery.Acceptance{Event: e})
+	d.now = d.now.Add(time.Second)
+	ends := d.wanted()
+	ends.Subject, ends.Resolves = "g", true
+	d.takeAll(delivery.Acceptance{Event: ends})
+	d.first(e, "webhook", refused)
+	_, targets, err := d.History(t.Context(), "default", e.ID)
+	require.NoError(t, err)
+	require.Len(t, targets, 1)
+}
+
+// Of a cluster's two copies of one message the second may come late, when what it tells the end of has
+// begun again.
+func TestARepetitionEndsNothing(t *testing.T) {
+	t.Parallel()
+	for _, failsFirst := range []bool{true, false} {
+		d := setupDeliveries(t)
+		about := func(resolves bool, word string) delivery.Event {
+			d.now = d.now.Add(time.Second)
+			e := d.wanted()
+			e.Subject, e.Resolves = "g", resolves
+			d.takeAll(d.keyed(e, word))
+			return e
+		}
+		about(true, "ended")
+		anew := about(false, "fires")
+		if failsFirst {
+			d.first(anew, "webhook", again)
+		}
+		about(true, "ended")
+		if !failsFirst {
+			d.first(anew, "webhook", again)
+		}
+		require.Equal(t, delivery.Pending, d.history(anew, "webhook").State)
+	}
+}

@@ -186,3 +186,23 @@ func idTime(id uuid.UUID) time.Time {
 	sec, nsec := id.Time().UnixTime()
 	return time.Unix(sec, nsec)
 }
+
+// A letter that was closed while an attempt was under way, which then succeeds, is delivered after all,
+// and counted once.
+func TestAccountsOfALetterThatIsDeliveredAfterItWasClosed(t *testing.T) {
+	t.Parallel()
+	for _, state := range []string{"discarded", "expired", "superseded"} {
+		d := setupDeliveries(t)
+		_, letter := d.pending()
+		d.now = d.now.Add(2 * time.Minute)
+		job := d.job(letter)
+		l := d.load(letter, job)
+		d.exec(`UPDATE alert_dlq SET state = $1, closed_at = now(), next_retry_at = NULL, job_id = NULL`, state)
+		require.Equal(t, map[string]int64{"accepted": 1, state: 1}, d.balances("webhook"))
+		d.record(job, l, arrived)
+		require.Equal(t, map[string]int64{"accepted": 1, "delivered": 1}, d.balances("webhook"))
+		found, err := d.AuditAccounts(t.Context())
+		require.NoError(t, err)
+		require.Empty(t, found)
+	}
+}

@@ -25,6 +25,7 @@ import (
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/jobs"
 	"github.com/dawsos/dawsos/internal/store"
+	"github.com/dawsos/dawsos/internal/store/deliverytest"
 )
 
 // receiver is a channel that answers as its test wants at the time.
@@ -622,4 +623,43 @@ func TestStatsOfTheQueue(t *testing.T) {
 	other, err := q.DeadLetterStats(t.Context(), "other")
 	require.NoError(t, err)
 	require.Equal(t, delivery.Stats{Complete: true, Balances: []delivery.LetterBalance{}}, other)
+}
+
+// What is over before its first attempt was made, because the worker was away, is not sent: it could
+// arrive behind the message that says so.
+func TestWhatIsOverIsNotSentAnyMore(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	q.receiver.answer = takesAll
+	service := delivery.NewService(q, q.options)
+	submit := func(title string, resolves bool) uuid.UUID {
+		receipts, _, err := service.Submit(t.Context(), delivery.Submission{Later: true, Events: []delivery.Event{{
+			TenantID: "default", AlertID: "feed", UserID: "ops", Title: title, Severity: delivery.Warning, Data: json.RawMessage(`{}`),
+			Targets: []delivery.Target{{Channel: "hook"}}, Subject: "g", Resolves: resolves,
+		}}})
+		require.NoError(t, err)
+		return receipts[0].EventID
+	}
+	fires, ends := submit("fires", false), submit("ended", true)
+	for _, id := range []uuid.UUID{fires, ends} {
+		var job int64
+		require.NoError(t, q.pool.QueryRow(t.Context(), `SELECT job_id FROM alert_inflight WHERE event_id = $1`, id).Scan(&job))
+		e, target, ok, err := q.InFlightForJob(t.Context(), id, "hook", job)
+		require.NoError(t, err)
+		require.True(t, ok)
+		_, err = service.FirstLater(t.Context(), e, target, time.Now())
+		require.NoError(t, err)
+		_, err = q.pool.Exec(t.Context(), `DELETE FROM river_job WHERE id = $1`, job)
+		require.NoError(t, err)
+	}
+	messages, _ := q.receiver.arrivals()
+	require.EqualValues(t, 1, messages)
+	_, targets, err := q.History(t.Context(), "default", fires)
+	require.NoError(t, err)
+	require.Equal(t, delivery.Superseded, targets[0].State)
+	require.Empty(t, targets[0].Attempts)
+	_, targets, err = q.History(t.Context(), "default", ends)
+	require.NoError(t, err)
+	require.Equal(t, delivery.Delivered, targets[0].State)
+	deliverytest.RequireBalanced(t, q.pool)
 }

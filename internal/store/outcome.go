@@ -168,7 +168,6 @@ func (s *Deliveries) insertLetters(ctx context.Context, tx pgx.Tx, vs []delivery
 	var p db.RecordFirstFailedParams
 	var retries []river.InsertManyParams
 	var pending []int
-	var failedForGood []uuid.UUID
 	for i, v := range vs {
 		e, t, a := v.Delivery.Event, v.Delivery.Target, v.Attempt
 		id, err := uuid.NewV7()
@@ -189,6 +188,9 @@ func (s *Deliveries) insertLetters(ctx context.Context, tx pgx.Tx, vs []delivery
 		cause, detail, started, held := a.Outcome.Cause, a.Outcome.Detail, a.StartedAt, delivery.HoldReason("")
 		if v.State == delivery.Expired && a.Number == 0 {
 			cause, detail = delivery.Timeout, "its time to live was over before it could be sent"
+		}
+		if v.State == delivery.Superseded {
+			cause, detail = delivery.Rejected, "a later event had ended what it was about before it could be sent"
 		}
 		if started.IsZero() {
 			started = v.DecidedAt
@@ -211,8 +213,6 @@ func (s *Deliveries) insertLetters(ctx context.Context, tx pgx.Tx, vs []delivery
 		if v.State == delivery.Pending {
 			pending = append(pending, i)
 			retries = append(retries, s.retryJob(id, v.NextRetryAt, e.TraceParent))
-		} else if len(e.Fallback) > 0 {
-			failedForGood = append(failedForGood, e.ID)
 		}
 	}
 	if len(retries) > 0 {
@@ -228,24 +228,28 @@ func (s *Deliveries) insertLetters(ctx context.Context, tx pgx.Tx, vs []delivery
 	if err != nil {
 		return nil, err
 	}
-	if err := s.useFallbacks(ctx, tx, failedForGood); err != nil {
-		return nil, err
-	}
-	moved := make(map[unit]bool, len(rows))
+	moved := make(map[unit]delivery.State, len(rows))
 	for _, r := range rows {
-		moved[unit{r.EventID, r.Target}] = true
+		moved[unit{r.EventID, r.Target}] = delivery.State(r.State)
 	}
 	recorded := make([]recordedLetter, len(vs))
+	var failedForGood []uuid.UUID
 	for i, v := range vs {
-		if moved[unitOf(v)] {
+		state, ok := moved[unitOf(v)]
+		if ok {
 			recorded[i] = recordedLetter{id: p.Ids[i], moved: true}
-		} else if p.JobIds[i] != 0 { // somebody else has moved it, and it has another job
+		}
+		// Where somebody else has moved it, it has another job; what is superseded needs none.
+		if p.JobIds[i] != 0 && state != delivery.Pending {
 			if _, err := s.jobs.JobDeleteTx(ctx, tx, p.JobIds[i]); err != nil {
 				return nil, fmt.Errorf("delete retry job %d: %w", p.JobIds[i], err)
 			}
 		}
+		if (state == delivery.Exhausted || state == delivery.Expired) && len(v.Delivery.Event.Fallback) > 0 {
+			failedForGood = append(failedForGood, v.Delivery.Event.ID)
+		}
 	}
-	return recorded, nil
+	return recorded, s.useFallbacks(ctx, tx, failedForGood)
 }
 
 // useFallbacks puts the fallbacks of events in flight, of those events that have them and have not
@@ -315,6 +319,7 @@ func (s *Deliveries) loadInFlight(ctx context.Context, wanted []flightJob) ([]*d
 		if err != nil {
 			return nil, err
 		}
+		e.Ended = r.Ended
 		found[flightJob{unit{e.ID, r.Target}, zeroIfNil(r.JobID)}] = &e
 	}
 	return answers(wanted, func(w flightJob) *delivery.Event { return found[w] }), nil
@@ -417,7 +422,7 @@ func recordedOf(rs []retried, ids []uuid.UUID) []bool {
 
 func (s *Deliveries) recordRetryFailed(ctx context.Context, rs []retried) ([]bool, error) {
 	var p db.RecordRetryFailedParams
-	var failedForGood []uuid.UUID
+	forGood := make(map[uuid.UUID]uuid.UUID) // letters that this ends, with their events
 	for _, r := range rs {
 		v, a := r.verdict, r.verdict.Attempt
 		p.LetterIds, p.JobIds, p.States = append(p.LetterIds, r.letter.ID), append(p.JobIds, r.job), append(p.States, string(v.State))
@@ -428,10 +433,10 @@ func (s *Deliveries) recordRetryFailed(ctx context.Context, rs []retried) ([]boo
 		p.TraceIds, p.Endpoints = append(p.TraceIds, a.TraceID), append(p.Endpoints, v.Delivery.Endpoint.ID)
 		p.NextRetryAts, p.DecidedAts = append(p.NextRetryAts, v.NextRetryAt), append(p.DecidedAts, v.DecidedAt)
 		if v.State != delivery.Pending {
-			failedForGood = append(failedForGood, r.letter.Event.ID)
+			forGood[r.letter.ID] = r.letter.Event.ID
 		}
 	}
-	if failedForGood == nil {
+	if len(forGood) == 0 {
 		ids, err := s.q.RecordRetryFailed(ctx, p)
 		return recordedOf(rs, ids), err
 	}
@@ -440,7 +445,13 @@ func (s *Deliveries) recordRetryFailed(ctx context.Context, rs []retried) ([]boo
 		if ids, err = s.q.WithTx(tx).RecordRetryFailed(ctx, p); err != nil {
 			return err
 		}
-		return s.useFallbacks(ctx, tx, failedForGood)
+		var failed []uuid.UUID
+		for _, id := range ids { // a letter that was closed meanwhile has not failed
+			if event, ok := forGood[id]; ok {
+				failed = append(failed, event)
+			}
+		}
+		return s.useFallbacks(ctx, tx, failed)
 	})
 	return recordedOf(rs, ids), err
 }

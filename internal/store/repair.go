@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 
@@ -140,6 +141,9 @@ func (s *Deliveries) reschedule(ctx context.Context, tx pgx.Tx, row db.LockOrpha
 		p.State = string(delivery.Exhausted)
 		s.log.ErrorContext(ctx, "dead letter exhausted: its retries were interrupted too often",
 			"dead_letter_id", row.ID, "event_id", row.EventID, "interruptions", p.Interruptions)
+		if err := s.useFallbacks(ctx, tx, []uuid.UUID{row.EventID}); err != nil {
+			return err
+		}
 	} else {
 		job, err := s.insertRetry(ctx, tx, s.retryJob(row.ID, now, traceParent))
 		if err != nil {

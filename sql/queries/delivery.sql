@@ -63,11 +63,26 @@ SELECT * FROM idempotency_keys WHERE tenant_id = @tenant_id AND key = @key;
 UPDATE idempotency_keys SET answer = @answer WHERE tenant_id = @tenant_id AND key = @key AND answer IS NULL;
 
 -- name: Supersede :many
--- What is open of a subject that a later event has ended.
-UPDATE alert_dlq
-SET state = 'superseded', closed_at = @now, next_retry_at = NULL, job_id = NULL, held_by = NULL
-WHERE tenant_id = @tenant_id AND subject = @subject AND state IN ('pending', 'exhausted') AND accepted_at < @resolved_at
-RETURNING id, event_id;
+-- What is open of a subject that a later event has ended, with the jobs that it had. It gives back the
+-- keys by which repetitions are told: what fires again has never been sent.
+WITH ended AS (
+    SELECT e.id, e.job_id FROM alert_dlq e
+    WHERE e.tenant_id = @tenant_id AND e.subject = @subject AND e.state IN ('pending', 'exhausted') AND e.accepted_at < @resolved_at
+    ORDER BY e.id
+    FOR UPDATE
+), letter AS (
+    UPDATE alert_dlq AS d
+    SET state = 'superseded', closed_at = @now, next_retry_at = NULL, job_id = NULL, held_by = NULL
+    FROM ended o WHERE d.id = o.id
+    RETURNING d.id, d.event_id, d.target, o.job_id
+), released AS (
+    DELETE FROM alert_dedup AS k USING letter l WHERE k.event_id = l.event_id AND k.target = l.target
+)
+SELECT id::uuid AS id, event_id::uuid AS event_id, job_id FROM letter;
+
+-- name: EndsNothing :exec
+-- A repetition: the event that it repeats has ended the subject, which may have begun again since.
+UPDATE alert_events SET resolves = false WHERE id = @id;
 
 -- name: RecordFirstDelivered :many
 -- In flight to delivered. What is not returned was no longer in flight.
@@ -95,8 +110,8 @@ RETURNING event_id, target;
 
 -- name: RecordFirstFailed :many
 -- In flight to dead letter. What is not returned was no longer in flight. A letter without an attempt
--- was held back by its endpoint's breaker, or had expired. One whose subject has been ended by a later
--- event is superseded from the start.
+-- was held back by its endpoint's breaker, or had expired, or was over. One whose subject has been ended by
+-- a later event is superseded from the start.
 WITH verdict AS (
     SELECT unnest(@ids::uuid[]) AS id, unnest(@event_ids::uuid[]) AS event_id, unnest(@targets::text[]) AS target,
            unnest(@tenant_ids::text[]) AS tenant_id, unnest(@channels::text[]) AS channel, unnest(@alert_ids::text[]) AS alert_id,
@@ -127,7 +142,7 @@ WITH verdict AS (
     SELECT event_id, target, channel, 1, tenant_id, started_at, duration_seconds, outcome, cause, status_code, error_message, response_excerpt, trace_id
     FROM moved WHERE attempts = 1
 ), released AS (
-    DELETE FROM alert_dedup AS d USING moved m WHERE d.event_id = m.event_id AND d.target = m.target AND m.state <> 'pending'
+    DELETE FROM alert_dedup AS d USING moved m WHERE d.event_id = m.event_id AND d.target = m.target AND (m.state <> 'pending' OR m.superseded)
 )
 INSERT INTO alert_dlq (id, tenant_id, event_id, target, channel, alert_id, user_id, content_hash, alert_data, state, cause, error_message, attempts,
                        accepted_at, created_at, next_retry_at, job_id, trace_id, traceparent, endpoint, subject, expires_at, held_by, closed_at)
@@ -136,22 +151,26 @@ SELECT id, tenant_id, event_id, target, channel, alert_id, user_id, content_hash
        CASE WHEN NOT superseded THEN next_retry_at END, CASE WHEN NOT superseded THEN job_id END, trace_id, traceparent,
        endpoint, subject, expires_at, held_by, CASE WHEN superseded OR state = 'expired' THEN decided_at END
 FROM moved
-RETURNING event_id, target;
+RETURNING event_id, target, state;
 
 -- name: PutOffFirst :execrows
 -- The first attempt goes to the worker, at its job's time.
 UPDATE alert_inflight SET job_id = @job_id::bigint WHERE event_id = @event_id AND target = @target;
 
 -- name: InflightForJob :many
--- Events whose first attempts the jobs may make.
-SELECT i.target, i.job_id, sqlc.embed(e)
+-- Events whose first attempts the jobs may make, and whether a later event has ended what they are about.
+SELECT i.target, i.job_id, sqlc.embed(e),
+       (e.subject IS NOT NULL AND EXISTS (
+           SELECT FROM alert_events r
+           WHERE r.tenant_id = e.tenant_id AND r.subject = e.subject AND r.resolves AND r.accepted_at > e.accepted_at))::boolean AS ended
 FROM alert_inflight i
 JOIN alert_events e ON e.id = i.event_id
 WHERE i.job_id = ANY(@job_ids::bigint[]) AND i.event_id = ANY(@event_ids::uuid[]);
 
 -- name: RecordLateDelivered :execrows
 -- An attempt succeeded after it had been given up for interrupted: the dead letter leaves, wherever
--- its path has led it since, and the attempt's outcome is known after all.
+-- its path has led it since, and the attempt's outcome is known after all. One that was closed meanwhile
+-- leaves its account here: to the trigger, which sees retention delete such letters, it would stay closed.
 WITH letter AS (
     DELETE FROM alert_dlq AS d WHERE d.event_id = @event_id AND d.target = @target RETURNING d.*, @attempt::integer AS number
 ), attempt AS (
@@ -160,6 +179,9 @@ WITH letter AS (
     ON CONFLICT (event_id, target, attempt) DO UPDATE
     SET outcome = 'delivered', cause = NULL, error = NULL, started_at = excluded.started_at, duration_seconds = excluded.duration_seconds,
         status_code = excluded.status_code, response_excerpt = excluded.response_excerpt, trace_id = excluded.trace_id
+), reopened AS (
+    INSERT INTO alert_account_changes (tenant_id, channel, account, change)
+    SELECT tenant_id, channel, state, -1 FROM letter WHERE state NOT IN ('pending', 'exhausted')
 )
 INSERT INTO alert_deliveries (id, tenant_id, event_id, target, channel, alert_id, user_id, content_hash, delivery_methods, attempts, accepted_at, delivered_at, trace_id)
 SELECT @id, tenant_id, event_id, target, channel, alert_id, user_id, content_hash, jsonb_build_array(channel), GREATEST(attempts, number) AS attempts, accepted_at, @delivered_at, coalesce(trace_id, sqlc.narg('trace_id')) AS trace_id FROM letter;
@@ -291,10 +313,15 @@ LIMIT @row_limit
 FOR UPDATE OF l SKIP LOCKED;
 
 -- name: RescheduleOrphan :exec
-UPDATE alert_dlq
-SET job_id = sqlc.narg('job_id'), next_retry_at = sqlc.narg('next_retry_at'), state = @state,
-    attempts = @attempts, interruptions = @interruptions, cause = @cause, error_message = @error_message
-WHERE id = @id;
+-- One that is given up gives back the key by which repetitions are told.
+WITH letter AS (
+    UPDATE alert_dlq
+    SET job_id = sqlc.narg('job_id'), next_retry_at = sqlc.narg('next_retry_at'), state = @state,
+        attempts = @attempts, interruptions = @interruptions, cause = @cause, error_message = @error_message
+    WHERE id = @id
+    RETURNING event_id, target, state
+)
+DELETE FROM alert_dedup AS k USING letter l WHERE k.event_id = l.event_id AND k.target = l.target AND l.state <> 'pending';
 
 -- name: ReattachOrphan :exec
 UPDATE alert_dlq SET job_id = sqlc.narg('job_id') WHERE id = @id;

@@ -99,8 +99,8 @@ const (
 
 // Excerpt returns the beginning of a receiver's answer without the secrets that stand in it.
 func Excerpt(answer []byte, secrets []string) string {
-	// Masked before it is cut: half a secret would not be recognized.
-	s := string(answer[:min(len(answer), 2*maxExcerpt)])
+	// Masked as a whole before it is cut: half a secret would not be recognized.
+	s := string(answer[:min(len(answer), maxBody)])
 	secrets = slices.DeleteFunc(slices.Clone(secrets), func(v string) bool { return len(v) < leastSecret })
 	// The longest first: a secret can be part of another.
 	slices.SortFunc(secrets, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), strings.Compare(a, b)) })

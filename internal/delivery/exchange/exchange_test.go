@@ -82,6 +82,10 @@ func TestExcerpt(t *testing.T) {
 	// A secret that the cut goes through does not show its first half.
 	cut := Excerpt([]byte(strings.Repeat("x", maxExcerpt-5)+"t0ken-t0ken"), []string{"t0ken-t0ken"})
 	require.NotContains(t, cut, "t0")
+	// Nor does one that masking others has moved in front of the cut.
+	path, token := "/"+strings.Repeat("p", 600), strings.Repeat("t0ken", 200)
+	quoted := path + " " + path + " authorization: " + token
+	require.Equal(t, "[hidden] [hidden] authorization: [hidden]", Excerpt([]byte(quoted), []string{path, token}))
 	require.True(t, utf8.ValidString(Excerpt([]byte(strings.Repeat("ä", maxExcerpt)), nil)))
 	require.True(t, utf8.ValidString(Excerpt([]byte("x"+strings.Repeat("ä", maxExcerpt)), nil)))
 }

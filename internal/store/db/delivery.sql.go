@@ -472,6 +472,16 @@ func (q *Queries) DeadLettersForJobs(ctx context.Context, ids []uuid.UUID, jobId
 	return items, nil
 }
 
+const endsNothing = `-- name: EndsNothing :exec
+UPDATE alert_events SET resolves = false WHERE id = $1
+`
+
+// A repetition: the event that it repeats has ended the subject, which may have begun again since.
+func (q *Queries) EndsNothing(ctx context.Context, id uuid.UUID) error {
+	_, err := q.db.Exec(ctx, endsNothing, id)
+	return err
+}
+
 const event = `-- name: Event :one
 SELECT id, tenant_id, alert_id, user_id, title, message, severity, data, channels, traceparent, accepted_at, source, subject, resolves, expires_at, fallback FROM alert_events WHERE tenant_id = $1 AND id = $2
 `
@@ -720,7 +730,10 @@ func (q *Queries) IdempotencyKey(ctx context.Context, tenantID string, key strin
 }
 
 const inflightForJob = `-- name: InflightForJob :many
-SELECT i.target, i.job_id, e.id, e.tenant_id, e.alert_id, e.user_id, e.title, e.message, e.severity, e.data, e.channels, e.traceparent, e.accepted_at, e.source, e.subject, e.resolves, e.expires_at, e.fallback
+SELECT i.target, i.job_id, e.id, e.tenant_id, e.alert_id, e.user_id, e.title, e.message, e.severity, e.data, e.channels, e.traceparent, e.accepted_at, e.source, e.subject, e.resolves, e.expires_at, e.fallback,
+       (e.subject IS NOT NULL AND EXISTS (
+           SELECT FROM alert_events r
+           WHERE r.tenant_id = e.tenant_id AND r.subject = e.subject AND r.resolves AND r.accepted_at > e.accepted_at))::boolean AS ended
 FROM alert_inflight i
 JOIN alert_events e ON e.id = i.event_id
 WHERE i.job_id = ANY($1::bigint[]) AND i.event_id = ANY($2::uuid[])
@@ -730,9 +743,10 @@ type InflightForJobRow struct {
 	Target     string
 	JobID      *int64
 	AlertEvent AlertEvent
+	Ended      bool
 }
 
-// Events whose first attempts the jobs may make.
+// Events whose first attempts the jobs may make, and whether a later event has ended what they are about.
 func (q *Queries) InflightForJob(ctx context.Context, jobIds []int64, eventIds []uuid.UUID) ([]InflightForJobRow, error) {
 	rows, err := q.db.Query(ctx, inflightForJob, jobIds, eventIds)
 	if err != nil {
@@ -761,6 +775,7 @@ func (q *Queries) InflightForJob(ctx context.Context, jobIds []int64, eventIds [
 			&i.AlertEvent.Resolves,
 			&i.AlertEvent.ExpiresAt,
 			&i.AlertEvent.Fallback,
+			&i.Ended,
 		); err != nil {
 			return nil, err
 		}
@@ -1143,7 +1158,7 @@ WITH verdict AS (
     SELECT event_id, target, channel, 1, tenant_id, started_at, duration_seconds, outcome, cause, status_code, error_message, response_excerpt, trace_id
     FROM moved WHERE attempts = 1
 ), released AS (
-    DELETE FROM alert_dedup AS d USING moved m WHERE d.event_id = m.event_id AND d.target = m.target AND m.state <> 'pending'
+    DELETE FROM alert_dedup AS d USING moved m WHERE d.event_id = m.event_id AND d.target = m.target AND (m.state <> 'pending' OR m.superseded)
 )
 INSERT INTO alert_dlq (id, tenant_id, event_id, target, channel, alert_id, user_id, content_hash, alert_data, state, cause, error_message, attempts,
                        accepted_at, created_at, next_retry_at, job_id, trace_id, traceparent, endpoint, subject, expires_at, held_by, closed_at)
@@ -1152,7 +1167,7 @@ SELECT id, tenant_id, event_id, target, channel, alert_id, user_id, content_hash
        CASE WHEN NOT superseded THEN next_retry_at END, CASE WHEN NOT superseded THEN job_id END, trace_id, traceparent,
        endpoint, subject, expires_at, held_by, CASE WHEN superseded OR state = 'expired' THEN decided_at END
 FROM moved
-RETURNING event_id, target
+RETURNING event_id, target, state
 `
 
 type RecordFirstFailedParams struct {
@@ -1189,11 +1204,12 @@ type RecordFirstFailedParams struct {
 type RecordFirstFailedRow struct {
 	EventID uuid.UUID
 	Target  string
+	State   string
 }
 
 // In flight to dead letter. What is not returned was no longer in flight. A letter without an attempt
-// was held back by its endpoint's breaker, or had expired. One whose subject has been ended by a later
-// event is superseded from the start.
+// was held back by its endpoint's breaker, or had expired, or was over. One whose subject has been ended by
+// a later event is superseded from the start.
 func (q *Queries) RecordFirstFailed(ctx context.Context, arg RecordFirstFailedParams) ([]RecordFirstFailedRow, error) {
 	rows, err := q.db.Query(ctx, recordFirstFailed,
 		arg.Ids,
@@ -1232,7 +1248,7 @@ func (q *Queries) RecordFirstFailed(ctx context.Context, arg RecordFirstFailedPa
 	items := []RecordFirstFailedRow{}
 	for rows.Next() {
 		var i RecordFirstFailedRow
-		if err := rows.Scan(&i.EventID, &i.Target); err != nil {
+		if err := rows.Scan(&i.EventID, &i.Target, &i.State); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -1252,6 +1268,9 @@ WITH letter AS (
     ON CONFLICT (event_id, target, attempt) DO UPDATE
     SET outcome = 'delivered', cause = NULL, error = NULL, started_at = excluded.started_at, duration_seconds = excluded.duration_seconds,
         status_code = excluded.status_code, response_excerpt = excluded.response_excerpt, trace_id = excluded.trace_id
+), reopened AS (
+    INSERT INTO alert_account_changes (tenant_id, channel, account, change)
+    SELECT tenant_id, channel, state, -1 FROM letter WHERE state NOT IN ('pending', 'exhausted')
 )
 INSERT INTO alert_deliveries (id, tenant_id, event_id, target, channel, alert_id, user_id, content_hash, delivery_methods, attempts, accepted_at, delivered_at, trace_id)
 SELECT $1, tenant_id, event_id, target, channel, alert_id, user_id, content_hash, jsonb_build_array(channel), GREATEST(attempts, number) AS attempts, accepted_at, $2, coalesce(trace_id, $3) AS trace_id FROM letter
@@ -1271,7 +1290,8 @@ type RecordLateDeliveredParams struct {
 }
 
 // An attempt succeeded after it had been given up for interrupted: the dead letter leaves, wherever
-// its path has led it since, and the attempt's outcome is known after all.
+// its path has led it since, and the attempt's outcome is known after all. One that was closed meanwhile
+// leaves its account here: to the trigger, which sees retention delete such letters, it would stay closed.
 func (q *Queries) RecordLateDelivered(ctx context.Context, arg RecordLateDeliveredParams) (int64, error) {
 	result, err := q.db.Exec(ctx, recordLateDelivered,
 		arg.ID,
@@ -1444,10 +1464,14 @@ func (q *Queries) RecordRetryFailed(ctx context.Context, arg RecordRetryFailedPa
 }
 
 const rescheduleOrphan = `-- name: RescheduleOrphan :exec
-UPDATE alert_dlq
-SET job_id = $1, next_retry_at = $2, state = $3,
-    attempts = $4, interruptions = $5, cause = $6, error_message = $7
-WHERE id = $8
+WITH letter AS (
+    UPDATE alert_dlq
+    SET job_id = $1, next_retry_at = $2, state = $3,
+        attempts = $4, interruptions = $5, cause = $6, error_message = $7
+    WHERE id = $8
+    RETURNING event_id, target, state
+)
+DELETE FROM alert_dedup AS k USING letter l WHERE k.event_id = l.event_id AND k.target = l.target AND l.state <> 'pending'
 `
 
 type RescheduleOrphanParams struct {
@@ -1461,6 +1485,7 @@ type RescheduleOrphanParams struct {
 	ID            uuid.UUID
 }
 
+// One that is given up gives back the key by which repetitions are told.
 func (q *Queries) RescheduleOrphan(ctx context.Context, arg RescheduleOrphanParams) error {
 	_, err := q.db.Exec(ctx, rescheduleOrphan,
 		arg.JobID,
@@ -1476,31 +1501,43 @@ func (q *Queries) RescheduleOrphan(ctx context.Context, arg RescheduleOrphanPara
 }
 
 const supersede = `-- name: Supersede :many
-UPDATE alert_dlq
-SET state = 'superseded', closed_at = $1, next_retry_at = NULL, job_id = NULL, held_by = NULL
-WHERE tenant_id = $2 AND subject = $3 AND state IN ('pending', 'exhausted') AND accepted_at < $4
-RETURNING id, event_id
+WITH ended AS (
+    SELECT e.id, e.job_id FROM alert_dlq e
+    WHERE e.tenant_id = $1 AND e.subject = $2 AND e.state IN ('pending', 'exhausted') AND e.accepted_at < $3
+    ORDER BY e.id
+    FOR UPDATE
+), letter AS (
+    UPDATE alert_dlq AS d
+    SET state = 'superseded', closed_at = $4, next_retry_at = NULL, job_id = NULL, held_by = NULL
+    FROM ended o WHERE d.id = o.id
+    RETURNING d.id, d.event_id, d.target, o.job_id
+), released AS (
+    DELETE FROM alert_dedup AS k USING letter l WHERE k.event_id = l.event_id AND k.target = l.target
+)
+SELECT id::uuid AS id, event_id::uuid AS event_id, job_id FROM letter
 `
 
 type SupersedeParams struct {
-	Now        *time.Time
 	TenantID   string
 	Subject    *string
 	ResolvedAt time.Time
+	Now        *time.Time
 }
 
 type SupersedeRow struct {
 	ID      uuid.UUID
 	EventID uuid.UUID
+	JobID   *int64
 }
 
-// What is open of a subject that a later event has ended.
+// What is open of a subject that a later event has ended, with the jobs that it had. It gives back the
+// keys by which repetitions are told: what fires again has never been sent.
 func (q *Queries) Supersede(ctx context.Context, arg SupersedeParams) ([]SupersedeRow, error) {
 	rows, err := q.db.Query(ctx, supersede,
-		arg.Now,
 		arg.TenantID,
 		arg.Subject,
 		arg.ResolvedAt,
+		arg.Now,
 	)
 	if err != nil {
 		return nil, err
@@ -1509,7 +1546,7 @@ func (q *Queries) Supersede(ctx context.Context, arg SupersedeParams) ([]Superse
 	items := []SupersedeRow{}
 	for rows.Next() {
 		var i SupersedeRow
-		if err := rows.Scan(&i.ID, &i.EventID); err != nil {
+		if err := rows.Scan(&i.ID, &i.EventID, &i.JobID); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
