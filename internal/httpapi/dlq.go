@@ -96,6 +96,7 @@ func (h *handlers) ReplayDeadLetter(ctx context.Context, r api.ReplayDeadLetterR
 	if err != nil {
 		return nil, err
 	}
+	h.released.Add(delivery.Replay, 1)
 	return api.ReplayDeadLetter202JSONResponse(toDeadLetter(l)), nil
 }
 
@@ -104,6 +105,7 @@ func (h *handlers) DiscardDeadLetter(ctx context.Context, r api.DiscardDeadLette
 	if err != nil {
 		return nil, err
 	}
+	h.released.Add(delivery.Discard, 1)
 	return api.DiscardDeadLetter200JSONResponse(toDeadLetter(l)), nil
 }
 

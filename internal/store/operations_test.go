@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/stretchr/testify/require"
@@ -76,6 +78,7 @@ type queue struct {
 	receiver *receiver
 	options  delivery.Options
 	now      atomic.Pointer[time.Time] // of the store; nil: the time
+	registry *prometheus.Registry      // of the operations' worker
 }
 
 type unobserved struct{}
@@ -84,7 +87,7 @@ func (unobserved) Observe(context.Context, string, string, error, time.Duration)
 
 func newQueue(t *testing.T) *queue {
 	t.Helper()
-	q := &queue{t: t, pool: dbtest.New(t), receiver: &receiver{answer: refusesAll}}
+	q := &queue{t: t, pool: dbtest.New(t), receiver: &receiver{answer: refusesAll}, registry: prometheus.NewRegistry()}
 	quiet := slog.New(slog.DiscardHandler)
 	var err error
 	q.river, err = river.NewClient(riverpgxv5.New(q.pool), &river.Config{Logger: quiet})
@@ -132,7 +135,7 @@ func (q *queue) work() {
 	q.t.Helper()
 	workers := river.NewWorkers()
 	river.AddWorker(workers, jobs.NewRetryWorker(delivery.NewRetrier(q.options), q.Deliveries, 5*time.Second, time.Now))
-	river.AddWorker(workers, jobs.NewOperationWorker(q.Deliveries, prometheus.NewRegistry(), time.Now))
+	river.AddWorker(workers, jobs.NewOperationWorker(q.Deliveries, q.registry, time.Now))
 	client, err := river.NewClient(riverpgxv5.New(q.pool), &river.Config{
 		Workers: workers, Logger: slog.New(slog.DiscardHandler),
 		Queues:        map[string]river.QueueConfig{jobs.QueueDelivery: {MaxWorkers: 50}, jobs.QueueUpkeep: {MaxWorkers: 2}},
@@ -240,6 +243,13 @@ func TestAReplayStopsWhenItFailsAgainAndGoesOn(t *testing.T) {
 	require.Equal(t, delivery.OperationDone, end.State, end.StopReason)
 	require.Equal(t, letters, end.Released)
 	require.Zero(t, end.Waiting)
+	require.NoError(t, testutil.GatherAndCompare(q.registry, strings.NewReader(`
+# HELP dawsos_dead_letters_released_total Dead letters that were made due or discarded, by kind (replay, discard, drain) and by whether each was acted on singly or an operation took it on.
+# TYPE dawsos_dead_letters_released_total counter
+dawsos_dead_letters_released_total{kind="discard",scope="operation"} 0
+dawsos_dead_letters_released_total{kind="drain",scope="operation"} 0
+dawsos_dead_letters_released_total{kind="replay",scope="operation"} 2000
+`)))
 	require.Equal(t, letters, end.Delivered+end.Failed)
 	require.Equal(t, end.Failed, q.count(`SELECT count(*) FROM alert_dlq WHERE state = 'exhausted'`), "those that it did not send twice")
 	messages, most := q.receiver.arrivals()
