@@ -54,15 +54,22 @@ type Operation struct {
 	StopReason        string // for OperationStopped and OperationCancelled
 	Total             int    // letters that matched at its start; MaxCounted+1 stands for more
 	Released          int    // letters that it has made due, or discarded
-	Delivered         int    // of those, delivered
+	Delivered         int    // of those, delivered, under this operation or since
 	Failed            int    // of those, failed and not delivered since
-	Waiting           int    // of those, not attempted yet
+	Waiting           int    // of those, without an outcome yet
+	Closed            int    // of those, discarded, expired or superseded before they had one
 	StartedAt         time.Time
 	EndedAt           *time.Time // nil while it runs
 }
 
 // Remaining is how many letters of Total have not been released.
 func (o Operation) Remaining() int { return max(0, o.Total-o.Released) }
+
+// Elsewhere is how many released letters the other figures don't tell of: another operation took them
+// over before they had an outcome, or their events are past their retention.
+func (o Operation) Elsewhere() int {
+	return max(0, o.Released-o.Delivered-o.Failed-o.Waiting-o.Closed)
+}
 
 // MaxCounted is where the counting of letters ends.
 const MaxCounted = 100_000
