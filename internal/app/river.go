@@ -72,6 +72,10 @@ func (p *process) worker(metrics *agents.Metrics) (*river.Client[pgx.Tx], error)
 
 	river.AddWorker(workers, jobs.NewAuditDeliveriesWorker(deliveries, p.tel.Registry, p.tel.Log, time.Now))
 	river.AddWorker(workers, jobs.NewPruneEventsWorker(deliveries, p.cfg.DeliveryRetention, p.tel.Registry, p.tel.Log, time.Now))
+	river.AddWorker(workers, jobs.NewPruneRecordsWorker(deliveries, db, jobs.RecordRetention{
+		Operations: p.cfg.OperationRetention, ReadNotifications: p.cfg.NotificationRetention,
+		UnreadNotifications: p.cfg.NotificationUnreadRetention, Audit: p.cfg.AuditRetention,
+	}, p.tel.Registry, p.tel.Log, time.Now))
 	p.tel.Registry.MustRegister(delivery.NewLedgerCollector(deliveries, channelNames(options.Channels), p.tel.Log, time.Now))
 
 	jobTimeout := jobs.RetryTimeout(p.cfg.DeliveryTimeout)

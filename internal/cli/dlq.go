@@ -467,8 +467,8 @@ func (d *dlq) operation(err error, answer []byte, ok bool, get func() *api.Opera
 		if o.StopReason != nil {
 			fmt.Fprintf(w, "because:\t%s\n", oneLine(*o.StopReason))
 		}
-		fmt.Fprintf(w, "letters:\t%s\nreleased:\t%d\ndelivered:\t%d\nfailed:\t%d\nwaiting:\t%d\nleft:\t%d\n",
-			total(o.Total, o.More), o.Released, o.Delivered, o.Failed, o.Waiting, o.Remaining)
+		fmt.Fprintf(w, "letters:\t%s\nreleased:\t%d\ndelivered:\t%d\nfailed:\t%d\nwaiting:\t%d\nclosed:\t%d\nelsewhere:\t%d\nleft:\t%d\n",
+			total(o.Total, o.More), o.Released, o.Delivered, o.Failed, o.Waiting, o.Closed, o.Elsewhere, o.Remaining)
 	})
 }
 

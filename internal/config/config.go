@@ -105,6 +105,7 @@ type Config struct {
 	DedupWindow         time.Duration // for how long the same message is a duplicate
 	DeliveryTimeout     time.Duration
 	DeliveryRetention   time.Duration // how long events are kept of which nothing is open
+	OperationRetention  time.Duration // from an operation's end
 	WorkerConcurrency   int
 	BreakerFailures     int           // in a row, before a breaker opens
 	BreakerAfter        time.Duration // since the first of them, before a breaker opens
@@ -115,6 +116,10 @@ type Config struct {
 
 	SMTP     SMTPServer   // without a host when email is off
 	SMTPFrom mail.Address // set when email is on
+
+	NotificationRetention       time.Duration // from when it was read
+	NotificationUnreadRetention time.Duration // from when it came
+	AuditRetention              time.Duration
 
 	AlertmanagerDedupWindow time.Duration // for how long the same state of a group of alerts is a duplicate
 }

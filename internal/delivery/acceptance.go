@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -34,6 +35,9 @@ type Accepted struct {
 	// Duplicates holds for each target the event that has its key, zero for those taken on.
 	Duplicates []uuid.UUID
 }
+
+// Duplicate reports whether every target has had the same before: nobody hears of the event.
+func (a Accepted) Duplicate() bool { return !slices.Contains(a.Duplicates, uuid.Nil) }
 
 // Idempotency ties acceptances to a caller's Idempotency-Key.
 type Idempotency struct {

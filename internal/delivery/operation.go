@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
 // By says who acts on dead letters, and why.
@@ -52,15 +54,22 @@ type Operation struct {
 	StopReason        string // for OperationStopped and OperationCancelled
 	Total             int    // letters that matched at its start; MaxCounted+1 stands for more
 	Released          int    // letters that it has made due, or discarded
-	Delivered         int    // of those, delivered
+	Delivered         int    // of those, delivered, under this operation or since
 	Failed            int    // of those, failed and not delivered since
-	Waiting           int    // of those, not attempted yet
+	Waiting           int    // of those, without an outcome yet
+	Closed            int    // of those, discarded, expired or superseded before they had one
 	StartedAt         time.Time
 	EndedAt           *time.Time // nil while it runs
 }
 
 // Remaining is how many letters of Total have not been released.
 func (o Operation) Remaining() int { return max(0, o.Total-o.Released) }
+
+// Elsewhere is how many released letters the other figures don't tell of: another operation took them
+// over before they had an outcome, or their events are past their retention.
+func (o Operation) Elsewhere() int {
+	return max(0, o.Released-o.Delivered-o.Failed-o.Waiting-o.Closed)
+}
 
 // MaxCounted is where the counting of letters ends.
 const MaxCounted = 100_000
@@ -128,4 +137,37 @@ type TargetGroup struct {
 	Cause   Cause // that most of them have
 	Letters int
 	Oldest  time.Time
+}
+
+// ReleaseScope is how many letters somebody acted on. It is the value of a label.
+type ReleaseScope string
+
+// The scopes.
+const (
+	ReleasedSingly      ReleaseScope = "single"    // one letter, at once
+	ReleasedByOperation ReleaseScope = "operation" // many, at a pace
+)
+
+// Releases counts the letters that were made due or discarded.
+type Releases struct {
+	scope    ReleaseScope
+	released *prometheus.CounterVec // kind, scope
+}
+
+// NewReleases registers the count of what a process releases in a scope. The series of kinds exist from
+// the start.
+func NewReleases(reg prometheus.Registerer, scope ReleaseScope, kinds ...OperationKind) *Releases {
+	r := &Releases{scope: scope, released: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
+		Name: "dawsos_dead_letters_released_total",
+		Help: "Dead letters that were made due or discarded, by kind (replay, discard, drain) and by whether each was acted on singly or an operation took it on.",
+	}, []string{"kind", "scope"})}
+	for _, k := range kinds {
+		r.Add(k, 0)
+	}
+	return r
+}
+
+// Add counts n letters.
+func (r *Releases) Add(kind OperationKind, n int) {
+	r.released.WithLabelValues(string(kind), string(r.scope)).Add(float64(n))
 }

@@ -103,6 +103,7 @@ func (s *Service) Submit(ctx context.Context, sub Submission) ([]Receipt, *Earli
 	if err != nil || earlier != nil {
 		return nil, earlier, err
 	}
+	s.CountDuplicates(as, accepted)
 
 	ctx = context.WithoutCancel(ctx)
 	receipts := make([]Receipt, len(as))
@@ -115,7 +116,6 @@ func (s *Service) Submit(ctx context.Context, sub Submission) ([]Receipt, *Earli
 			switch of := accepted[i].Duplicates[j]; {
 			case of != uuid.Nil:
 				*r = TargetReceipt{Target: t, State: Duplicate, DuplicateOf: of}
-				s.metrics.duplicates.WithLabelValues(t.Channel).Inc()
 			case sub.Later:
 				*r = TargetReceipt{Target: t, State: InFlight}
 			default:
@@ -171,6 +171,18 @@ func (s *Service) Prepare(ctx context.Context, e Event) (Acceptance, error) {
 		}
 	}
 	return a, nil
+}
+
+// CountDuplicates counts what was accepted and is not sent because an earlier event says the same.
+// Whoever accepts events in a transaction of its own calls it once that is committed.
+func (s *Service) CountDuplicates(as []Acceptance, accepted []Accepted) {
+	for i, a := range as {
+		for j, t := range a.Event.Targets {
+			if accepted[i].Duplicates[j] != uuid.Nil {
+				s.metrics.duplicates.WithLabelValues(t.Channel).Inc()
+			}
+		}
+	}
 }
 
 // dedupKey is the same for events that are repetitions of each other on a target.

@@ -96,6 +96,7 @@ func (h *handlers) ReplayDeadLetter(ctx context.Context, r api.ReplayDeadLetterR
 	if err != nil {
 		return nil, err
 	}
+	h.released.Add(delivery.Replay, 1)
 	return api.ReplayDeadLetter202JSONResponse(toDeadLetter(l)), nil
 }
 
@@ -104,6 +105,7 @@ func (h *handlers) DiscardDeadLetter(ctx context.Context, r api.DiscardDeadLette
 	if err != nil {
 		return nil, err
 	}
+	h.released.Add(delivery.Discard, 1)
 	return api.DiscardDeadLetter200JSONResponse(toDeadLetter(l)), nil
 }
 
@@ -194,7 +196,7 @@ func toOperation(o delivery.Operation) api.Operation {
 		Id: o.ID, Kind: api.OperationKind(o.Kind), Endpoint: orNull(o.Endpoint), Actor: o.By.Actor, Reason: orNull(o.By.Reason),
 		PerSecond: o.PerSecond, StopAfterFailures: o.StopAfterFailures, State: api.OperationState(o.State), StopReason: orNull(o.StopReason),
 		Total: min(o.Total, delivery.MaxCounted), More: o.Total > delivery.MaxCounted, Released: o.Released, Delivered: o.Delivered,
-		Failed: o.Failed, Waiting: o.Waiting, Remaining: o.Remaining(), StartedAt: o.StartedAt, EndedAt: o.EndedAt,
+		Failed: o.Failed, Waiting: o.Waiting, Closed: o.Closed, Elsewhere: o.Elsewhere(), Remaining: o.Remaining(), StartedAt: o.StartedAt, EndedAt: o.EndedAt,
 	}
 	if o.Kind != delivery.Drain {
 		op.Filter = fromFilter(o.Filter)

@@ -3,10 +3,12 @@ package httpapi_test
 import (
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dawsos/dawsos/internal/fault"
@@ -94,6 +96,12 @@ func TestDeadLettersForOperators(t *testing.T) {
 	s.do(t, http.MethodPost, "/v1/dlq/"+gone+"/replay", nil, "X-Client", "mallory").problem(422, fault.Invalid)
 	require.Equal(t, []string{"api dead_letter.discard ", "cli dead_letter.replay it is back"}, s.trail(t, "subject=dead_letter&subject_id="+gone))
 	require.Empty(t, s.trail(t, "actor=system"))
+	require.NoError(t, testutil.GatherAndCompare(s.registry, strings.NewReader(`
+# HELP dawsos_dead_letters_released_total Dead letters that were made due or discarded, by kind (replay, discard, drain) and by whether each was acted on singly or an operation took it on.
+# TYPE dawsos_dead_letters_released_total counter
+dawsos_dead_letters_released_total{kind="discard",scope="single"} 1
+dawsos_dead_letters_released_total{kind="replay",scope="single"} 1
+`), "dawsos_dead_letters_released_total"), "what was refused released nothing")
 }
 
 func TestOperationsOverHTTP(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/stretchr/testify/require"
@@ -544,6 +545,12 @@ func TestAlertmanager(t *testing.T) {
 		require.Equal(t, api.ChannelReceiptOutcomeDuplicate, again.Outcome)
 		require.Equal(t, firing.EventId, *again.DuplicateOf)
 	}
+	require.NoError(t, testutil.GatherAndCompare(s.registry, strings.NewReader(`
+# HELP dawsos_delivery_duplicates_total Events and targets that were not sent because an earlier event says the same.
+# TYPE dawsos_delivery_duplicates_total counter
+dawsos_delivery_duplicates_total{channel="inapp"} 0
+dawsos_delivery_duplicates_total{channel="webhook"} 2
+`), "dawsos_delivery_duplicates_total"))
 	// Elsewhere it is none.
 	require.Equal(t, map[string]api.ChannelReceipt{"inapp": {Outcome: "accepted"}}, receiptOf(s.post(t, receiverPath, alerts("firing"))).Channels)
 

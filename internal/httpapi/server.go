@@ -172,7 +172,7 @@ func New(o Options) (http.Handler, error) {
 	if err := s.serveDocs(e); err != nil {
 		return nil, err
 	}
-	h := &handlers{Options: o}
+	h := &handlers{Options: o, released: delivery.NewReleases(o.Registerer, delivery.ReleasedSingly, delivery.Replay, delivery.Discard)}
 	api.RegisterHandlers(e, &byHand{
 		ServerInterface: api.NewStrictHandler(h, nil), h: h, s: s, heartbeat: cmp.Or(o.Heartbeat, defaultHeartbeat),
 	})
@@ -201,6 +201,7 @@ func New(o Options) (http.Handler, error) {
 type handlers struct {
 	Options
 	unbound
+	released *delivery.Releases // single dead letters
 }
 
 var _ api.StrictServerInterface = (*handlers)(nil)

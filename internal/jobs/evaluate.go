@@ -58,7 +58,7 @@ type Evaluated struct {
 
 // Recorded says that an Evaluated was written down.
 type Recorded struct {
-	Duplicate bool // it fired, and every target has had the same before
+	Accepted delivery.Accepted // what became of its event, where it fired
 }
 
 // Rules is where alert rules stand.
@@ -81,6 +81,8 @@ type Rules interface {
 // Preparer checks events and makes them ready to be accepted.
 type Preparer interface {
 	Prepare(ctx context.Context, e delivery.Event) (delivery.Acceptance, error)
+	// CountDuplicates counts what was accepted and is not sent, once that is committed.
+	CountDuplicates(as []delivery.Acceptance, accepted []delivery.Accepted)
 }
 
 // Evaluator evaluates alert rules, and hands on what they say.
@@ -449,16 +451,17 @@ func (p *pass) conclude(ctx context.Context, list []Evaluated, recorded map[uuid
 		if ev.Acceptance == nil {
 			continue
 		}
-		event := ev.Acceptance.Event
+		event, duplicate := ev.Acceptance.Event, how.Accepted.Duplicate()
+		p.preparer.CountDuplicates([]delivery.Acceptance{*ev.Acceptance}, []delivery.Accepted{how.Accepted})
 		p.metrics.signals.WithLabelValues(string(ev.Rule.Severity)).Inc()
 		p.report.FiredCount++
 		if len(p.report.Fired) < alerts.MaxReported {
 			p.report.Fired = append(p.report.Fired, alerts.FiredRule{
-				RuleID: ev.Rule.ID, EventID: event.ID, Title: event.Title, Duplicate: how.Duplicate,
+				RuleID: ev.Rule.ID, EventID: event.ID, Title: event.Title, Duplicate: duplicate,
 			})
 		}
 		p.log.InfoContext(ctx, "alert rule fired", "rule_id", ev.Rule.ID, "event_id", event.ID,
-			"severity", ev.Rule.Severity, "duplicate", how.Duplicate)
+			"severity", ev.Rule.Severity, "duplicate", duplicate)
 	}
 }
 

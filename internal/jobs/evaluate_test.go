@@ -235,7 +235,9 @@ func TestEvaluationsAtOnceFireOnce(t *testing.T) {
 // With a cooldown of a day a user hears of a rule once a day in UTC, even if the rule has forgotten.
 func TestOnceAUserRuleAndDay(t *testing.T) {
 	t.Parallel()
-	w := newWatch(t, setup(t, answers(arrived)))
+	b, reg := setup(t, answers(arrived)), prometheus.NewRegistry()
+	b.options.Metrics = delivery.NewMetrics(reg)
+	w := newWatch(t, b)
 	w.vix(31)
 	daily, hourly := w.rule(vixAbove30), w.rule(vixAbove30+`,"cooldown_hours":1`)
 	e := w.evaluator(w.registry)
@@ -257,6 +259,11 @@ func TestOnceAUserRuleAndDay(t *testing.T) {
 			require.Equal(t, f.RuleID == daily.ID && when.duplicates == 1, f.Duplicate, "evaluation %d", i)
 		}
 	}
+	require.NoError(t, testutil.GatherAndCompare(reg, strings.NewReader(`
+# HELP dawsos_delivery_duplicates_total Events and targets that were not sent because an earlier event says the same.
+# TYPE dawsos_delivery_duplicates_total counter
+dawsos_delivery_duplicates_total{channel="hook"} 1
+`), "dawsos_delivery_duplicates_total"))
 }
 
 func TestWhatCanNotBeHandedOnIsTriedAgain(t *testing.T) {

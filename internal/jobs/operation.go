@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/riverqueue/river"
 
 	"github.com/dawsos/dawsos/internal/delivery"
@@ -55,23 +54,16 @@ type Slice struct {
 type OperationWorker struct {
 	river.WorkerDefaults[OperationArgs]
 	operations Operations
-	released   *prometheus.CounterVec // kind
+	released   *delivery.Releases
 	now        func() time.Time
 }
 
 // NewOperationWorker returns the worker.
 func NewOperationWorker(o Operations, reg prometheus.Registerer, now func() time.Time) *OperationWorker {
-	w := &OperationWorker{
+	return &OperationWorker{
 		operations: o, now: now,
-		released: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
-			Name: "dawsos_dead_letters_released_total",
-			Help: "Dead letters that an operation made due or discarded, by its kind (replay, discard, drain).",
-		}, []string{"kind"}),
+		released: delivery.NewReleases(reg, delivery.ReleasedByOperation, delivery.Replay, delivery.Discard, delivery.Drain),
 	}
-	for _, kind := range []delivery.OperationKind{delivery.Replay, delivery.Discard, delivery.Drain} {
-		w.released.WithLabelValues(string(kind))
-	}
-	return w
 }
 
 // Timeout implements river.Worker.
@@ -89,7 +81,7 @@ func (w *OperationWorker) Work(ctx context.Context, job *river.Job[OperationArgs
 		return fmt.Errorf("operation %s: %w", job.Args.OperationID, err)
 	}
 	if slice.Released > 0 {
-		w.released.WithLabelValues(string(slice.Kind)).Add(float64(slice.Released))
+		w.released.Add(slice.Kind, slice.Released)
 	}
 	if slice.More {
 		return river.JobSnooze(OperationSlice)

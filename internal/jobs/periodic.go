@@ -23,6 +23,7 @@ func Periodics(evaluate time.Duration) []Periodic {
 		{AuditDeliveriesArgs{}, "Folds the accounts of deliveries and compares them with what is there.", AuditInterval},
 		{EvaluateArgs{}, "Evaluates the active alert rules, and delivers what fires.", evaluate},
 		{PruneEventsArgs{}, "Deletes events, attempts and deliveries that are past their retention.", PruneInterval},
+		{PruneRecordsArgs{}, "Deletes operations on dead letters, notifications and audit entries that are past their retention.", PruneInterval},
 		{PruneRunsArgs{}, "Deletes recorded pattern runs that are past their retention.", PruneInterval},
 		{ReconcileArgs{}, "Finds deliveries that an interruption left without an outcome or a job, and queues them again.", ReconcileInterval},
 	}

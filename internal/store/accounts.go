@@ -174,3 +174,10 @@ func (s *Deliveries) PruneKeys(ctx context.Context, expiredBefore time.Time, lim
 	idempotency, err := s.q.PruneIdempotencyKeys(ctx, expiredBefore, int32(limit)) //nolint:gosec // a small constant
 	return int(dedup + idempotency), err
 }
+
+// PruneOperations deletes up to limit operations that ended before a time and of whose letters none is
+// open, and returns how many.
+func (s *Deliveries) PruneOperations(ctx context.Context, endedBefore time.Time, limit int) (int, error) {
+	n, err := s.q.PruneOperations(ctx, idAt(endedBefore), endedBefore, int32(limit)) //nolint:gosec // a small constant
+	return int(n), err
+}

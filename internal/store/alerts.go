@@ -258,7 +258,7 @@ func (s *Alerts) RecordEvaluations(ctx context.Context, tenantID string, at time
 			return fmt.Errorf("accept what %d rules say: %w", len(as), unstorable(err))
 		}
 		for i, a := range accepted {
-			recorded[fired[i]] = jobs.Recorded{Duplicate: !slices.Contains(a.Duplicates, uuid.Nil)}
+			recorded[fired[i]] = jobs.Recorded{Accepted: a}
 		}
 		return nil
 	})

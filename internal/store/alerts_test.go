@@ -320,7 +320,9 @@ func TestAFiringAndItsEventAreOneTransaction(t *testing.T) {
 	list := []jobs.Evaluated{evaluated(r, alerts.Firing, acceptanceOf(r, at)), evaluated(quiet, alerts.OK, nil)}
 	recorded, err := s.RecordEvaluations(t.Context(), "default", at, list)
 	require.NoError(t, err)
-	require.Equal(t, map[uuid.UUID]jobs.Recorded{r.ID: {}, quiet.ID: {}}, recorded)
+	require.Equal(t, map[uuid.UUID]jobs.Recorded{
+		r.ID: {Accepted: delivery.Accepted{Duplicates: []uuid.UUID{uuid.Nil}}}, quiet.ID: {},
+	}, recorded)
 	fired, err := s.Rule(t.Context(), "default", r.ID)
 	require.NoError(t, err)
 	require.Equal(t, at, fired.LastFiredAt)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -50,4 +51,10 @@ func (s *Store) AuditLog(ctx context.Context, tenantID string, f audit.Filter, b
 		}
 	}
 	return entries, nil
+}
+
+// PruneAuditLog deletes up to limit entries that were written before a time, and returns how many.
+func (s *Store) PruneAuditLog(ctx context.Context, writtenBefore time.Time, limit int) (int, error) {
+	n, err := s.q.PruneAuditLog(ctx, idAt(writtenBefore), int32(limit)) //nolint:gosec // a small constant
+	return int(n), err
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -70,4 +71,18 @@ func notification(r db.NotificationsRow) inapp.Notification {
 		ID: r.ID, UserID: r.UserID, EventID: r.EventID, AlertID: r.AlertID, Title: r.Title, Message: r.Message,
 		Severity: delivery.Severity(r.Severity), CreatedAt: r.CreatedAt.UTC(), ReadAt: utc(r.ReadAt),
 	}
+}
+
+// PruneReadNotifications deletes up to limit notifications that were read before a time, and returns how
+// many.
+func (s *Store) PruneReadNotifications(ctx context.Context, readBefore time.Time, limit int) (int, error) {
+	n, err := s.q.PruneReadNotifications(ctx, readBefore, int32(limit)) //nolint:gosec // a small constant
+	return int(n), err
+}
+
+// PruneNotifications deletes up to limit notifications that came before a time, read or not, and returns
+// how many.
+func (s *Store) PruneNotifications(ctx context.Context, cameBefore time.Time, limit int) (int, error) {
+	n, err := s.q.PruneNotifications(ctx, idAt(cameBefore), int32(limit)) //nolint:gosec // a small constant
+	return int(n), err
 }

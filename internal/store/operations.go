@@ -318,7 +318,7 @@ func operation(r db.AlertDlqOperation, c db.OperationProgressRow) (delivery.Oper
 		ID: r.ID, TenantID: r.TenantID, Kind: delivery.OperationKind(r.Kind), Filter: f.domain(), Endpoint: r.Endpoint,
 		By: delivery.By{Actor: r.Actor, Reason: zeroIfNil(r.Reason)}, PerSecond: int(r.PerSecond), StopAfterFailures: int(r.StopAfterFailures),
 		State: delivery.OperationState(r.State), StopReason: zeroIfNil(r.StopReason), Total: int(r.Total), Released: int(r.Released),
-		Delivered: int(c.Delivered), Failed: int(c.Failed), Waiting: int(c.Waiting),
+		Delivered: int(c.Delivered), Failed: int(c.Failed), Waiting: int(c.Waiting), Closed: int(c.Closed),
 		StartedAt: r.StartedAt.UTC(), EndedAt: utc(r.EndedAt),
 	}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/stretchr/testify/require"
@@ -77,6 +79,7 @@ type queue struct {
 	receiver *receiver
 	options  delivery.Options
 	now      atomic.Pointer[time.Time] // of the store; nil: the time
+	registry *prometheus.Registry      // of the operations' worker
 }
 
 type unobserved struct{}
@@ -85,7 +88,7 @@ func (unobserved) Observe(context.Context, string, string, error, time.Duration)
 
 func newQueue(t *testing.T) *queue {
 	t.Helper()
-	q := &queue{t: t, pool: dbtest.New(t), receiver: &receiver{answer: refusesAll}}
+	q := &queue{t: t, pool: dbtest.New(t), receiver: &receiver{answer: refusesAll}, registry: prometheus.NewRegistry()}
 	quiet := slog.New(slog.DiscardHandler)
 	var err error
 	q.river, err = river.NewClient(riverpgxv5.New(q.pool), &river.Config{Logger: quiet})
@@ -133,7 +136,7 @@ func (q *queue) work() {
 	q.t.Helper()
 	workers := river.NewWorkers()
 	river.AddWorker(workers, jobs.NewRetryWorker(delivery.NewRetrier(q.options), q.Deliveries, 5*time.Second, time.Now))
-	river.AddWorker(workers, jobs.NewOperationWorker(q.Deliveries, prometheus.NewRegistry(), time.Now))
+	river.AddWorker(workers, jobs.NewOperationWorker(q.Deliveries, q.registry, time.Now))
 	client, err := river.NewClient(riverpgxv5.New(q.pool), &river.Config{
 		Workers: workers, Logger: slog.New(slog.DiscardHandler),
 		Queues:        map[string]river.QueueConfig{jobs.QueueDelivery: {MaxWorkers: 50}, jobs.QueueUpkeep: {MaxWorkers: 2}},
@@ -241,6 +244,13 @@ func TestAReplayStopsWhenItFailsAgainAndGoesOn(t *testing.T) {
 	require.Equal(t, delivery.OperationDone, end.State, end.StopReason)
 	require.Equal(t, letters, end.Released)
 	require.Zero(t, end.Waiting)
+	require.NoError(t, testutil.GatherAndCompare(q.registry, strings.NewReader(`
+# HELP dawsos_dead_letters_released_total Dead letters that were made due or discarded, by kind (replay, discard, drain) and by whether each was acted on singly or an operation took it on.
+# TYPE dawsos_dead_letters_released_total counter
+dawsos_dead_letters_released_total{kind="discard",scope="operation"} 0
+dawsos_dead_letters_released_total{kind="drain",scope="operation"} 0
+dawsos_dead_letters_released_total{kind="replay",scope="operation"} 2000
+`)))
 	require.Equal(t, letters, end.Delivered+end.Failed)
 	require.Equal(t, end.Failed, q.count(`SELECT count(*) FROM alert_dlq WHERE state = 'exhausted'`), "those that it did not send twice")
 	messages, most := q.receiver.arrivals()
@@ -515,6 +525,75 @@ func TestAnOperationWithoutProgressStops(t *testing.T) {
 	o = q.ended(o.ID)
 	require.Equal(t, "no progress for 60 s: 20 released letters have not been attempted; 20 of them are held back because their endpoint fails; "+
 		"of 30 letters 20 were released, 0 of those were delivered, 0 failed, 20 wait, and 10 are left", o.StopReason)
+}
+
+// attempt makes a letter's attempt as its job does, or leaves it without an outcome as a worker does that
+// dies in the middle: then the reconciler finds it, and late is what the attempt comes to after all.
+func (q *queue) attempt(letter uuid.UUID) (late func()) {
+	q.t.Helper()
+	job := int64(q.count(`SELECT job_id FROM alert_dlq WHERE id = $1`, letter))
+	l, ok, err := q.DeadLetterForJob(q.t.Context(), letter, job)
+	require.NoError(q.t, err)
+	require.True(q.t, ok)
+	return func() {
+		require.NoError(q.t, q.RecordRetry(q.t.Context(), job, l, delivery.NewRetrier(q.options).Retry(q.t.Context(), l)))
+	}
+}
+
+func (q *queue) interrupt(letter uuid.UUID, most int) {
+	q.t.Helper()
+	exec(q.t, q.pool, `UPDATE alert_dlq SET next_retry_at = now() - interval '1 s' WHERE id = $1`, letter)
+	exec(q.t, q.pool, `UPDATE river_job SET state = 'running', attempted_at = now() WHERE id = (SELECT job_id FROM alert_dlq WHERE id = $1)`, letter)
+	n, err := q.RescheduleOrphans(q.t.Context(), time.Now().Add(time.Minute), most, 10)
+	require.NoError(q.t, err)
+	require.Equal(q.t, 1, n)
+}
+
+// Whatever becomes of the letters that an operation has released, its figures tell of all of them.
+func TestAnOperationAccountsForEveryLetter(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	receipts := q.fill(10)
+	o := q.start(delivery.Operation{Kind: delivery.Replay, PerSecond: 100})
+	require.Equal(t, 10, q.slice(o.ID).Released)
+	for i, becomes := range []func(letter uuid.UUID){
+		func(letter uuid.UUID) { q.receiver.answer = takesAll; q.attempt(letter)() },
+		func(letter uuid.UUID) { q.receiver.answer = refusesAll; q.attempt(letter)() },
+		func(letter uuid.UUID) { q.receiver.answer = failsForNow; q.attempt(letter)() },
+		func(letter uuid.UUID) { q.interrupt(letter, 5) },
+		func(letter uuid.UUID) { q.interrupt(letter, 1) },
+		func(letter uuid.UUID) { // given up for dead, and yet it arrived
+			late := q.attempt(letter)
+			q.interrupt(letter, 5)
+			q.receiver.answer = takesAll
+			late()
+		},
+		func(letter uuid.UUID) {
+			_, err := q.DiscardDeadLetter(t.Context(), "default", letter, operator)
+			require.NoError(t, err)
+		},
+		func(letter uuid.UUID) { // refused, then delivered by another operation
+			q.receiver.answer = refusesAll
+			q.attempt(letter)()
+			exec(t, q.pool, `UPDATE alert_dlq SET alert_id = 'again' WHERE id = $1`, letter)
+			b := q.start(delivery.Operation{Kind: delivery.Replay, PerSecond: 100, Filter: delivery.LetterFilter{AlertID: "again"}})
+			require.Equal(t, 1, q.slice(b.ID).Released)
+			q.receiver.answer = takesAll
+			q.attempt(letter)()
+		},
+		func(letter uuid.UUID) { // taken over by another operation
+			exec(t, q.pool, `UPDATE alert_dlq SET alert_id = 'over' WHERE id = $1`, letter)
+			b := q.start(delivery.Operation{Kind: delivery.Replay, PerSecond: 100, Filter: delivery.LetterFilter{AlertID: "over"}})
+			require.Equal(t, 1, q.slice(b.ID).Released)
+		},
+	} {
+		becomes(receipts[i].Targets[0].DeadLetterID)
+	}
+	o, err := q.Operation(t.Context(), "default", o.ID)
+	require.NoError(t, err)
+	require.Equal(t, []int{10, 3, 3, 2, 1, 1}, []int{o.Released, o.Delivered, o.Failed, o.Waiting, o.Closed, o.Elsewhere()},
+		"released, delivered, failed, waiting, closed, elsewhere")
+	require.Zero(t, q.count(`SELECT count(*) FROM alert_attempts WHERE attempt > 1 AND operation_id IS NULL`))
 }
 
 func TestOneLetterByHand(t *testing.T) {

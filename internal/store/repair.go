@@ -128,7 +128,7 @@ func (s *Deliveries) reschedule(ctx context.Context, tx pgx.Tx, row db.LockOrpha
 	attempt := row.Attempts + 1
 	err := q.AddInterruptedAttempt(ctx, db.AddInterruptedAttemptParams{
 		EventID: row.EventID, Target: row.Target, Channel: row.Channel, Attempt: attempt, TenantID: row.TenantID,
-		StartedAt: *row.AttemptedAt, Error: &reason,
+		StartedAt: *row.AttemptedAt, Error: &reason, OperationID: row.OperationID,
 	})
 	if err != nil {
 		return err

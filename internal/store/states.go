@@ -16,15 +16,33 @@ import (
 // uuid.Max starts.
 func (s *Deliveries) Summaries(ctx context.Context, tenantID string, f delivery.EventFilter, before uuid.UUID, limit int) ([]delivery.Summary, error) {
 	return s.summaries(ctx, tenantID, func(q *db.Queries) ([]db.EventSummariesRow, error) {
-		rows, err := q.EventSummaries(ctx, db.EventSummariesParams{
-			TenantID: tenantID, Before: before, RowLimit: int32(limit), //nolint:gosec // bounded by the API
-			AlertID: nilIfZero(f.AlertID), UserID: nilIfZero(f.UserID), Source: nilIfZero(string(f.Source)),
-		})
+		rows, err := listEvents(ctx, q, tenantID, f, before, int32(limit)) //nolint:gosec // bounded by the API
 		if err != nil {
 			return nil, fmt.Errorf("list events: %w", err)
 		}
 		return rows, nil
 	})
+}
+
+// listEvents asks by the index that finds the fewest events: an alert has fewer than a user.
+func listEvents(
+	ctx context.Context, q *db.Queries, tenantID string, f delivery.EventFilter, before uuid.UUID, limit int32,
+) ([]db.EventSummariesRow, error) {
+	source := nilIfZero(string(f.Source))
+	switch {
+	case f.AlertID != "":
+		rows, err := q.EventSummariesOfAlert(ctx, db.EventSummariesOfAlertParams{
+			TenantID: tenantID, AlertID: f.AlertID, Before: before, UserID: nilIfZero(f.UserID), Source: source, RowLimit: limit,
+		})
+		return answers(rows, func(r db.EventSummariesOfAlertRow) db.EventSummariesRow { return db.EventSummariesRow(r) }), err
+	case f.UserID != "":
+		rows, err := q.EventSummariesOfUser(ctx, db.EventSummariesOfUserParams{
+			TenantID: tenantID, UserID: f.UserID, Before: before, Source: source, RowLimit: limit,
+		})
+		return answers(rows, func(r db.EventSummariesOfUserRow) db.EventSummariesRow { return db.EventSummariesRow(r) }), err
+	default:
+		return q.EventSummaries(ctx, db.EventSummariesParams{TenantID: tenantID, Before: before, Source: source, RowLimit: limit})
+	}
 }
 
 // SummariesOf returns the events with these ids, in their order, with where each stands.

@@ -1840,8 +1840,16 @@ type Notification struct {
 
 // Operation defines model for Operation.
 type Operation struct {
-	Actor     string     `json:"actor"`
-	Delivered int        `json:"delivered"`
+	Actor string `json:"actor"`
+
+	// Closed Released letters that were discarded, expired or superseded before they had an outcome.
+	Closed int `json:"closed"`
+
+	// Delivered Released letters that were delivered, under this operation or since.
+	Delivered int `json:"delivered"`
+
+	// Elsewhere Released letters that another operation took over before they had an outcome, or whose events are past their retention.
+	Elsewhere int        `json:"elsewhere"`
 	EndedAt   *time.Time `json:"ended_at,omitempty"`
 
 	// Endpoint For a drain.
@@ -1862,7 +1870,7 @@ type Operation struct {
 	PerSecond int     `json:"per_second"`
 	Reason    *string `json:"reason,omitempty"`
 
-	// Released Letters that were made due, or discarded.
+	// Released Letters that were made due, or discarded; the sum of delivered, failed, waiting, closed and elsewhere.
 	Released int `json:"released"`
 
 	// Remaining Letters that have not been released.
@@ -1877,7 +1885,7 @@ type Operation struct {
 	// Total Letters that matched at its start; counting ends at 100000.
 	Total int `json:"total"`
 
-	// Waiting Released letters that have not been attempted yet.
+	// Waiting Released letters that have no outcome yet.
 	Waiting int `json:"waiting"`
 }
 

@@ -118,6 +118,30 @@ DELETE FROM alert_dedup WHERE ctid = ANY(ARRAY(SELECT k.ctid FROM alert_dedup k 
 -- name: PruneIdempotencyKeys :execrows
 DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(SELECT k.ctid FROM idempotency_keys k WHERE k.expires_at < @now LIMIT @row_limit));
 
+-- name: PruneOperations :execrows
+-- Operations that ended before a time, once no letter that they released is open: its end is theirs too.
+DELETE FROM alert_dlq_operations WHERE id = ANY(ARRAY(
+    SELECT o.id FROM alert_dlq_operations o
+    WHERE o.id < @before AND o.ended_at < @ended_before::timestamptz
+      AND NOT EXISTS (SELECT FROM alert_dlq l WHERE l.operation_id = o.id AND l.state IN ('pending', 'exhausted'))
+    ORDER BY o.id
+    LIMIT @row_limit)::uuid[]);
+
+-- name: PruneReadNotifications :execrows
+-- Notifications that were read before a time.
+DELETE FROM notifications WHERE id = ANY(ARRAY(
+    SELECT n.id FROM notifications n WHERE n.read_at < @read_before::timestamptz ORDER BY n.read_at LIMIT @row_limit)::uuid[]);
+
+-- name: PruneNotifications :execrows
+-- Notifications that came before a time, read or not. Their ids are in the order in which they came.
+DELETE FROM notifications WHERE id = ANY(ARRAY(
+    SELECT n.id FROM notifications n WHERE n.id < @before ORDER BY n.id LIMIT @row_limit)::uuid[]);
+
+-- name: PruneAuditLog :execrows
+-- Entries written before a time, whatever they are about.
+DELETE FROM audit_log WHERE id = ANY(ARRAY(
+    SELECT a.id FROM audit_log a WHERE a.id < @before ORDER BY a.id LIMIT @row_limit)::uuid[]);
+
 -- name: PutInFlight :exec
 INSERT INTO alert_inflight (event_id, target, channel, tenant_id, accepted_at)
 VALUES (@event_id, @target, @channel, @tenant_id, @accepted_at)

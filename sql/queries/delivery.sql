@@ -174,10 +174,10 @@ WHERE i.job_id = ANY(@job_ids::bigint[]) AND i.event_id = ANY(@event_ids::uuid[]
 WITH letter AS (
     DELETE FROM alert_dlq AS d WHERE d.event_id = @event_id AND d.target = @target RETURNING d.*, @attempt::integer AS number
 ), attempt AS (
-    INSERT INTO alert_attempts (event_id, target, channel, attempt, tenant_id, started_at, duration_seconds, outcome, status_code, response_excerpt, trace_id)
-    SELECT event_id, target, channel, number, tenant_id, @started_at, @duration_seconds, 'delivered', sqlc.narg('status_code'), sqlc.narg('response_excerpt'), sqlc.narg('trace_id') FROM letter
+    INSERT INTO alert_attempts AS a (event_id, target, channel, attempt, tenant_id, started_at, duration_seconds, outcome, status_code, response_excerpt, trace_id, operation_id)
+    SELECT event_id, target, channel, number, tenant_id, @started_at, @duration_seconds, 'delivered', sqlc.narg('status_code'), sqlc.narg('response_excerpt'), sqlc.narg('trace_id'), operation_id FROM letter
     ON CONFLICT (event_id, target, attempt) DO UPDATE
-    SET outcome = 'delivered', cause = NULL, error = NULL, started_at = excluded.started_at, duration_seconds = excluded.duration_seconds,
+    SET operation_id = coalesce(excluded.operation_id, a.operation_id), outcome = 'delivered', cause = NULL, error = NULL, started_at = excluded.started_at, duration_seconds = excluded.duration_seconds,
         status_code = excluded.status_code, response_excerpt = excluded.response_excerpt, trace_id = excluded.trace_id
 ), reopened AS (
     INSERT INTO alert_account_changes (tenant_id, channel, account, change)
@@ -301,7 +301,7 @@ SELECT pg_advisory_xact_lock(hashtextextended('dawsos orphans', 0));
 -- Pending letters that are due, without a job that is waiting or alive. River finishes a job
 -- whose worker died as discarded, or leaves it running with a start long ago.
 SELECT l.id, l.event_id, l.target, l.channel, l.tenant_id, l.attempts, l.interruptions, l.next_retry_at, l.traceparent,
-       j.attempted_at
+       l.operation_id, j.attempted_at
 FROM alert_dlq l
 LEFT JOIN river_job j ON j.id = l.job_id
 WHERE l.state = 'pending' AND l.next_retry_at < @now::timestamptz
@@ -327,8 +327,8 @@ DELETE FROM alert_dedup AS k USING letter l WHERE k.event_id = l.event_id AND k.
 UPDATE alert_dlq SET job_id = sqlc.narg('job_id') WHERE id = @id;
 
 -- name: AddInterruptedAttempt :exec
-INSERT INTO alert_attempts (event_id, target, channel, attempt, tenant_id, started_at, duration_seconds, outcome, cause, error)
-VALUES (@event_id, @target, @channel, @attempt, @tenant_id, @started_at, @duration_seconds, 'interrupted', 'interrupted', @error);
+INSERT INTO alert_attempts (event_id, target, channel, attempt, tenant_id, started_at, duration_seconds, outcome, cause, error, operation_id)
+VALUES (@event_id, @target, @channel, @attempt, @tenant_id, @started_at, @duration_seconds, 'interrupted', 'interrupted', @error, sqlc.narg('operation_id'));
 
 -- name: AddNotification :exec
 INSERT INTO notifications (id, tenant_id, user_id, event_id, alert_id, title, message, severity, data, created_at)

@@ -171,21 +171,34 @@ ORDER BY id DESC
 LIMIT @row_limit;
 
 -- name: OperationProgress :many
--- failures counts letters that have failed under the operation, failed those of them that are not
--- delivered, waiting those that have not been attempted since they were released, held those of them
--- whose endpoint is not tried now.
+-- What became of the letters that operations have released. An interrupted attempt says nothing: its
+-- letter waits, unless it was given up for its interruptions. failures counts letters that have failed
+-- under the operation, failed those of them that are not delivered, waiting those without an outcome,
+-- held those whose endpoint is not tried now, closed those that were closed before they had one. What
+-- was delivered under the operation is counted from the index alone, it is most of it.
 SELECT o.id,
-    (SELECT count(*) FROM alert_attempts a WHERE a.operation_id = o.id AND a.outcome = 'delivered') AS delivered,
+    ((SELECT count(*) FROM alert_attempts a WHERE a.operation_id = o.id AND a.outcome = 'delivered')
+    + (SELECT count(DISTINCT (a.event_id, a.target)) FROM alert_attempts a
+       JOIN alert_deliveries s ON s.event_id = a.event_id AND s.target = a.target
+       WHERE a.operation_id = o.id AND a.outcome IN ('failed', 'interrupted')
+         AND NOT EXISTS (SELECT FROM alert_attempts b
+                         WHERE b.event_id = a.event_id AND b.target = a.target AND b.operation_id = o.id AND b.outcome = 'delivered')))::bigint AS delivered,
     (SELECT count(DISTINCT (a.event_id, a.target)) FROM alert_attempts a WHERE a.operation_id = o.id AND a.outcome = 'failed') AS failures,
-    (SELECT count(DISTINCT (a.event_id, a.target)) FROM alert_attempts a
+    ((SELECT count(DISTINCT (a.event_id, a.target)) FROM alert_attempts a
      WHERE a.operation_id = o.id AND a.outcome = 'failed'
-       AND NOT EXISTS (SELECT FROM alert_deliveries s WHERE s.event_id = a.event_id AND s.target = a.target)) AS failed,
-    (SELECT count(*) FROM alert_dlq d
-     WHERE d.operation_id = o.id AND d.state = 'pending'
-       AND NOT EXISTS (SELECT FROM alert_attempts a
-                       WHERE a.operation_id = o.id AND a.event_id = d.event_id AND a.target = d.target)) AS waiting,
+       AND NOT EXISTS (SELECT FROM alert_deliveries s WHERE s.event_id = a.event_id AND s.target = a.target))
+    + d.exhausted)::bigint AS failed,
+    d.waiting, d.closed,
     (SELECT count(*) FROM alert_dlq d WHERE d.operation_id = o.id AND d.state = 'pending' AND d.held_by IS NOT NULL) AS held
 FROM alert_dlq_operations o
+CROSS JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE l.state = 'pending') AS waiting, count(*) FILTER (WHERE l.state = 'exhausted') AS exhausted,
+           count(*) FILTER (WHERE l.state IN ('discarded', 'expired', 'superseded')) AS closed
+    FROM alert_dlq l
+    WHERE l.operation_id = o.id
+      AND NOT EXISTS (SELECT FROM alert_attempts a
+                      WHERE a.operation_id = o.id AND a.outcome = 'failed' AND a.event_id = l.event_id AND a.target = l.target)
+) AS d
 WHERE o.id = ANY(@ids::uuid[]);
 
 -- name: AdvanceOperation :exec

@@ -17,11 +17,31 @@ FROM alert_dlq l WHERE l.tenant_id = @tenant_id AND l.event_id = ANY(@ids::uuid[
 -- name: EventSummaries :many
 -- Newest first; before is the last id of the page before. What a page of events tells of each:
 -- messages and data stay where they are, a page of those would not fit into memory.
+--
+-- There is one statement for each index. With all filters optional in a single one, the plan that
+-- PostgreSQL keeps for it could use none but the first index.
 SELECT id, tenant_id, source, alert_id, user_id, title, severity, channels, accepted_at, expires_at FROM alert_events
 WHERE tenant_id = @tenant_id
   AND id < @before
-  AND (sqlc.narg('alert_id')::text IS NULL OR alert_id = sqlc.narg('alert_id'))
+  AND (sqlc.narg('source')::text IS NULL OR source = sqlc.narg('source'))
+ORDER BY id DESC
+LIMIT @row_limit;
+
+-- name: EventSummariesOfAlert :many
+SELECT id, tenant_id, source, alert_id, user_id, title, severity, channels, accepted_at, expires_at FROM alert_events
+WHERE tenant_id = @tenant_id
+  AND alert_id = @alert_id
+  AND id < @before
   AND (sqlc.narg('user_id')::text IS NULL OR user_id = sqlc.narg('user_id'))
+  AND (sqlc.narg('source')::text IS NULL OR source = sqlc.narg('source'))
+ORDER BY id DESC
+LIMIT @row_limit;
+
+-- name: EventSummariesOfUser :many
+SELECT id, tenant_id, source, alert_id, user_id, title, severity, channels, accepted_at, expires_at FROM alert_events
+WHERE tenant_id = @tenant_id
+  AND user_id = @user_id
+  AND id < @before
   AND (sqlc.narg('source')::text IS NULL OR source = sqlc.narg('source'))
 ORDER BY id DESC
 LIMIT @row_limit;

@@ -215,6 +215,20 @@ func (q *Queries) OldestOpen(ctx context.Context) ([]OldestOpenRow, error) {
 	return items, nil
 }
 
+const pruneAuditLog = `-- name: PruneAuditLog :execrows
+DELETE FROM audit_log WHERE id = ANY(ARRAY(
+    SELECT a.id FROM audit_log a WHERE a.id < $1 ORDER BY a.id LIMIT $2)::uuid[])
+`
+
+// Entries written before a time, whatever they are about.
+func (q *Queries) PruneAuditLog(ctx context.Context, before uuid.UUID, rowLimit int32) (int64, error) {
+	result, err := q.db.Exec(ctx, pruneAuditLog, before, rowLimit)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const pruneDedup = `-- name: PruneDedup :execrows
 DELETE FROM alert_dedup WHERE ctid = ANY(ARRAY(SELECT k.ctid FROM alert_dedup k WHERE k.expires_at < $1 LIMIT $2))
 `
@@ -262,6 +276,52 @@ DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(SELECT k.ctid FROM idempoten
 
 func (q *Queries) PruneIdempotencyKeys(ctx context.Context, now time.Time, rowLimit int32) (int64, error) {
 	result, err := q.db.Exec(ctx, pruneIdempotencyKeys, now, rowLimit)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const pruneNotifications = `-- name: PruneNotifications :execrows
+DELETE FROM notifications WHERE id = ANY(ARRAY(
+    SELECT n.id FROM notifications n WHERE n.id < $1 ORDER BY n.id LIMIT $2)::uuid[])
+`
+
+// Notifications that came before a time, read or not. Their ids are in the order in which they came.
+func (q *Queries) PruneNotifications(ctx context.Context, before uuid.UUID, rowLimit int32) (int64, error) {
+	result, err := q.db.Exec(ctx, pruneNotifications, before, rowLimit)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const pruneOperations = `-- name: PruneOperations :execrows
+DELETE FROM alert_dlq_operations WHERE id = ANY(ARRAY(
+    SELECT o.id FROM alert_dlq_operations o
+    WHERE o.id < $1 AND o.ended_at < $2::timestamptz
+      AND NOT EXISTS (SELECT FROM alert_dlq l WHERE l.operation_id = o.id AND l.state IN ('pending', 'exhausted'))
+    ORDER BY o.id
+    LIMIT $3)::uuid[])
+`
+
+// Operations that ended before a time, once no letter that they released is open: its end is theirs too.
+func (q *Queries) PruneOperations(ctx context.Context, before uuid.UUID, endedBefore time.Time, rowLimit int32) (int64, error) {
+	result, err := q.db.Exec(ctx, pruneOperations, before, endedBefore, rowLimit)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const pruneReadNotifications = `-- name: PruneReadNotifications :execrows
+DELETE FROM notifications WHERE id = ANY(ARRAY(
+    SELECT n.id FROM notifications n WHERE n.read_at < $1::timestamptz ORDER BY n.read_at LIMIT $2)::uuid[])
+`
+
+// Notifications that were read before a time.
+func (q *Queries) PruneReadNotifications(ctx context.Context, readBefore time.Time, rowLimit int32) (int64, error) {
+	result, err := q.db.Exec(ctx, pruneReadNotifications, readBefore, rowLimit)
 	if err != nil {
 		return 0, err
 	}

@@ -163,8 +163,8 @@ func (q *Queries) AddInflight(ctx context.Context, arg AddInflightParams) error 
 }
 
 const addInterruptedAttempt = `-- name: AddInterruptedAttempt :exec
-INSERT INTO alert_attempts (event_id, target, channel, attempt, tenant_id, started_at, duration_seconds, outcome, cause, error)
-VALUES ($1, $2, $3, $4, $5, $6, $7, 'interrupted', 'interrupted', $8)
+INSERT INTO alert_attempts (event_id, target, channel, attempt, tenant_id, started_at, duration_seconds, outcome, cause, error, operation_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, 'interrupted', 'interrupted', $8, $9)
 `
 
 type AddInterruptedAttemptParams struct {
@@ -176,6 +176,7 @@ type AddInterruptedAttemptParams struct {
 	StartedAt       time.Time
 	DurationSeconds float64
 	Error           *string
+	OperationID     *uuid.UUID
 }
 
 func (q *Queries) AddInterruptedAttempt(ctx context.Context, arg AddInterruptedAttemptParams) error {
@@ -188,6 +189,7 @@ func (q *Queries) AddInterruptedAttempt(ctx context.Context, arg AddInterruptedA
 		arg.StartedAt,
 		arg.DurationSeconds,
 		arg.Error,
+		arg.OperationID,
 	)
 	return err
 }
@@ -894,7 +896,7 @@ func (q *Queries) LockInterrupted(ctx context.Context, acceptedBefore time.Time,
 
 const lockOrphans = `-- name: LockOrphans :many
 SELECT l.id, l.event_id, l.target, l.channel, l.tenant_id, l.attempts, l.interruptions, l.next_retry_at, l.traceparent,
-       j.attempted_at
+       l.operation_id, j.attempted_at
 FROM alert_dlq l
 LEFT JOIN river_job j ON j.id = l.job_id
 WHERE l.state = 'pending' AND l.next_retry_at < $1::timestamptz
@@ -916,6 +918,7 @@ type LockOrphansRow struct {
 	Interruptions int32
 	NextRetryAt   *time.Time
 	Traceparent   *string
+	OperationID   *uuid.UUID
 	AttemptedAt   *time.Time
 }
 
@@ -940,6 +943,7 @@ func (q *Queries) LockOrphans(ctx context.Context, now time.Time, runningBefore 
 			&i.Interruptions,
 			&i.NextRetryAt,
 			&i.Traceparent,
+			&i.OperationID,
 			&i.AttemptedAt,
 		); err != nil {
 			return nil, err
@@ -1263,10 +1267,10 @@ const recordLateDelivered = `-- name: RecordLateDelivered :execrows
 WITH letter AS (
     DELETE FROM alert_dlq AS d WHERE d.event_id = $4 AND d.target = $5 RETURNING d.id, d.tenant_id, d.event_id, d.channel, d.alert_id, d.user_id, d.content_hash, d.alert_data, d.state, d.cause, d.error_message, d.retry_count, d.attempts, d.interruptions, d.accepted_at, d.created_at, d.last_retry_at, d.next_retry_at, d.job_id, d.trace_id, d.traceparent, d.target, d.endpoint, d.subject, d.expires_at, d.held_by, d.operation_id, d.closed_at, $6::integer AS number
 ), attempt AS (
-    INSERT INTO alert_attempts (event_id, target, channel, attempt, tenant_id, started_at, duration_seconds, outcome, status_code, response_excerpt, trace_id)
-    SELECT event_id, target, channel, number, tenant_id, $7, $8, 'delivered', $9, $10, $3 FROM letter
+    INSERT INTO alert_attempts AS a (event_id, target, channel, attempt, tenant_id, started_at, duration_seconds, outcome, status_code, response_excerpt, trace_id, operation_id)
+    SELECT event_id, target, channel, number, tenant_id, $7, $8, 'delivered', $9, $10, $3, operation_id FROM letter
     ON CONFLICT (event_id, target, attempt) DO UPDATE
-    SET outcome = 'delivered', cause = NULL, error = NULL, started_at = excluded.started_at, duration_seconds = excluded.duration_seconds,
+    SET operation_id = coalesce(excluded.operation_id, a.operation_id), outcome = 'delivered', cause = NULL, error = NULL, started_at = excluded.started_at, duration_seconds = excluded.duration_seconds,
         status_code = excluded.status_code, response_excerpt = excluded.response_excerpt, trace_id = excluded.trace_id
 ), reopened AS (
     INSERT INTO alert_account_changes (tenant_id, channel, account, change)

@@ -76,18 +76,14 @@ const eventSummaries = `-- name: EventSummaries :many
 SELECT id, tenant_id, source, alert_id, user_id, title, severity, channels, accepted_at, expires_at FROM alert_events
 WHERE tenant_id = $1
   AND id < $2
-  AND ($3::text IS NULL OR alert_id = $3)
-  AND ($4::text IS NULL OR user_id = $4)
-  AND ($5::text IS NULL OR source = $5)
+  AND ($3::text IS NULL OR source = $3)
 ORDER BY id DESC
-LIMIT $6
+LIMIT $4
 `
 
 type EventSummariesParams struct {
 	TenantID string
 	Before   uuid.UUID
-	AlertID  *string
-	UserID   *string
 	Source   *string
 	RowLimit int32
 }
@@ -107,12 +103,13 @@ type EventSummariesRow struct {
 
 // Newest first; before is the last id of the page before. What a page of events tells of each:
 // messages and data stay where they are, a page of those would not fit into memory.
+//
+// There is one statement for each index. With all filters optional in a single one, the plan that
+// PostgreSQL keeps for it could use none but the first index.
 func (q *Queries) EventSummaries(ctx context.Context, arg EventSummariesParams) ([]EventSummariesRow, error) {
 	rows, err := q.db.Query(ctx, eventSummaries,
 		arg.TenantID,
 		arg.Before,
-		arg.AlertID,
-		arg.UserID,
 		arg.Source,
 		arg.RowLimit,
 	)
@@ -172,6 +169,145 @@ func (q *Queries) EventSummariesByID(ctx context.Context, tenantID string, ids [
 	items := []EventSummariesByIDRow{}
 	for rows.Next() {
 		var i EventSummariesByIDRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.Source,
+			&i.AlertID,
+			&i.UserID,
+			&i.Title,
+			&i.Severity,
+			&i.Channels,
+			&i.AcceptedAt,
+			&i.ExpiresAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const eventSummariesOfAlert = `-- name: EventSummariesOfAlert :many
+SELECT id, tenant_id, source, alert_id, user_id, title, severity, channels, accepted_at, expires_at FROM alert_events
+WHERE tenant_id = $1
+  AND alert_id = $2
+  AND id < $3
+  AND ($4::text IS NULL OR user_id = $4)
+  AND ($5::text IS NULL OR source = $5)
+ORDER BY id DESC
+LIMIT $6
+`
+
+type EventSummariesOfAlertParams struct {
+	TenantID string
+	AlertID  string
+	Before   uuid.UUID
+	UserID   *string
+	Source   *string
+	RowLimit int32
+}
+
+type EventSummariesOfAlertRow struct {
+	ID         uuid.UUID
+	TenantID   string
+	Source     string
+	AlertID    string
+	UserID     string
+	Title      string
+	Severity   string
+	Channels   json.RawMessage
+	AcceptedAt time.Time
+	ExpiresAt  *time.Time
+}
+
+func (q *Queries) EventSummariesOfAlert(ctx context.Context, arg EventSummariesOfAlertParams) ([]EventSummariesOfAlertRow, error) {
+	rows, err := q.db.Query(ctx, eventSummariesOfAlert,
+		arg.TenantID,
+		arg.AlertID,
+		arg.Before,
+		arg.UserID,
+		arg.Source,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []EventSummariesOfAlertRow{}
+	for rows.Next() {
+		var i EventSummariesOfAlertRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.Source,
+			&i.AlertID,
+			&i.UserID,
+			&i.Title,
+			&i.Severity,
+			&i.Channels,
+			&i.AcceptedAt,
+			&i.ExpiresAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const eventSummariesOfUser = `-- name: EventSummariesOfUser :many
+SELECT id, tenant_id, source, alert_id, user_id, title, severity, channels, accepted_at, expires_at FROM alert_events
+WHERE tenant_id = $1
+  AND user_id = $2
+  AND id < $3
+  AND ($4::text IS NULL OR source = $4)
+ORDER BY id DESC
+LIMIT $5
+`
+
+type EventSummariesOfUserParams struct {
+	TenantID string
+	UserID   string
+	Before   uuid.UUID
+	Source   *string
+	RowLimit int32
+}
+
+type EventSummariesOfUserRow struct {
+	ID         uuid.UUID
+	TenantID   string
+	Source     string
+	AlertID    string
+	UserID     string
+	Title      string
+	Severity   string
+	Channels   json.RawMessage
+	AcceptedAt time.Time
+	ExpiresAt  *time.Time
+}
+
+func (q *Queries) EventSummariesOfUser(ctx context.Context, arg EventSummariesOfUserParams) ([]EventSummariesOfUserRow, error) {
+	rows, err := q.db.Query(ctx, eventSummariesOfUser,
+		arg.TenantID,
+		arg.UserID,
+		arg.Before,
+		arg.Source,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []EventSummariesOfUserRow{}
+	for rows.Next() {
+		var i EventSummariesOfUserRow
 		if err := rows.Scan(
 			&i.ID,
 			&i.TenantID,

@@ -1,0 +1,95 @@
+package store_test
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dawsos/dawsos/internal/dbtest"
+	"github.com/dawsos/dawsos/internal/delivery"
+	"github.com/dawsos/dawsos/internal/store"
+)
+
+// listing notes the statement that listed events last.
+type listing struct{ last atomic.Pointer[statements] }
+
+func (l *listing) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
+	if strings.HasPrefix(q.SQL, "-- name: EventSummaries") {
+		l.last.Store(&statements{sql: q.SQL, args: q.Args})
+	}
+	return ctx
+}
+
+func (*listing) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+// As with runs: the plans that statements keep must find their way through an index that holds what they
+// look for and no more.
+func TestEventsAreFoundByIndex(t *testing.T) {
+	t.Parallel()
+	config := dbtest.New(t).Config()
+	listed := &listing{}
+	config.ConnConfig.Tracer = listed
+	config.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_generic_plan"
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	exec(t, pool, `
+		INSERT INTO alert_events (id, tenant_id, alert_id, user_id, title, message, severity, data, channels, accepted_at)
+		SELECT gen_random_uuid(), CASE n % 5 WHEN 0 THEN 'default' ELSE 't' || n % 5 END, 'a' || n % 1000, 'u' || n % 100, '', '', 'info', '{}',
+			'{"inapp": {"channel": "inapp"}}', now()
+		FROM generate_series(1, 20000) AS n`)
+	exec(t, pool, `ANALYZE alert_events`)
+	quiet := slog.New(slog.DiscardHandler)
+	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{Logger: quiet})
+	require.NoError(t, err)
+	s := store.NewDeliveries(pool, client, quiet, time.Now)
+	for _, c := range []struct {
+		filter delivery.EventFilter
+		found  int
+		index  string
+	}{
+		{delivery.EventFilter{}, 50, "alert_events_list"},
+		{delivery.EventFilter{Source: delivery.Direct}, 50, "alert_events_list"},
+		{delivery.EventFilter{AlertID: "a15"}, 20, "alert_events_of_alert"},
+		{delivery.EventFilter{AlertID: "a15", UserID: "u15", Source: delivery.Direct}, 20, "alert_events_of_alert"},
+		{delivery.EventFilter{AlertID: "a15", UserID: "u20"}, 0, "alert_events_of_alert"},
+		{delivery.EventFilter{UserID: "u15"}, 50, "alert_events_of_user"},
+		{delivery.EventFilter{UserID: "u15", Source: delivery.Rule}, 0, "alert_events_of_user"},
+	} {
+		found, err := s.Summaries(t.Context(), "default", c.filter, uuid.Max, 50)
+		require.NoError(t, err)
+		require.Len(t, found, c.found, "%+v", c.filter)
+		for _, f := range found {
+			require.Contains(t, []string{"", f.Event.AlertID}, c.filter.AlertID)
+			require.Contains(t, []string{"", f.Event.UserID}, c.filter.UserID)
+		}
+		require.Regexp(t, `Index Scan (using|on) `+c.index+` `, plan(t, pool, *listed.last.Load()), "%+v", c.filter)
+	}
+}
+
+// plan returns how a statement is executed.
+func plan(t *testing.T, pool *pgxpool.Pool, s statements) string {
+	t.Helper()
+	conn, err := pool.Acquire(t.Context())
+	require.NoError(t, err)
+	defer conn.Release()
+	_, err = conn.Exec(t.Context(), "PREPARE list AS "+s.sql, pgx.QueryExecModeExec)
+	require.NoError(t, err)
+	rows, err := conn.Query(t.Context(), "EXPLAIN EXECUTE list ("+literals(s.args)+")", pgx.QueryExecModeExec)
+	require.NoError(t, err)
+	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	_, err = conn.Exec(t.Context(), "DEALLOCATE list")
+	require.NoError(t, err)
+	return strings.Join(lines, "\n")
+}
