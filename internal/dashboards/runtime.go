@@ -126,10 +126,11 @@ func runtime() dashboard {
 			},
 			{
 				kind: timeSeries, title: "Telemetry Losses", unit: perSec, steps: plain(),
-				description: "What was measured and did not arrive, a second: spans that our processes could not hand to the collector, spans that it refused or could not hand on, " +
+				description: "What was measured and did not arrive, a second: spans and log records that our processes could not hand to the collector, spans that the collector refused or could not hand on, " +
 					"pattern runs missing in the history. 0 is normal. Requests don't suffer from it, but traces and history have holes.",
 				queries: []query{
 					{expr: `sum(rate(dawsos_trace_spans_total{outcome="failed"}[$__rate_interval])) or vector(0)`, legend: "spans not taken by the collector"},
+					{expr: `sum(rate(dawsos_log_records_total{outcome="failed"}[$__rate_interval])) or vector(0)`, legend: "log records not taken by the collector"},
 					{expr: "sum(rate(otelcol_receiver_refused_spans_total[$__rate_interval])) or vector(0)", legend: "spans refused by the collector"},
 					{expr: "sum(rate(otelcol_exporter_send_failed_spans_total[$__rate_interval])) or vector(0)", legend: "spans lost behind the collector"},
 					{expr: rated("dawsos_runs_dropped_total"), legend: "pattern runs not recorded"},
