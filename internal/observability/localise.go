@@ -31,8 +31,9 @@ func (o Options) localise(name string, known map[string]string) (string, error) 
 	return path, nil
 }
 
-// address is a host and port within a value, such as that of a URL.
-var address = regexp.MustCompile(`(\[[0-9a-f:]+\]|[A-Za-z0-9][A-Za-z0-9.-]*):(\d{2,5})\b`)
+// address is a host and port within a value, such as that of a URL. A time of day is none: it has no
+// letter, and no dot.
+var address = regexp.MustCompile(`(\[[0-9a-f:]+\]|[A-Za-z][A-Za-z0-9.-]*|[0-9]+[.][A-Za-z0-9.-]*):[0-9]{2,5}\b`)
 
 // fileLists are the keys whose values name files relative to the file that has them.
 var fileLists = map[string]bool{"rule_files": true, "templates": true}
