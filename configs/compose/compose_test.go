@@ -36,7 +36,7 @@ const observability = "observability"
 func secrets() map[string]string {
 	return map[string]string{
 		"POSTGRES_PASSWORD": "0p", "DATABASE_PASSWORD": "1p", "GRAFANA_ADMIN_PASSWORD": "2p",
-		"GRAFANA_DATABASE_PASSWORD": "3p", "EXPORTER_DATABASE_PASSWORD": "4p",
+		"GRAFANA_DB_PASSWORD": "3p", "EXPORTER_DB_PASSWORD": "4p",
 		"SECRETS_KEY":    "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
 		"WEBHOOK_SECRET": "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
 	}

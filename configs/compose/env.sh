@@ -23,8 +23,8 @@ DATABASE_PASSWORD=$(password)
 SECRETS_KEY=$(key)
 WEBHOOK_SECRET=whsec_$(key)
 GRAFANA_ADMIN_PASSWORD=$(password)
-GRAFANA_DATABASE_PASSWORD=$(password)
-EXPORTER_DATABASE_PASSWORD=$(password)
+GRAFANA_DB_PASSWORD=$(password)
+EXPORTER_DB_PASSWORD=$(password)
 END
 mv "$new" .env
 echo ".env is written" >&2

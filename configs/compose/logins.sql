@@ -7,18 +7,18 @@ SET log_statement = 'none';
 SET log_min_error_statement = 'panic';
 
 SELECT format('CREATE ROLE %I LOGIN', login)
-FROM (VALUES ('grafana'), ('postgres_exporter')) AS wanted (login)
+FROM (VALUES ('dawsos_grafana'), ('dawsos_exporter')) AS wanted (login)
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = login)
 \gexec
 
 -- Grafana runs whatever SQL its users write: reading, not long, and not many at a time.
-\getenv password GRAFANA_DATABASE_PASSWORD
-ALTER ROLE grafana PASSWORD :'password' CONNECTION LIMIT 10;
-ALTER ROLE grafana SET default_transaction_read_only = on;
-ALTER ROLE grafana SET statement_timeout = '15s';
-GRANT dawsos_reader TO grafana;
+\getenv password GRAFANA_DB_PASSWORD
+ALTER ROLE dawsos_grafana PASSWORD :'password' CONNECTION LIMIT 10;
+ALTER ROLE dawsos_grafana SET default_transaction_read_only = on;
+ALTER ROLE dawsos_grafana SET statement_timeout = '5s';
+GRANT dawsos_reader TO dawsos_grafana;
 
-\getenv password EXPORTER_DATABASE_PASSWORD
-ALTER ROLE postgres_exporter PASSWORD :'password' CONNECTION LIMIT 5;
-ALTER ROLE postgres_exporter SET statement_timeout = '10s';
-GRANT pg_monitor TO postgres_exporter;
+\getenv password EXPORTER_DB_PASSWORD
+ALTER ROLE dawsos_exporter PASSWORD :'password' CONNECTION LIMIT 5;
+ALTER ROLE dawsos_exporter SET statement_timeout = '10s';
+GRANT pg_monitor TO dawsos_exporter;
