@@ -7,13 +7,14 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-func newLogger(o Options) *slog.Logger {
+// newHandler writes to LogOutput.
+func newHandler(o Options) slog.Handler {
 	opts := &slog.HandlerOptions{Level: o.LogLevel}
 	var h slog.Handler = slog.NewTextHandler(o.LogOutput, opts)
 	if o.LogJSON {
 		h = slog.NewJSONHandler(o.LogOutput, opts)
 	}
-	return slog.New(traceHandler{Handler: h, ungrouped: h})
+	return traceHandler{Handler: h, ungrouped: h}
 }
 
 // traceHandler adds trace_id and span_id of the context's span to each record. They stand at the

@@ -27,6 +27,14 @@ func inSpan(t *testing.T) context.Context {
 	return trace.ContextWithSpanContext(t.Context(), trace.NewSpanContext(trace.SpanContextConfig{TraceID: traceID, SpanID: spanID}))
 }
 
+// inSpanIDs are the ids above as they stand in OTLP.
+func inSpanIDs(t *testing.T) (traceID, spanID []byte) {
+	t.Helper()
+	span := trace.SpanContextFromContext(inSpan(t))
+	tid, sid := span.TraceID(), span.SpanID()
+	return tid[:], sid[:]
+}
+
 func TestLogCarriesTraceIDs(t *testing.T) {
 	t.Parallel()
 
@@ -73,7 +81,7 @@ func TestLogCarriesTraceIDs(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			var b bytes.Buffer
-			test.log(inSpan(t), newLogger(Options{LogOutput: &b, LogJSON: true}))
+			test.log(inSpan(t), slog.New(newHandler(Options{LogOutput: &b, LogJSON: true})))
 			var line map[string]any
 			require.NoError(t, json.Unmarshal(b.Bytes(), &line))
 			delete(line, "time")
@@ -88,7 +96,7 @@ func TestLogText(t *testing.T) {
 	t.Parallel()
 
 	var b bytes.Buffer
-	log := newLogger(Options{LogOutput: &b, LogLevel: slog.LevelWarn})
+	log := slog.New(newHandler(Options{LogOutput: &b, LogLevel: slog.LevelWarn}))
 	log.InfoContext(inSpan(t), "too quiet")
 	log.WarnContext(inSpan(t), "hello")
 	require.Regexp(t, `^time=\S+ level=WARN msg=hello trace_id=`+testTraceID+` span_id=`+testSpanID+`\n$`, b.String())
@@ -100,7 +108,7 @@ func TestLogHandler(t *testing.T) {
 	slogtest.Run(t,
 		func(*testing.T) slog.Handler {
 			b.Reset()
-			return newLogger(Options{LogOutput: &b, LogJSON: true}).Handler()
+			return newHandler(Options{LogOutput: &b, LogJSON: true})
 		},
 		func(t *testing.T) map[string]any {
 			var line map[string]any

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
@@ -13,7 +12,6 @@ import (
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
-	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 )
@@ -34,13 +32,9 @@ type traces struct {
 	exporter *exporter
 }
 
-func newTraces(ctx context.Context, o Options, log *slog.Logger, reg prometheus.Registerer) (*traces, error) {
-	endpoint := o.OTLPEndpoint
-	if !strings.Contains(endpoint, "://") {
-		endpoint = "http://" + endpoint
-	}
+func newTraces(ctx context.Context, o Options, res *resource.Resource, local *slog.Logger, spans *prometheus.CounterVec) (*traces, error) {
 	otlp, err := otlptracegrpc.New(ctx,
-		otlptracegrpc.WithEndpointURL(endpoint),
+		otlptracegrpc.WithEndpointURL(endpointURL(o.OTLPEndpoint)),
 		otlptracegrpc.WithTimeout(exportTimeout),
 		otlptracegrpc.WithRetry(otlptracegrpc.RetryConfig{
 			Enabled: true, InitialInterval: time.Second, MaxInterval: 5 * time.Second, MaxElapsedTime: exportTimeout,
@@ -49,19 +43,7 @@ func newTraces(ctx context.Context, o Options, log *slog.Logger, reg prometheus.
 	if err != nil {
 		return nil, err
 	}
-	res, err := resource.New(ctx,
-		resource.WithTelemetrySDK(),
-		resource.WithHost(),
-		resource.WithAttributes(
-			semconv.ServiceName("dawsos-"+o.Process),
-			semconv.ServiceVersion(o.Version),
-			semconv.DeploymentEnvironmentNameKey.String(o.Environment),
-		),
-	)
-	if err != nil {
-		return nil, err
-	}
-	exporter := newExporter(otlp, log, reg, time.Now)
+	exporter := newExporter(otlp, local, spans, time.Now)
 	return &traces{
 		provider: sdktrace.NewTracerProvider(
 			sdktrace.WithBatcher(exporter),
@@ -86,7 +68,7 @@ func (t *traces) shutdown(ctx context.Context) error {
 // would hand each failure to a process-wide handler instead.
 type exporter struct {
 	sdktrace.SpanExporter
-	log        *slog.Logger
+	local      *slog.Logger // not to the collector, which is what fails
 	complaints *throttle
 	exported   prometheus.Counter
 	failed     prometheus.Counter
@@ -95,18 +77,27 @@ type exporter struct {
 	abort   context.CancelFunc
 }
 
-func newExporter(next sdktrace.SpanExporter, log *slog.Logger, reg prometheus.Registerer, now func() time.Time) *exporter {
+// newSpanCounter registers what becomes of spans, at zero from the start, also when no collector is
+// set.
+func newSpanCounter(reg prometheus.Registerer) *prometheus.CounterVec {
 	spans := promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
 		Name: "dawsos_trace_spans_total",
 		Help: "Spans handed to the collector, by outcome.",
 	}, []string{"outcome"})
+	for _, outcome := range []string{outcomeExported, outcomeFailed} {
+		spans.WithLabelValues(outcome)
+	}
+	return spans
+}
+
+func newExporter(next sdktrace.SpanExporter, local *slog.Logger, spans *prometheus.CounterVec, now func() time.Time) *exporter {
 	aborted, abort := context.WithCancel(context.Background())
 	return &exporter{
 		SpanExporter: next,
-		log:          log,
+		local:        local,
 		complaints:   newThrottle(complaintInterval, now),
-		exported:     spans.WithLabelValues("exported"),
-		failed:       spans.WithLabelValues("failed"),
+		exported:     spans.WithLabelValues(outcomeExported),
+		failed:       spans.WithLabelValues(outcomeFailed),
 		aborted:      aborted,
 		abort:        abort,
 	}
@@ -121,7 +112,7 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 	if err := e.SpanExporter.ExportSpans(ctx, spans); err != nil {
 		e.failed.Add(float64(len(spans)))
 		if held, ok := e.complaints.pass(); ok {
-			e.log.WarnContext(ctx, "spans were lost on the way to the collector", "err", err, "spans", len(spans), "not_logged", held)
+			e.local.WarnContext(ctx, "spans were lost on the way to the collector", "err", err, "spans", len(spans), "not_logged", held)
 		}
 		return nil
 	}

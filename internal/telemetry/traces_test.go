@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"strings"
 	"sync"
@@ -15,7 +16,9 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	collectorlogspb "go.opentelemetry.io/proto/otlp/collector/logs/v1"
 	collectorpb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	logspb "go.opentelemetry.io/proto/otlp/logs/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/grpc"
 )
@@ -27,6 +30,20 @@ type collector struct {
 
 	mu       sync.Mutex
 	received []*tracepb.ResourceSpans
+	logs     []*logspb.ResourceLogs
+}
+
+// logsService is the collector's other half: both have a method of the same name.
+type logsService struct {
+	collectorlogspb.UnimplementedLogsServiceServer
+	*collector
+}
+
+func (s logsService) Export(_ context.Context, req *collectorlogspb.ExportLogsServiceRequest) (*collectorlogspb.ExportLogsServiceResponse, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.logs = append(s.logs, req.GetResourceLogs()...)
+	return &collectorlogspb.ExportLogsServiceResponse{}, nil
 }
 
 func startCollector(t *testing.T) *collector {
@@ -37,6 +54,7 @@ func startCollector(t *testing.T) *collector {
 	c := &collector{addr: l.Addr().String()}
 	server := grpc.NewServer()
 	collectorpb.RegisterTraceServiceServer(server, c)
+	collectorlogspb.RegisterLogsServiceServer(server, logsService{collector: c})
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 	t.Cleanup(func() {
@@ -169,7 +187,7 @@ func TestFailingExportsAreLoggedOnceAMinute(t *testing.T) {
 		log strings.Builder
 		now = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	)
-	e := newExporter(&failingExporter{}, newLogger(Options{LogOutput: &log}), prometheus.NewRegistry(), func() time.Time { return now })
+	e := newExporter(&failingExporter{}, slog.New(newHandler(Options{LogOutput: &log})), newSpanCounter(prometheus.NewRegistry()), func() time.Time { return now })
 	defer e.abort()
 	export := func() {
 		require.NoError(t, e.ExportSpans(t.Context(), make([]sdktrace.ReadOnlySpan, 3)))
