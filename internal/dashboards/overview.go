@@ -1,0 +1,78 @@
+package dashboards
+
+func apiOverview() dashboard {
+	return dashboard{
+		file: "api_overview.json", uid: overviewUID, title: titles[overviewUID], refresh: "5s", from: "now-1h",
+		description: "Requests to the API and the patterns that they run: how many, how fast, how many fail.",
+		next:        []string{agentsUID, deliveryUID, sloUID, runtimeUID},
+		panels: []panel{
+			{
+				kind: stat, title: "Request Rate", unit: requests, steps: plain(),
+				description: "Requests a second over all endpoints, probes and scrapes not counted. Normal is what your callers make of it; " +
+					"a sudden 0 means that nobody reaches the API: see whether it is up and what stands before it.",
+				queries:  []query{{expr: rated("api_requests_total"), minStep: backend}},
+				links:    []dataLink{to(runtimeUID)},
+				runbooks: []string{alertAPIDown},
+			},
+			{
+				kind: stat, title: "Error Rate", unit: share, decimals: cents(2), steps: rising(0.001, 0.01),
+				description: "Share of requests answered with a 5xx status in the last 5 minutes; 0 when there are none. Normal is below 0.1 %, the objective. " +
+					"Above it, find the status below, then a trace of it, then the log lines with its trace id.",
+				queries:  []query{{expr: "dawsos:api_errors:ratio_rate5m"}},
+				links:    []dataLink{to(sloUID)},
+				runbooks: []string{alertErrorBudget},
+			},
+			{
+				kind: stat, title: "P95 Latency", unit: seconds, steps: rising(0.5, 1),
+				description: "Nineteen of twenty requests of the last 5 minutes were answered faster than this; 0 when there were none. Normal is below 0.5 s. " +
+					"Above it, see which step takes the time below, and whether connections or the processor are short in 'Runtime'.",
+				queries:  []query{{expr: "dawsos:api_latency:p95_5m"}},
+				links:    []dataLink{to(agentsUID), to(runtimeUID)},
+				runbooks: []string{alertLatencyP95},
+			},
+			{
+				kind: stat, title: "Total Pattern Executions", unit: count, decimals: cents(0), steps: plain(),
+				description: "Pattern runs that began in the time range, whatever came of them. Requests refused for their inputs are none.",
+				queries:     []query{{expr: increased("pattern_executions_total"), minStep: backend, instant: true}},
+				links:       []dataLink{to(agentsUID)},
+			},
+			{
+				kind: timeSeries, title: "Request Rate by Status", unit: requests, steps: plain(), stacked: true,
+				description: "Requests a second by the status of their answer. 4xx are callers' mistakes; 429 and 503 mean that something protects itself. " +
+					"5xx beyond a trickle needs the runbook.",
+				queries:  []query{{expr: "status:api_requests:rate5m", legend: "{{status}}"}},
+				links:    []dataLink{traces("dawsos-api", "")},
+				runbooks: []string{alertErrorBudget},
+			},
+			{
+				kind: timeSeries, title: "API Latency Percentiles", unit: seconds, steps: rising(0.5, 1),
+				description: "P50, P95 and P99 of all requests over 5 minutes. Each dot is a request that was traced: a click leads to its trace. " +
+					"P99 rising alone is one slow endpoint or pattern; all three together are the database or the machine.",
+				queries: []query{
+					{expr: "dawsos:api_latency:p50_5m", legend: "P50"},
+					{expr: quantile(0.95, "api_latency", ""), legend: "P95", minStep: backend, exemplars: true},
+					{expr: "dawsos:api_latency:p99_5m", legend: "P99"},
+				},
+				links:    []dataLink{to(agentsUID), to(runtimeUID)},
+				runbooks: []string{alertLatencyP95, alertLatencyP99},
+			},
+			{
+				kind: timeSeries, title: "Pattern Execution Rate", unit: perSec, steps: plain(),
+				description: "Pattern runs a second by pattern and outcome. Errors of one pattern point to its definition or its agent, errors of all to the database.",
+				queries: []query{{
+					expr: rated("pattern_executions_total", "pattern_id", "status"), legend: "{{pattern_id}} {{status}}", minStep: backend,
+				}},
+				links: []dataLink{traces("dawsos-api", "pattern ${__field.labels.pattern_id}"), to(agentsUID)},
+			},
+			{
+				kind: timeSeries, title: "Pattern Step Duration", unit: seconds, steps: plain(),
+				description: "P95 of each step of each pattern over 5 minutes, 0 where none ran. The highest line is where a slow pattern spends its time; " +
+					"its capability's agent is in 'Agent Performance'.",
+				queries: []query{{
+					expr: "pattern_step:pattern_step_duration:p95_5m", legend: "{{pattern_id}} step {{step_index}} {{capability}}",
+				}},
+				links: []dataLink{traces("dawsos-api", "pattern ${__field.labels.pattern_id}"), to(agentsUID)},
+			},
+		},
+	}
+}
