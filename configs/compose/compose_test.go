@@ -388,7 +388,7 @@ func TestSettings(t *testing.T) {
 		require.Equal(t, ":8000", cfg.APIAddr)
 		require.Equal(t, ":8001", cfg.WorkerAddr)
 		require.False(t, cfg.WebhookAllowPrivate)
-		require.Greater(t, time.Duration(*s.StopGracePeriod), cfg.ShutdownGrace+2*time.Second, name)
+		require.Greater(t, time.Duration(*s.StopGracePeriod), cfg.ShutdownGrace+4*time.Second, name)
 		for secret, value := range secrets() {
 			if secret != "DATABASE_PASSWORD" && secret != "SECRETS_KEY" && secret != "WEBHOOK_SECRET" {
 				for variable, v := range s.Environment {

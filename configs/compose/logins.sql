@@ -5,6 +5,7 @@
 -- Whatever fails, the server's log does not repeat a password.
 SET log_statement = 'none';
 SET log_min_error_statement = 'panic';
+SET client_min_messages = 'warning'; -- what is there already is no news
 
 SELECT format('CREATE ROLE %I LOGIN', login)
 FROM (VALUES ('dawsos_grafana'), ('dawsos_exporter')) AS wanted (login)
