@@ -1,10 +1,12 @@
 package delivery
 
 import (
+	"context"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Metrics tell of attempts. A Service and a Retrier of one process share them.
@@ -71,12 +73,21 @@ func (m *Metrics) Queued(channel string, wait time.Duration) {
 	m.queued.WithLabelValues(channel).Observe(max(0, wait).Seconds())
 }
 
-func (m *Metrics) observe(v Verdict) {
+// observe records an attempt, whose times carry the trace's id as exemplar when the trace is sampled.
+func (m *Metrics) observe(ctx context.Context, v Verdict) {
 	channel, outcome := v.Delivery.Target.Channel, "failed"
 	if v.State == Delivered {
 		outcome = "delivered"
-		m.latency.WithLabelValues(channel).Observe(v.DecidedAt.Sub(v.Delivery.Event.AcceptedAt).Seconds())
+		observeTime(ctx, m.latency.WithLabelValues(channel), v.DecidedAt.Sub(v.Delivery.Event.AcceptedAt))
 	}
 	m.attempts.WithLabelValues(channel, outcome, string(v.Attempt.Outcome.Cause)).Inc()
-	m.duration.WithLabelValues(channel).Observe(v.Attempt.Duration.Seconds())
+	observeTime(ctx, m.duration.WithLabelValues(channel), v.Attempt.Duration)
+}
+
+func observeTime(ctx context.Context, o prometheus.Observer, d time.Duration) {
+	if sc := trace.SpanContextFromContext(ctx); sc.IsSampled() {
+		o.(prometheus.ExemplarObserver).ObserveWithExemplar(d.Seconds(), prometheus.Labels{"trace_id": sc.TraceID().String()})
+		return
+	}
+	o.Observe(d.Seconds())
 }

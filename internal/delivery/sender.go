@@ -130,7 +130,7 @@ func (s *sender) attempt(
 	}
 	span.SetAttributes(attribute.String("dawsos.state", string(v.State)))
 	s.Observer.Observe(ctx, agentName, capability, failure, a.Duration)
-	s.metrics.observe(v)
+	s.metrics.observe(ctx, v)
 	s.log(ctx, v)
 	return v
 }

@@ -138,6 +138,7 @@ type bundle struct {
 	observer *observer
 	log      *bytes.Buffer
 	spans    *tracetest.SpanRecorder
+	registry *prometheus.Registry
 	options  delivery.Options
 }
 
@@ -145,10 +146,10 @@ var noon = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 
 func setup(t *testing.T, channels ...delivery.Channel) *bundle {
 	t.Helper()
-	b := &bundle{journal: &journal{}, observer: &observer{}, log: &bytes.Buffer{}, spans: tracetest.NewSpanRecorder()}
+	b := &bundle{journal: &journal{}, observer: &observer{}, log: &bytes.Buffer{}, spans: tracetest.NewSpanRecorder(), registry: prometheus.NewRegistry()}
 	tracing := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(b.spans))
 	b.options = delivery.Options{
-		Channels: channels, Metrics: delivery.NewMetrics(prometheus.NewRegistry()), DedupWindow: 24 * time.Hour,
+		Channels: channels, Metrics: delivery.NewMetrics(b.registry), DedupWindow: 24 * time.Hour,
 		Schedule: delivery.Schedule{Delays: []time.Duration{time.Minute, time.Hour}, Jitter: 0.5},
 		Timeout:  10 * time.Second, Observer: b.observer,
 		Log:    slog.New(slog.NewTextHandler(&synced{w: b.log}, nil)),
@@ -211,6 +212,28 @@ func TestDeliverReportsEachChannelInTheOrderOfItsTargets(t *testing.T) {
 	}
 	require.ElementsMatch(t, []string{"deliver_good <nil>", "deliver_broken http_5xx: the receiver answered 503", "deliver_refusing http_4xx: the receiver answered 404"},
 		b.observer.words(t, "alert_delivery"))
+}
+
+// TestTimesLeadToTheirTraces looks for the trace of an attempt in both histograms.
+func TestTimesLeadToTheirTraces(t *testing.T) {
+	t.Parallel()
+	b := setup(t, answering("good", delivery.Outcome{StatusCode: 204}))
+	_, err := delivery.NewService(b.journal, b.options).Deliver(t.Context(), event("good"))
+	require.NoError(t, err)
+	families, err := b.registry.Gather()
+	require.NoError(t, err)
+	got := map[string]string{}
+	for _, family := range families {
+		for _, bucket := range family.GetMetric()[0].GetHistogram().GetBucket() {
+			if e := bucket.GetExemplar(); e != nil {
+				got[family.GetName()] = e.GetLabel()[0].GetName() + "=" + e.GetLabel()[0].GetValue()
+			}
+		}
+	}
+	want := "trace_id=" + b.spans.Ended()[0].SpanContext().TraceID().String()
+	require.Equal(t, map[string]string{
+		"dawsos_delivery_latency_seconds": want, "dawsos_delivery_attempt_duration_seconds": want,
+	}, got)
 }
 
 func (o *observer) words(t *testing.T, agentName string) []string {

@@ -502,6 +502,7 @@ pattern_executions_total{pattern_id="overview",status="success"} 0
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	o, b := setup(t, overviewCapabilities(), overview)
+	exemplars := map[string]string{} // trace ids by series
 	stepSamples := func() map[string]uint64 {
 		families, err := b.registry.Gather()
 		require.NoError(t, err)
@@ -518,8 +519,11 @@ func TestMetrics(t *testing.T) {
 				samples[strings.Join(labels, ",")] = m.GetHistogram().GetSampleCount()
 				require.NotEmpty(t, m.GetHistogram().GetBucket())
 				require.NotNil(t, m.GetHistogram().ZeroThreshold, "native buckets are missing")
-				for _, exemplar := range m.GetHistogram().GetExemplars() {
-					require.Equal(t, "trace_id", exemplar.GetLabel()[0].GetName())
+				for _, bucket := range m.GetHistogram().GetBucket() {
+					if e := bucket.GetExemplar(); e != nil {
+						require.Equal(t, "trace_id", e.GetLabel()[0].GetName())
+						exemplars[strings.Join(labels, ",")] = e.GetLabel()[0].GetValue()
+					}
 				}
 			}
 		}
@@ -538,6 +542,10 @@ func TestMetrics(t *testing.T) {
 		want[labels] = 1
 	}
 	require.Equal(t, want, stepSamples())
+	require.Len(t, exemplars, len(want))
+	for labels, traceID := range exemplars {
+		require.Equal(t, b.spans.Ended()[0].SpanContext().TraceID().String(), traceID, labels)
+	}
 	require.InDelta(t, 1, testutil.ToFloat64(o.serving.Load().programs["overview"].metrics.succeeded), 0)
 	problems, err := testutil.GatherAndLint(b.registry)
 	require.NoError(t, err)
