@@ -5,7 +5,7 @@ package dashboards
 func agent() variable {
 	return variable{
 		Name: "agent", Label: "Agent", Type: "query", Datasource: prometheus,
-		Query: variableQuery{Query: "label_values(agent_invocations_total, agent_name)", RefID: "agent"}, Refresh: 2, Sort: 1,
+		Query: variableQuery{QryType: 1, Query: "label_values(agent_invocations_total, agent_name)", RefID: "agent"}, Refresh: 2, Sort: 1,
 		Multi: true, IncludeAll: true, Current: chosen{Text: []string{"All"}, Value: []string{"$__all"}},
 	}
 }

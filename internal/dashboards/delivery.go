@@ -28,8 +28,7 @@ WHERE tenant_id = 'default'
 ORDER BY delivered_at DESC LIMIT 10`
 
 	backlogByDestination = `SELECT endpoint, count(*) AS waiting
-FROM (SELECT endpoint FROM alert_dlq WHERE tenant_id = 'default' AND state = 'pending'
-      ORDER BY endpoint, id LIMIT 100000) AS pending
+FROM (SELECT endpoint FROM alert_dlq WHERE tenant_id = 'default' AND state = 'pending' LIMIT 100000) AS pending
 GROUP BY endpoint ORDER BY waiting DESC, endpoint LIMIT 20`
 
 	timeToExhaustion = `SELECT coalesce(percentile_cont(0.5) WITHIN GROUP (

@@ -44,8 +44,9 @@ type variable struct {
 }
 
 type variableQuery struct {
-	Query string `json:"query"`
-	RefID string `json:"refId"`
+	QryType int    `json:"qryType"` // 1: values of a label
+	Query   string `json:"query"`
+	RefID   string `json:"refId"`
 }
 
 type chosen struct {

@@ -69,7 +69,7 @@ func runtime() dashboard {
 			},
 			{
 				kind: table, title: "Queue Depth", unit: count, height: 8, steps: plain(),
-				description: "River's unfinished jobs by queue and state, as PostgreSQL has them now; counting ends at 100,000 of each. " +
+				description: "River's unfinished jobs by queue and state, as PostgreSQL has them now; counting ends at 100,000 of each state. " +
 					"scheduled are mostly dead letters' next retries. available growing means that the worker can't keep up.",
 				queries: []query{{sql: queueDepth}},
 				columns: []column{
