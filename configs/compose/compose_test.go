@@ -81,7 +81,7 @@ func TestServicesAndVolumes(t *testing.T) {
 		[]string{"postgres_data", "prometheus_data", "alertmanager_data", "grafana_data", "jaeger_data"},
 		slices.Collect(maps.Keys(p.Volumes)))
 	require.Contains(t, p.Services["prometheus"].Command, "--storage.tsdb.retention.time=30d")
-	require.True(t, bool(p.Networks["database"].Internal))
+	require.True(t, p.Networks["database"].Internal)
 	for name, s := range p.Services {
 		if _, there := s.Networks["database"]; name == "postgres" {
 			require.True(t, there)
@@ -496,7 +496,7 @@ func TestAddresses(t *testing.T) {
 	}
 
 	for service, dir := range map[string]string{
-		"alertmanager": "configs/alertmanager", "otel-collector": "configs/otel", "grafana": "configs/grafana/provisioning",
+		"alertmanager": "configs/alertmanager", "otel-collector": "configs/otel",
 	} {
 		found := 0
 		for _, raw := range files(t, filepath.Join(root, dir)) {
@@ -506,6 +506,18 @@ func TestAddresses(t *testing.T) {
 			}
 		}
 		require.Positive(t, found, dir)
+	}
+
+	// Grafana's and the exporter's come from the environment.
+	for service, want := range map[string]int{"grafana": 4, "postgres-exporter": 1} {
+		found := 0
+		for _, v := range p.Services[service].Environment {
+			for _, m := range serviceAddress.FindAllStringSubmatch(" "+*v, -1) {
+				reachable(t, p, service, m[1])
+				found++
+			}
+		}
+		require.Equal(t, want, found, service)
 	}
 }
 

@@ -43,14 +43,9 @@ type server struct {
 
 func startServer(t *testing.T) server {
 	t.Helper()
-	// Not below the test's own folder, whose parents the server's account can't enter.
-	dir, err := os.MkdirTemp("/var/tmp", "dawsos-compose-")
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	require.NoError(t, os.Chmod(dir, 0o755))
 	s := server{log: &record{}}
 	pg, err := devpg.Start(t.Context(), devpg.Options{
-		Dir: filepath.Join(dir, "server"), Ephemeral: true, Log: s.log,
+		Dir: filepath.Join(t.TempDir(), "server"), Ephemeral: true, Log: s.log,
 		Settings: map[string]string{"log_statement": "all", "log_min_error_statement": "error"}, // as talkative as can be
 	})
 	require.NoError(t, err)
