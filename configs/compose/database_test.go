@@ -44,8 +44,10 @@ type server struct {
 func startServer(t *testing.T) server {
 	t.Helper()
 	s := server{log: &record{}}
+	dir := filepath.Join(t.TempDir(), "server")
+	t.Cleanup(func() { require.NoError(t, devpg.Remove(dir)) })
 	pg, err := devpg.Start(t.Context(), devpg.Options{
-		Dir: filepath.Join(t.TempDir(), "server"), Ephemeral: true, Log: s.log,
+		Dir: dir, Ephemeral: true, Log: s.log,
 		Settings: map[string]string{"log_statement": "all", "log_min_error_statement": "error"}, // as talkative as can be
 	})
 	require.NoError(t, err)
