@@ -57,8 +57,10 @@ func TestParse(t *testing.T) {
 		{"--only api --no-sample", options{command: "up", only: "api", noSample: true}, ""},
 		{"migrate --reset", options{command: "migrate", reset: true}, ""},
 		{"seed", options{command: "seed"}, ""},
+		{"observability --no-sample", options{command: "observability", noSample: true}, ""},
+		{"observability --only api", options{}, "observability runs the API and the worker: leave --only out"},
 		{"--only pg", options{}, `--only "pg": allowed are api and worker`},
-		{"sed", options{}, `there is no command "sed": migrate, seed, bench-delivery, chaos, load, or none to run everything`},
+		{"sed", options{}, `there is no command "sed": observability, migrate, seed, bench-delivery, chaos, load, or none to run everything`},
 		{"--reset migrate", options{}, `unexpected "migrate": a command comes before the flags`},
 	} {
 		t.Run(c.args, func(t *testing.T) {

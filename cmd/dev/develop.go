@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/dawsos/dawsos/internal/config"
+	"github.com/dawsos/dawsos/internal/observability"
 )
 
 const (
@@ -95,7 +96,7 @@ func (d *dev) run(ctx context.Context, force <-chan struct{}) (err error) {
 		return interrupted(ctx, err)
 	}
 	var services []service
-	if d.opts.command == "up" {
+	if d.opts.runs() {
 		if services, err = d.services(ctx); err != nil {
 			return err
 		}
@@ -114,6 +115,13 @@ func (d *dev) run(ctx context.Context, force <-chan struct{}) (err error) {
 	if len(services) > 0 {
 		group.Go(func() error { return d.build(startCtx, services) })
 	}
+	var programs observability.Programs
+	if d.opts.command == observabilityCommand {
+		group.Go(func() (err error) {
+			programs, err = d.locate(startCtx)
+			return err
+		})
+	}
 	err = group.Wait()
 	if db != nil {
 		defer func() { err = errors.Join(err, d.closeDatabase(ctx, force, db)) }()
@@ -124,7 +132,14 @@ func (d *dev) run(ctx context.Context, force <-chan struct{}) (err error) {
 	if len(services) == 0 {
 		return nil
 	}
-	return d.serve(ctx, force, services, db)
+	var stack *observability.Stack
+	if d.opts.command == observabilityCommand {
+		if stack, err = d.observe(ctx, services, db, programs); err != nil {
+			return interrupted(ctx, err)
+		}
+		defer func() { err = errors.Join(err, stack.Stop(force)) }() // after the services, whose last spans it takes
+	}
+	return d.serve(ctx, force, services, db, stack)
 }
 
 // interrupted hides the errors that only say that a step was broken off.
@@ -211,11 +226,16 @@ func (d *dev) build(ctx context.Context, services []service) error {
 	return nil
 }
 
-// serve runs the services until the user stops them or a part ends.
-func (d *dev) serve(ctx context.Context, force <-chan struct{}, services []service, db *database) (err error) {
+// serve runs the services until the user stops them or a part ends. stack is nil where there is none.
+func (d *dev) serve(ctx context.Context, force <-chan struct{}, services []service, db *database, stack *observability.Stack) (err error) {
 	environ, err := d.environ(services, db)
 	if err != nil {
 		return err
+	}
+	var stackFailed <-chan error // nil blocks for ever
+	if stack != nil {
+		stackFailed = stack.Failed()
+		environ = append(environ, stackEnviron(stack)...)
 	}
 	super := newSupervisor(d.out, d.cfg.ShutdownGrace+stopMargin)
 	defer func() {
@@ -241,11 +261,16 @@ func (d *dev) serve(ctx context.Context, force <-chan struct{}, services []servi
 	signal.Notify(again, syscall.SIGHUP)
 	defer signal.Stop(again)
 	d.out.print(d.welcome(ctx, services, db))
+	if stack != nil {
+		d.out.print(describe(stack))
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case err := <-super.failed:
+			return err
+		case err := <-stackFailed:
 			return err
 		case <-again:
 			for _, s := range services {

@@ -2,6 +2,7 @@
 // set, migrations, sample data, then the API and the worker.
 //
 //	go run ./cmd/dev [--reset] [--only api|worker] [--no-sample]
+//	go run ./cmd/dev observability [flags as above]
 //	go run ./cmd/dev migrate | seed
 //	go run ./cmd/dev chaos | load | bench-delivery [--help]
 package main
@@ -24,8 +25,10 @@ Without a command it runs the API and the worker until Ctrl-C. SIGHUP makes the 
 patterns again, as a change of their files does.
 
 commands:
-  migrate   bring the database to the present schema, then end
-  seed      migrate and load the sample data, then end
+  observability   run everything together with Prometheus, Alertmanager, Jaeger and the OpenTelemetry
+                  Collector, see docs/observability-local.md
+  migrate         bring the database to the present schema, then end
+  seed            migrate and load the sample data, then end
 
   chaos, load and bench-delivery run API, worker and PostgreSQL of their own and have flags of
   their own, see docs/chaos.md:
@@ -68,11 +71,14 @@ func run(args []string) int {
 
 // options are what the command line asks for.
 type options struct {
-	command  string // "up", "migrate" or "seed"
+	command  string // "up", "observability", "migrate" or "seed"
 	reset    bool   // wipe the private database first
 	only     string // "api" or "worker": run just this one
 	noSample bool
 }
+
+// runs tells whether the API and the worker are wanted, rather than one step that ends.
+func (o options) runs() bool { return o.command == "up" || o.command == observabilityCommand }
 
 func parse(args []string) (options, error) {
 	opts := options{command: "up"}
@@ -91,12 +97,15 @@ func parse(args []string) (options, error) {
 		return options{}, err
 	}
 	switch opts.command {
-	case "up", "migrate", "seed":
+	case "up", observabilityCommand, "migrate", "seed":
 	default:
-		return options{}, fmt.Errorf("there is no command %q: migrate, seed, %s, or none to run everything", opts.command, experimentNames())
+		return options{}, fmt.Errorf("there is no command %q: observability, migrate, seed, %s, or none to run everything", opts.command, experimentNames())
 	}
 	if opts.only != "" && opts.only != "api" && opts.only != "worker" {
 		return options{}, fmt.Errorf("--only %q: allowed are api and worker", opts.only)
+	}
+	if opts.only != "" && opts.command == observabilityCommand {
+		return options{}, errors.New("observability runs the API and the worker: leave --only out")
 	}
 	if flags.NArg() > 0 {
 		return options{}, fmt.Errorf("unexpected %q: a command comes before the flags, see go run ./cmd/dev --help", flags.Arg(0))
