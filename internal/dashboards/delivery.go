@@ -82,10 +82,11 @@ func alertDelivery() dashboard {
 			{
 				kind: timeSeries, title: "Alert Delivery Latency", unit: seconds, steps: plain(),
 				description: "P50, P95 and P99 from an event's acceptance to its delivery over 5 minutes, retries and waits included; 0 when nothing was delivered. " +
+					"Each dot is a delivery that was traced. " +
 					"Minutes or hours are retries that succeeded after an outage. Seconds with an empty DLQ mean that the queue is slow: see 'Runtime'.",
 				queries: []query{
 					{expr: "dawsos:delivery_latency:p50_5m", legend: "P50"},
-					{expr: "dawsos:delivery_latency:p95_5m", legend: "P95"},
+					{expr: quantile(0.95, "dawsos_delivery_latency_seconds", ""), legend: "P95", exemplars: true},
 					{expr: "dawsos:delivery_latency:p99_5m", legend: "P99"},
 				},
 				links: []dataLink{to(runtimeUID), traces("dawsos-worker", "")},
@@ -179,9 +180,9 @@ func alertDelivery() dashboard {
 			},
 			{
 				kind: timeSeries, title: "Replays", unit: perSec, steps: plain(),
-				description: "Dead letters a second that operations released: replays and discards by filter, and drains of destinations that have recovered. " +
+				description: "Dead letters a second that somebody released: replays and discards, single ones and by filter, and drains of destinations that have recovered. " +
 					"0 is normal. A replay that failures follow should be stopped.",
-				queries: []query{{expr: rated("dawsos_dead_letters_released_total", "kind"), legend: "{{kind}}"}},
+				queries: []query{{expr: rated("dawsos_dead_letters_released_total", "kind", "scope"), legend: "{{kind}} {{scope}}"}},
 				links:   []dataLink{to(agentsUID, "var-agent=alert_retry_worker")},
 			},
 			{

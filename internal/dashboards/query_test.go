@@ -77,7 +77,6 @@ func TestRules(t *testing.T) {
 		"dawsos:api_latency:p99_5m",
 		"dawsos:delivery_failures:ratio_rate5m",
 		"dawsos:delivery_latency:p50_5m",
-		"dawsos:delivery_latency:p95_5m",
 		"dawsos:delivery_latency:p99_5m",
 		"pattern_step:pattern_step_duration:p95_5m",
 		"slo:api_errors:ratio_rate1h",

@@ -15,7 +15,7 @@ func runtime() dashboard {
 				description: "What Prometheus can't scrape. 0 is normal; while it is more, panels of that target show nothing or the past. Prometheus' page 'Targets' says which and why.",
 				queries:     []query{{expr: "count(up) - sum(up)"}},
 				links:       []dataLink{to(overviewUID)},
-				runbooks:    []string{alertAPIDown, alertWorkerDown},
+				runbooks:    []string{alertAPIDown, alertWorkerDown, alertTargetDown},
 			},
 			{
 				kind: stat, title: "PostgreSQL", unit: times, width: 8, steps: falling(1, 1),
@@ -113,6 +113,7 @@ func runtime() dashboard {
 				description: "Size of each database on disk. Retention bounds it: a line that climbs without end means that pruning does not keep up.",
 				queries:     []query{{expr: `max by (datname) (pg_database_size_bytes{datname!~"template.*"})`, legend: "{{datname}}"}},
 				links:       []dataLink{to(deliveryUID)},
+				runbooks:    []string{alertDatabaseSize},
 			},
 			{
 				kind: timeSeries, title: "Collector Spans", unit: perSec, steps: plain(),
@@ -121,31 +122,32 @@ func runtime() dashboard {
 					{expr: "sum(rate(otelcol_receiver_accepted_spans_total[$__rate_interval])) or vector(0)", legend: "accepted"},
 					{expr: "sum(rate(otelcol_exporter_sent_spans_total[$__rate_interval])) or vector(0)", legend: "sent"},
 				},
-				runbooks: []string{alertCollectorSpans},
+				runbooks: []string{alertSpansDropped},
 			},
 			{
 				kind: timeSeries, title: "Telemetry Losses", unit: perSec, steps: plain(),
-				description: "What was measured and did not arrive, a second: spans that our processes could not hand to the collector, spans that it refused or could not hand on, " +
+				description: "What was measured and did not arrive, a second: spans and log records that our processes could not hand to the collector, spans that the collector refused or could not hand on, " +
 					"pattern runs missing in the history. 0 is normal. Requests don't suffer from it, but traces and history have holes.",
 				queries: []query{
 					{expr: `sum(rate(dawsos_trace_spans_total{outcome="failed"}[$__rate_interval])) or vector(0)`, legend: "spans not taken by the collector"},
+					{expr: `sum(rate(dawsos_log_records_total{outcome="failed"}[$__rate_interval])) or vector(0)`, legend: "log records not taken by the collector"},
 					{expr: "sum(rate(otelcol_receiver_refused_spans_total[$__rate_interval])) or vector(0)", legend: "spans refused by the collector"},
 					{expr: "sum(rate(otelcol_exporter_send_failed_spans_total[$__rate_interval])) or vector(0)", legend: "spans lost behind the collector"},
 					{expr: rated("dawsos_runs_dropped_total"), legend: "pattern runs not recorded"},
 				},
-				runbooks: []string{alertCollectorSpans, alertRunsDropped},
+				runbooks: []string{alertTracesLost, alertSpansRefused, alertSpansDropped, alertRunsDropped},
 			},
 			{
 				kind: timeSeries, title: "Collector Memory", unit: binary, steps: plain(),
 				description: "The collector's resident memory. Its memory limiter refuses data above 512 MiB.",
 				queries:     []query{{expr: "max(otelcol_process_memory_rss_bytes)", legend: "resident"}},
-				runbooks:    []string{alertCollectorSpans},
+				runbooks:    []string{alertSpansRefused},
 			},
 			{
 				kind: timeSeries, title: "Collector Queue", unit: count, steps: plain(),
 				description: "Batches that wait in the collector for Jaeger. Near 0 is normal; a full queue loses what comes next.",
 				queries:     []query{{expr: "sum by (exporter) (otelcol_exporter_queue_size)", legend: "{{exporter}}"}},
-				runbooks:    []string{alertCollectorSpans},
+				runbooks:    []string{alertSpansDropped},
 			},
 		},
 	}

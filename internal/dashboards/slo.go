@@ -24,12 +24,12 @@ func objectives() []objective {
 			missed:  "find the status and endpoint in 'API Overview'",
 		},
 		{
-			name: "Latency", rule: "slo:api_slow:ratio_rate", budget: 0.01, leads: overviewUID, runbook: alertLatencyP95,
+			name: "Latency", rule: "slo:api_slow:ratio_rate", budget: 0.01, leads: overviewUID, runbook: alertLatencyBudget,
 			promise: "99 % of requests are answered within 500 ms",
 			missed:  "find the slow step in 'API Overview'",
 		},
 		{
-			name: "Delivery", rule: "slo:delivery_failures:ratio_rate", budget: 0.001, leads: deliveryUID, runbook: alertExhausted,
+			name: "Delivery", rule: "slo:delivery_failures:ratio_rate", budget: 0.001, leads: deliveryUID, runbook: alertDeliveryBudget,
 			promise: "99.9 % of deliveries that have come to an end were delivered",
 			missed:  "find causes and destinations in 'Alert Delivery & DLQ', mend and replay",
 		},
