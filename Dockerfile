@@ -5,9 +5,9 @@
 #   docker run dawsos                   the API on :8000
 #   docker run dawsos api migrate       the schema, once
 #   docker run dawsos worker            the worker on :8001
-# There is no shell in the image, so health checks ask /healthz from outside.
+#   docker run dawsos api healthcheck   what a health check runs: there is no shell in the image
 
-FROM golang:1.26-bookworm AS build
+FROM golang:1.26.8-bookworm AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN --mount=type=cache,target=/go/pkg/mod go mod download
@@ -19,8 +19,8 @@ RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache
     -ldflags "-s -w -X github.com/dawsos/dawsos/internal/app.Version=${VERSION} -X github.com/dawsos/dawsos/internal/app.Commit=${COMMIT}" \
     -o /out/ ./cmd/api ./cmd/worker
 
-# Certificates and time zones, no shell, an account without rights.
-FROM gcr.io/distroless/static-debian12:nonroot
+# Certificates and time zones, no shell, an account without rights. By digest: its tags move.
+FROM gcr.io/distroless/static-debian12:nonroot@sha256:afa5c872c891853ca7fcf1f12c3edb23f7eeef36189728842dd51042ff57f7ab
 COPY --from=build /out/api /out/worker /usr/local/bin/
 COPY configs/agents.yaml /app/configs/agents.yaml
 COPY configs/patterns /app/configs/patterns

@@ -23,10 +23,10 @@ import (
 	"github.com/dawsos/dawsos/internal/telemetry"
 )
 
-const apiUsage = "usage: api [migrate | validate [file or directory ...]]"
+const apiUsage = "usage: api [migrate | healthcheck | validate [file or directory ...]]"
 
 // RunAPI serves the HTTP API until ctx ends. With the argument "migrate" it migrates instead, with
-// "validate" it checks pattern files.
+// "validate" it checks pattern files, with "healthcheck" it asks the API that runs.
 func RunAPI(ctx context.Context, args []string, getenv func(string) string) error {
 	if len(args) > 0 {
 		switch {
@@ -34,6 +34,8 @@ func RunAPI(ctx context.Context, args []string, getenv func(string) string) erro
 			return Validate(ctx, args[1:], getenv, os.Stdout)
 		case args[0] == "migrate" && len(args) == 1:
 			return Migrate(ctx, getenv)
+		case args[0] == "healthcheck" && len(args) == 1:
+			return Healthcheck(ctx, config.API, getenv)
 		}
 		return fmt.Errorf("unknown arguments %q; %s", args, apiUsage)
 	}

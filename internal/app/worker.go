@@ -13,13 +13,16 @@ import (
 )
 
 // RunWorker retries deliveries until ctx ends. With the argument "dlq" it is the command line for
-// dead letters instead.
+// dead letters instead, with "healthcheck" it asks the worker that runs.
 func RunWorker(ctx context.Context, args []string, getenv func(string) string) error {
 	if len(args) > 0 {
 		if args[0] == "dlq" {
 			return cli.DLQ(ctx, args[1:], getenv, os.Stdout)
 		}
-		return fmt.Errorf("unknown arguments %q; usage: worker [dlq ...]", args)
+		if args[0] == "healthcheck" && len(args) == 1 {
+			return Healthcheck(ctx, config.Worker, getenv)
+		}
+		return fmt.Errorf("unknown arguments %q; usage: worker [dlq ... | healthcheck]", args)
 	}
 	p, err := start(ctx, config.Worker, getenv)
 	if err != nil {

@@ -39,6 +39,8 @@ const (
 	Dev     Role = "dev"     // start what is missing, a database included; requires nothing
 	// Validate checks pattern files against the agents and ends. It needs no database.
 	Validate Role = "validate"
+	// Healthcheck asks the process of the same settings whether it lives, and ends.
+	Healthcheck Role = "healthcheck"
 )
 
 // Environment decides defaults and how strict the start is.
@@ -78,7 +80,7 @@ func (Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 type Config struct {
 	Environment Environment
 
-	DatabaseURL     Secret // "" only for Dev and Validate
+	DatabaseURL     Secret // "" only for Dev, Validate and Healthcheck
 	DatabasePoolMax int    // connections of this process at most
 
 	APIAddr        string

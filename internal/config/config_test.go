@@ -193,6 +193,7 @@ func TestLoadRequires(t *testing.T) {
 		{Migrate, "production", []string{"DATABASE_URL"}},
 		{Dev, "production", nil},
 		{Validate, "production", nil},
+		{Healthcheck, "production", nil},
 	}
 	for _, test := range tests {
 		t.Run(fmt.Sprintf("%s in %s", test.role, test.environment), func(t *testing.T) {

@@ -80,7 +80,7 @@ var settings = []setting{
 
 	row("DATABASE_URL", func(c *Config) *Secret { return &c.DatabaseURL }, databaseURL(), always(""),
 		"The PostgreSQL database that holds all state. Only `cmd/dev` starts one itself when it is unset.").
-		requiredIf(func(_ Environment, r Role) bool { return r != Dev && r != Validate }).shownAs(showDatabaseURL),
+		requiredIf(func(_ Environment, r Role) bool { return r != Dev && r != Validate && r != Healthcheck }).shownAs(showDatabaseURL),
 	row("DATABASE_POOL_MAX", func(c *Config) *int { return &c.DatabasePoolMax }, whole(4, 1000), always("25"),
 		"Most connections that one process opens to the database. The sum over all processes must stay below PostgreSQL's `max_connections`."),
 

@@ -1,0 +1,181 @@
+package compose_test
+
+import (
+	"context"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/dawsos/dawsos/internal/app"
+	"github.com/dawsos/dawsos/internal/devpg"
+)
+
+// record keeps what a server logs.
+type record struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (r *record) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.Write(p)
+}
+
+func (r *record) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.String()
+}
+
+// server is a cluster as the image's first start finds it: its superuser is postgres.
+type server struct {
+	address *url.URL
+	log     *record
+}
+
+func startServer(t *testing.T) server {
+	t.Helper()
+	s := server{log: &record{}}
+	dir := filepath.Join(t.TempDir(), "server")
+	t.Cleanup(func() { require.NoError(t, devpg.Remove(dir)) })
+	pg, err := devpg.Start(t.Context(), devpg.Options{
+		Dir: dir, Ephemeral: true, Log: s.log,
+		Settings: map[string]string{"log_statement": "all", "log_min_error_statement": "error"}, // as talkative as can be
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, pg.Stop(context.WithoutCancel(t.Context()))) })
+	s.address, err = url.Parse(pg.URL("postgres"))
+	require.NoError(t, err)
+
+	// The private server's superuser and database have the names that DawsOS is to have here.
+	conn, err := pgx.Connect(t.Context(), s.address.String())
+	require.NoError(t, err)
+	_, err = conn.Exec(t.Context(), "CREATE ROLE postgres SUPERUSER LOGIN PASSWORD 'superuser'")
+	require.NoError(t, err)
+	require.NoError(t, conn.Close(t.Context()))
+	conn = s.connect(t, "postgres", "superuser", "postgres")
+	_, err = conn.Exec(t.Context(), "ALTER ROLE dawsos RENAME TO machine")
+	require.NoError(t, err)
+	_, err = conn.Exec(t.Context(), "DROP DATABASE IF EXISTS dawsos")
+	require.NoError(t, err)
+	return s
+}
+
+// url is the address of a database of the server for a login.
+func (s server) url(login, password, database string) string {
+	u := *s.address
+	u.User, u.Path = url.UserPassword(login, password), "/"+database
+	return u.String()
+}
+
+func (s server) connect(t *testing.T, login, password, database string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), s.url(login, password, database))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = conn.Close(context.WithoutCancel(t.Context())) })
+	return conn
+}
+
+// psql runs one of the scripts as the containers do.
+func (s server) psql(t *testing.T, file, database string, env ...string) {
+	t.Helper()
+	program, err := exec.LookPath("psql")
+	require.NoError(t, err, "needs PostgreSQL's client (Debian: postgresql-client)")
+	cmd := exec.CommandContext(t.Context(), program, "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file="+file,
+		"--dbname="+s.url("postgres", "superuser", database))
+	cmd.Env = append(os.Environ(), env...)
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+	require.Empty(t, string(out))
+}
+
+// TestDatabase goes the way of compose.yaml on a real server: what a new volume gets, the migrations as
+// DawsOS, which owns its database and nothing else, and the logins of what watches it.
+func TestDatabase(t *testing.T) {
+	t.Parallel()
+	s := startServer(t)
+	s.psql(t, "initdb.sql", "postgres", "DATABASE_PASSWORD=owner0")
+
+	migrate := func() {
+		require.NoError(t, app.Migrate(t.Context(), func(name string) string {
+			return map[string]string{"DATABASE_URL": s.url("dawsos", "owner0", "dawsos"), "ENVIRONMENT": "production"}[name]
+		}))
+	}
+	migrate()
+	migrate()
+	var superuser, roles, databases bool
+	owner := s.connect(t, "dawsos", "owner0", "dawsos")
+	require.NoError(t, owner.QueryRow(t.Context(),
+		"SELECT rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = current_user").Scan(&superuser, &roles, &databases))
+	require.False(t, superuser || roles || databases)
+
+	for _, run := range []string{"first", "second"} { // a second run brings new passwords
+		s.psql(t, "logins.sql", "dawsos", "GRAFANA_DB_PASSWORD=grafana"+run, "EXPORTER_DB_PASSWORD=exporter"+run)
+		grafana := s.connect(t, "dawsos_grafana", "grafana"+run, "dawsos")
+		exporter := s.connect(t, "dawsos_exporter", "exporter"+run, "dawsos")
+
+		var n int
+		require.NoError(t, grafana.QueryRow(t.Context(), "SELECT count(id) FROM alert_dlq WHERE state = 'pending'").Scan(&n))
+		require.NoError(t, exporter.QueryRow(t.Context(), // other logins' statements are the monitor's to see
+			"SELECT count(*) FROM pg_stat_activity WHERE usename = 'dawsos' AND query <> '<insufficient privilege>'").Scan(&n))
+		require.Positive(t, n)
+		require.NoError(t, exporter.QueryRow(t.Context(), "SELECT pg_database_size('dawsos')").Scan(&n))
+
+		for _, refused := range []struct {
+			conn *pgx.Conn
+			sql  string
+		}{
+			{grafana, "SELECT * FROM destinations"},
+			{grafana, "SELECT alert_data FROM alert_dlq"},
+			{grafana, "SELECT * FROM river_job"},
+			{exporter, "SELECT id FROM alert_dlq"},
+			{exporter, "SELECT * FROM destinations"},
+		} {
+			_, err := refused.conn.Exec(t.Context(), refused.sql)
+			require.ErrorContains(t, err, "permission denied", refused.sql)
+		}
+		_, err := grafana.Exec(t.Context(), "CREATE TABLE t ()")
+		require.Error(t, err)
+	}
+	_, err := pgx.Connect(t.Context(), s.url("dawsos_grafana", "grafanafirst", "dawsos"))
+	require.ErrorContains(t, err, "password authentication failed")
+
+	for _, password := range []string{"owner0", "grafanafirst", "grafanasecond", "exporterfirst", "exportersecond"} {
+		require.NotContains(t, s.log.String(), password, "a password is in the server's log")
+	}
+	require.Contains(t, s.log.String(), "CREATE TABLE t ()", "the server logs what it is sent")
+}
+
+// TestDatabaseScripts: what the containers are given is what was tried here.
+func TestDatabaseScripts(t *testing.T) {
+	t.Parallel()
+	p := load(t, secrets(), observability)
+	for service, want := range map[string]struct{ file, target, variable string }{
+		"postgres":        {"initdb.sql", "/docker-entrypoint-initdb.d/10-dawsos.sql", "DATABASE_PASSWORD"},
+		"postgres-logins": {"logins.sql", "/logins.sql", "GRAFANA_DB_PASSWORD"},
+	} {
+		s := p.Services[service]
+		file, err := filepath.Abs(want.file)
+		require.NoError(t, err)
+		found := false
+		for _, v := range s.Volumes {
+			found = found || v.Source == file && v.Target == want.target
+		}
+		require.True(t, found, service)
+		require.Equal(t, secrets()[want.variable], *s.Environment[want.variable])
+	}
+	logins := p.Services["postgres-logins"].Environment
+	exporter, grafana := p.Services["postgres-exporter"].Environment, p.Services["grafana"].Environment
+	require.Equal(t, *logins["EXPORTER_DB_PASSWORD"], *exporter["DATA_SOURCE_PASS"])
+	require.Equal(t, "dawsos_exporter", *exporter["DATA_SOURCE_USER"])
+	require.Equal(t, *logins["GRAFANA_DB_PASSWORD"], *grafana["GRAFANA_DB_PASSWORD"])
+	require.Equal(t, "dawsos_grafana", *grafana["GRAFANA_DB_USER"])
+}

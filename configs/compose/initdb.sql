@@ -1,0 +1,17 @@
+-- Run by PostgreSQL's image when its volume is new, as the superuser. DawsOS is none: it owns its
+-- database and nothing else.
+
+-- Whatever fails, the server's log does not repeat a password.
+SET log_statement = 'none';
+SET log_min_error_statement = 'panic';
+
+\getenv password DATABASE_PASSWORD
+CREATE ROLE dawsos LOGIN PASSWORD :'password';
+CREATE DATABASE dawsos OWNER dawsos;
+
+-- The group of those who may read what dashboards show. A migration grants it that; DawsOS itself could
+-- not make roles.
+CREATE ROLE dawsos_reader NOLOGIN;
+
+REVOKE ALL ON DATABASE dawsos FROM PUBLIC;
+GRANT CONNECT ON DATABASE dawsos TO dawsos_reader, pg_monitor;
