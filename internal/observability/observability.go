@@ -187,7 +187,8 @@ func Start(ctx context.Context, o Options) (_ *Stack, err error) {
 // Failed carries why a server ended that was not asked to.
 func (s *Stack) Failed() <-chan error { return s.failed }
 
-// Log is the file with a server's output, by its name in compose.yaml; "" when it does not run.
+// Log is the file with a server's output, by its name in compose.yaml; "" when it does not run, or
+// after Stop.
 func (s *Stack) Log(name string) string {
 	for _, started := range s.servers {
 		if started.name == name {
@@ -198,11 +199,13 @@ func (s *Stack) Log(name string) string {
 }
 
 // Stop stops the servers, last first, so that each can still pass on what it holds. Those that take
-// too long, or that still run when force closes, are killed; the error names them.
+// too long, or that still run when force closes, are killed; the error names them. A second call finds
+// nothing to do.
 func (s *Stack) Stop(force <-chan struct{}) error {
 	var errs []error
 	for _, started := range slices.Backward(s.servers) {
 		errs = append(errs, started.stop(force))
 	}
+	s.servers = nil
 	return errors.Join(errs...)
 }
