@@ -36,7 +36,7 @@ func agentPerformance() dashboard {
 				kind: stat, title: "Agent P95 Latency", unit: seconds, width: 8, steps: rising(0.5, 2.5),
 				description: "Nineteen of twenty calls of the last 5 minutes took less than this, retries included; 0 when there were none. " +
 					"What is normal differs by agent: compare with the lines below.",
-				queries: []query{{expr: quantile(0.95, "agent_latency", chosen), exemplars: true}},
+				queries: []query{{expr: p95("agent_latency", chosen), exemplars: true}},
 				links:   []dataLink{to(overviewUID)},
 			},
 			{
@@ -50,7 +50,7 @@ func agentPerformance() dashboard {
 				description: "P95 over 5 minutes, 0 where nothing was called. Each dot is a call that was traced: a click leads to its trace. " +
 					"One capability rising is its own work, all of an agent rising is what it depends on.",
 				queries: []query{{
-					expr: quantile(0.95, "agent_latency", chosen, "agent_name", "capability"), legend: "{{agent_name}} {{capability}}", exemplars: true,
+					expr: p95("agent_latency", chosen, "agent_name", "capability"), legend: "{{agent_name}} {{capability}}", exemplars: true,
 				}},
 				links: []dataLink{traces("dawsos-api", "agent ${__field.labels.agent_name}/${__field.labels.capability}")},
 			},

@@ -86,7 +86,7 @@ func alertDelivery() dashboard {
 					"Minutes or hours are retries that succeeded after an outage. Seconds with an empty DLQ mean that the queue is slow: see 'Runtime'.",
 				queries: []query{
 					{expr: "dawsos:delivery_latency:p50_5m", legend: "P50"},
-					{expr: quantile(0.95, "dawsos_delivery_latency_seconds", ""), legend: "P95", exemplars: true},
+					{expr: p95("dawsos_delivery_latency_seconds", ""), legend: "P95", exemplars: true},
 					{expr: "dawsos:delivery_latency:p99_5m", legend: "P99"},
 				},
 				links: []dataLink{to(runtimeUID), traces("dawsos-worker", "")},

@@ -370,12 +370,12 @@ func TestGrafanaSchema(t *testing.T) {
 		require.NoError(t, content.Close())
 		require.NoError(t, whole.Validate(value), name)
 		for _, p := range f.Panels {
-			require.NoError(t, options[p.Type].Validate(map[string]any(p.Options)), "%s: %s", name, p.Title)
+			require.NoError(t, options[p.Type].Validate(p.Options), "%s: %s", name, p.Title)
 			if p.Type == "stat" {
 				require.Empty(t, p.FieldConfig.Defaults.Custom, "%s: %s", name, p.Title)
 				continue
 			}
-			require.NoError(t, fields[p.Type].Validate(map[string]any(p.FieldConfig.Defaults.Custom)), "%s: %s", name, p.Title)
+			require.NoError(t, fields[p.Type].Validate(p.FieldConfig.Defaults.Custom), "%s: %s", name, p.Title)
 		}
 	}
 

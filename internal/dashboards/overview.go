@@ -50,7 +50,7 @@ func apiOverview() dashboard {
 					"P99 rising alone is one slow endpoint or pattern; all three together are the database or the machine.",
 				queries: []query{
 					{expr: "dawsos:api_latency:p50_5m", legend: "P50"},
-					{expr: quantile(0.95, "api_latency", ""), legend: "P95", minStep: backend, exemplars: true},
+					{expr: p95("api_latency", ""), legend: "P95", minStep: backend, exemplars: true},
 					{expr: "dawsos:api_latency:p99_5m", legend: "P99"},
 				},
 				links:    []dataLink{to(agentsUID), to(runtimeUID)},

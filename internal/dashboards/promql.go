@@ -30,10 +30,10 @@ func ratio(part, whole string) string {
 	return fmt.Sprintf("%s / %s >= 0 or 0 * %[2]s", rated(part), rated(whole))
 }
 
-// quantile is that of a histogram over the latest minutes; of nothing it is 0. selector holds the
-// matchers between braces.
-func quantile(q float64, histogram, selector string, by ...string) string {
-	return fmt.Sprintf("histogram_quantile(%g, %s) >= 0 or 0 * %s", q,
+// p95 is what nineteen of twenty of a histogram's measurements of the latest minutes stay below; of
+// none it is 0. selector holds the matchers with their braces.
+func p95(histogram, selector string, by ...string) string {
+	return fmt.Sprintf("histogram_quantile(0.95, %s) >= 0 or 0 * %s",
 		summed("rate("+histogram+"_bucket"+selector+"["+window+"])", append([]string{"le"}, by...)...),
 		summed("rate("+histogram+"_count"+selector+"["+window+"])", by...))
 }
