@@ -88,7 +88,10 @@ func (s server) connect(t *testing.T, login, password, database string) *pgx.Con
 func (s server) psql(t *testing.T, file, database string, env ...string) {
 	t.Helper()
 	program, err := exec.LookPath("psql")
-	require.NoError(t, err, "needs PostgreSQL's client (Debian: postgresql-client)")
+	if err != nil { // a server that was fetched comes without it
+		require.Empty(t, os.Getenv("CI"), "psql is missing (Debian: postgresql-client)")
+		t.Skip("needs psql (Debian: postgresql-client)")
+	}
 	cmd := exec.CommandContext(t.Context(), program, "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file="+file,
 		"--dbname="+s.url("postgres", "superuser", database))
 	cmd.Env = append(os.Environ(), env...)
