@@ -256,6 +256,7 @@ func (s *Service) tryFirst(ctx context.Context, e Event, t Target, patience time
 	} else if wait, more := s.Schedule.Wait(1, s.Rand()); more {
 		v.NextRetryAt = earlier(v.NextRetryAt, v.DecidedAt.Add(wait))
 	}
+	s.tellHold(ctx, v)
 	return v
 }
 
