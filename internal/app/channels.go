@@ -42,7 +42,7 @@ func (p *process) channels(inbox inapp.Inbox) ([]delivery.Channel, error) {
 	if s := p.cfg.SMTP; s.Host != "" {
 		p.tel.Log.Info("email is on", "server", net.JoinHostPort(s.Host, strconv.Itoa(s.Port)), "from", p.cfg.SMTPFrom.Address)
 	}
-	return []delivery.Channel{inapp.New(inbox), hook, mail, chat.New(client, version, time.Now)}, nil
+	return []delivery.Channel{inapp.New(inbox, p.tel.Log), hook, mail, chat.New(client, version, time.Now)}, nil
 }
 
 // mailServer is nil when email is off.

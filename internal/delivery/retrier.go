@@ -26,5 +26,20 @@ func (r *Retrier) Retry(ctx context.Context, l DeadLetter) Verdict {
 	if l.Attempts == 0 { // it was held back before its first attempt
 		failures = 0
 	}
-	return r.attempt(ctx, d, failures, 0, RetryAgent, RetryCapability)
+	v := r.attempt(ctx, d, failures, 0, RetryAgent, RetryCapability)
+	if l.HeldBy != HeldByBreaker {
+		r.tellHold(ctx, v)
+	}
+	return v
+}
+
+// tellHold tells operators that an attempt which was due waits behind a breaker. It is called once a
+// hold: a letter that goes on waiting is asked for often, and its row says so.
+func (s *sender) tellHold(ctx context.Context, v Verdict) {
+	if v.Hold == nil || v.Hold.Reason != HeldByBreaker {
+		return
+	}
+	s.Log.InfoContext(ctx, "not sent, its endpoint is taken for broken", "event_id", v.Delivery.Event.ID,
+		"alert_id", v.Delivery.Event.AlertID, "channel", v.Delivery.Target.Channel, "target", v.Delivery.Target.Key(),
+		"endpoint", v.Delivery.Endpoint.ID, "until", v.NextRetryAt)
 }

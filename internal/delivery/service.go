@@ -274,6 +274,7 @@ func (s *Service) tryFirst(ctx context.Context, d Delivery, patience time.Durati
 	} else if wait, more := s.Schedule.Wait(1, s.Rand()); more {
 		v.NextRetryAt = earlier(v.NextRetryAt, v.DecidedAt.Add(wait))
 	}
+	s.tellHold(ctx, v)
 	return v
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -137,6 +138,38 @@ func TestHeldAttemptsUseUpNothing(t *testing.T) {
 		require.Equal(t, []time.Duration{time.Second, 0, 0}, g.patience, "a caller waits for a first attempt, nobody for a retry")
 		require.Empty(t, g.left)
 		require.Empty(t, b.observer.calls, "what was not attempted is not counted")
+	}
+}
+
+// A hold by a breaker is told once, not with each look at it.
+func TestAHoldByABreakerIsTold(t *testing.T) {
+	t.Parallel()
+	until := noon.Add(time.Minute)
+	for reason, lines := range map[delivery.HoldReason]int{delivery.HeldByBreaker: 1, delivery.HeldByRate: 0, delivery.HeldByConcurrency: 0} {
+		b := setup(t, answering("hook", delivery.Outcome{}))
+		b.options.Destinations = destinations{"ops": {Name: "ops", Channel: "hook", Enabled: true, Endpoint: delivery.Endpoint{ID: "destination:ops"}}}
+		b.options.Gate = &gate{hold: &delivery.Hold{Reason: reason, Until: until}}
+		told := func(about string) {
+			t.Helper()
+			require.Equal(t, lines, strings.Count(b.log.String(), "not sent, its endpoint is taken for broken"), "%s held by %s", about, reason)
+			if lines > 0 {
+				for _, part := range []string{"level=INFO", "event_id=", "channel=hook", "target=destination:ops", "endpoint=destination:ops", "until=2026-"} {
+					require.Contains(t, b.log.String(), part)
+				}
+			}
+			b.log.Reset()
+		}
+		e := event()
+		e.Targets = []delivery.Target{{Channel: "hook", Destination: "ops"}}
+		_, err := delivery.NewService(b.journal, b.options).Deliver(t.Context(), e)
+		require.NoError(t, err)
+		told("a first attempt")
+		retrier, l := delivery.NewRetrier(b.options), delivery.DeadLetter{Event: e, Attempts: 2, RetryCount: 1}
+		retrier.Retry(t.Context(), l)
+		told("a retry")
+		l.HeldBy = reason
+		retrier.Retry(t.Context(), l)
+		require.Empty(t, b.log.String(), "it is known to be held by %s", reason)
 	}
 }
 

@@ -278,7 +278,7 @@ func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 	require.NoError(t, err)
 	stored := store.NewDestinations(s.pool, box, time.Now)
 	s.sending = delivery.Options{
-		Channels: []delivery.Channel{inapp.New(deliveries), hook}, Destinations: stored,
+		Channels: []delivery.Channel{inapp.New(deliveries, log), hook}, Destinations: stored,
 		Schedule: delivery.Schedule{Delays: []time.Duration{time.Minute, time.Hour}},
 		Timeout:  5 * time.Second, Observer: metrics, Log: log, Tracer: tracer,
 		Metrics: delivery.NewMetrics(s.registry), DedupWindow: time.Hour,
@@ -293,7 +293,7 @@ func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 		Operations: deliveries, AuditLog: db,
 		Jobs:         store.NewPeriodicJobs(deliveries, jobs.Periodics(time.Minute)),
 		Destinations: stored, DestinationManager: destinations.NewManager(stored, destinations.Options{
-			Channels: []delivery.Channel{inapp.New(deliveries), hook}, Timeout: 5 * time.Second, Log: log,
+			Channels: []delivery.Channel{inapp.New(deliveries, log), hook}, Timeout: 5 * time.Second, Log: log,
 		}),
 		Notifications: db, AlertmanagerDedupWindow: 5 * time.Minute,
 		Unavailable: store.Unavailable, TenantID: store.DefaultTenant, RequestTimeout: 10 * time.Second, MaxBodyBytes: maxBody,

@@ -4,6 +4,7 @@ package inapp
 import (
 	"context"
 	"errors"
+	"log/slog"
 
 	"github.com/dawsos/dawsos/internal/delivery"
 	"github.com/dawsos/dawsos/internal/fault"
@@ -18,10 +19,13 @@ type Inbox interface {
 const channelName = "inapp"
 
 // Channel implements delivery.Channel.
-type Channel struct{ inbox Inbox }
+type Channel struct {
+	inbox Inbox
+	log   *slog.Logger
+}
 
-// New returns the channel.
-func New(inbox Inbox) *Channel { return &Channel{inbox: inbox} }
+// New returns the channel. log is told what the database says when it fails.
+func New(inbox Inbox, log *slog.Logger) *Channel { return &Channel{inbox: inbox, log: log} }
 
 // Name returns "inapp".
 func (*Channel) Name() string { return channelName }
@@ -40,8 +44,22 @@ func (c *Channel) Send(ctx context.Context, d delivery.Delivery) delivery.Outcom
 	case errors.Is(err, context.Canceled): // we are being stopped
 		return delivery.Outcome{Cause: delivery.Interrupted, Retry: true, Detail: "given up before the database had taken the notification"}
 	default:
-		return delivery.Outcome{Cause: delivery.Internal, Retry: true, Detail: "store notification: " + err.Error()}
+		c.log.ErrorContext(ctx, "notification not stored", "event_id", d.Event.ID, "attempt", d.Attempt, "err", err)
+		return delivery.Outcome{Cause: delivery.Internal, Retry: true, Detail: refusal(err)}
 	}
+}
+
+// refusal tells as much of a failure of the database as everybody may know: the driver's own words name
+// its host and user.
+func refusal(err error) string {
+	const text, seeLog = "the database did not take the notification", "; the log has the reason"
+	if state, ok := errors.AsType[interface {
+		error
+		SQLState() string
+	}](err); ok {
+		return text + " (SQLSTATE " + state.SQLState() + ")" + seeLog
+	}
+	return text + seeLog
 }
 
 // Endpoint is the same for all: the inbox is a table of ours.
