@@ -250,14 +250,19 @@ func at(t *time.Time) string {
 	return t.UTC().Format(time.RFC3339)
 }
 
-// plain shortens a text and keeps it from steering the terminal.
-func plain(s string) string {
-	s = strings.Map(func(r rune) rune {
+// printable keeps a text from steering the terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 {
 			return ' '
 		}
 		return r
 	}, s)
+}
+
+// plain is printable, shortened.
+func plain(s string) string {
+	s = printable(s)
 	if runes := []rune(s); len(runes) > 60 {
 		return string(runes[:59]) + "…"
 	}
@@ -304,8 +309,8 @@ func text(s *string) string {
 	return plain(*s)
 }
 
-// oneLine is plain, whole.
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+// oneLine is printable, whole, with single spaces.
+func oneLine(s string) string { return strings.Join(strings.Fields(printable(s)), " ") }
 
 func (d *dlq) stats(ctx context.Context) error {
 	r, err := d.client.GetDeadLetterStatsWithResponse(ctx)

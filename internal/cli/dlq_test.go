@@ -150,7 +150,7 @@ func TestActingOnTheQueue(t *testing.T) {
 	require.Zero(t, o.StopAfterFailures)
 	require.Equal(t, 2, o.Total)
 	id := o.Id.String()
-	require.Regexp(t, `state: +cancelled\nbecause: +cancelled by cli: too early`, s.does("cancel", id, "--reason", "too early"))
+	require.Regexp(t, `state: +cancelled\nbecause: +cancelled by cli: too \[2Jearly`, s.does("cancel", id, "--reason", "too\n\x1b[2Jearly"))
 	require.Regexp(t, `state: +running`, s.does("continue", id))
 	require.Regexp(t, `left: +2`, s.does("operations", id))
 	require.Contains(t, s.does("discard", "--cause", "http_4xx"), "discard")

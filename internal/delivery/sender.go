@@ -171,7 +171,9 @@ func (s *sender) held(d Delivery, hold Hold) Verdict {
 // recovered has the letters that wait for the endpoint sent. If that can't be stored they still have
 // their schedule.
 func (s *sender) recovered(ctx context.Context, d Delivery) {
-	err := s.Recoveries.EndpointRecovered(context.WithoutCancel(ctx), d.Event.TenantID, d.Endpoint.ID)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recoveryTime)
+	defer cancel()
+	err := s.Recoveries.EndpointRecovered(ctx, d.Event.TenantID, d.Endpoint.ID)
 	if err != nil {
 		s.Log.ErrorContext(ctx, "an endpoint recovered, but the drain of its dead letters was not started; they are retried on schedule",
 			"endpoint", d.Endpoint.ID, "err", err)
@@ -179,6 +181,10 @@ func (s *sender) recovered(ctx context.Context, d Delivery) {
 	}
 	s.Log.InfoContext(ctx, "endpoint recovered, its dead letters are drained", "endpoint", d.Endpoint.ID)
 }
+
+// recoveryTime bounds the start of a drain. The attempt that succeeded has not been recorded meanwhile: with
+// what recording may take it has to end before the reconciler takes it for interrupted, and sends again.
+const recoveryTime = 2 * time.Second
 
 func (s *sender) send(ctx context.Context, d Delivery) (o Outcome) {
 	channel, ok := s.channels[d.Target.Channel]

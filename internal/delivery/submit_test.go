@@ -53,10 +53,14 @@ func (g *gate) Leave(o delivery.Outcome) bool {
 	return g.recovered && o.Delivered()
 }
 
-type recoveries struct{ endpoints []string }
+type recoveries struct {
+	endpoints []string
+	unbounded bool
+}
 
-func (r *recoveries) EndpointRecovered(_ context.Context, tenantID, endpoint string) error {
-	r.endpoints = append(r.endpoints, tenantID+" "+endpoint)
+func (r *recoveries) EndpointRecovered(ctx context.Context, tenantID, endpoint string) error {
+	_, bounded := ctx.Deadline()
+	r.endpoints, r.unbounded = append(r.endpoints, tenantID+" "+endpoint), r.unbounded || !bounded
 	return nil
 }
 
@@ -200,6 +204,7 @@ func TestARecoveredEndpointIsToldOf(t *testing.T) {
 	_, err = service.Deliver(t.Context(), event("bad"))
 	require.NoError(t, err)
 	require.Equal(t, []string{"default good"}, r.endpoints)
+	require.False(t, r.unbounded, "the attempt that succeeded waits for it, and is not recorded yet")
 	require.Equal(t, []delivery.Outcome{{}, {Cause: delivery.HTTP5xx, Retry: true}}, g.left)
 }
 
