@@ -195,14 +195,16 @@ func TestPanels(t *testing.T) {
 func (w *watched) shows(dashboard, panel string, right func(last float64) bool) {
 	w.t.Helper()
 	q := find(w.t, dashboard, panel)
+	var shown []series
 	w.eventually(fmt.Sprintf("panel %q", panel), func(ctx context.Context) error {
 		found, err := w.panel(ctx, q)
 		if err != nil {
-			return err
+			return fmt.Errorf("%w; before that %v", err, shown)
 		}
+		shown = found
 		points := found[0].points
 		if last := points[len(points)-1]; !right(last) {
-			return fmt.Errorf("shows %v", last)
+			return fmt.Errorf("shows %v", points)
 		}
 		return nil
 	})
