@@ -168,7 +168,6 @@ func (s *Deliveries) insertLetters(ctx context.Context, tx pgx.Tx, vs []delivery
 	var p db.RecordFirstFailedParams
 	var retries []river.InsertManyParams
 	var pending []int
-	var failedForGood []uuid.UUID
 	for i, v := range vs {
 		e, t, a := v.Delivery.Event, v.Delivery.Target, v.Attempt
 		id, err := uuid.NewV7()
@@ -211,8 +210,6 @@ func (s *Deliveries) insertLetters(ctx context.Context, tx pgx.Tx, vs []delivery
 		if v.State == delivery.Pending {
 			pending = append(pending, i)
 			retries = append(retries, s.retryJob(id, v.NextRetryAt, e.TraceParent))
-		} else if len(e.Fallback) > 0 {
-			failedForGood = append(failedForGood, e.ID)
 		}
 	}
 	if len(retries) > 0 {
@@ -228,12 +225,18 @@ func (s *Deliveries) insertLetters(ctx context.Context, tx pgx.Tx, vs []delivery
 	if err != nil {
 		return nil, err
 	}
-	if err := s.useFallbacks(ctx, tx, failedForGood); err != nil {
-		return nil, err
-	}
 	moved := make(map[unit]bool, len(rows))
 	for _, r := range rows {
 		moved[unit{r.EventID, r.Target}] = true
+	}
+	var failedForGood []uuid.UUID
+	for _, v := range vs {
+		if v.State != delivery.Pending && len(v.Delivery.Event.Fallback) > 0 && moved[unitOf(v)] {
+			failedForGood = append(failedForGood, v.Delivery.Event.ID)
+		}
+	}
+	if err := s.useFallbacks(ctx, tx, failedForGood); err != nil {
+		return nil, err
 	}
 	recorded := make([]recordedLetter, len(vs))
 	for i, v := range vs {
@@ -265,6 +268,13 @@ func (s *Deliveries) useFallbacks(ctx context.Context, tx pgx.Tx, events []uuid.
 			return fmt.Errorf("event %s: fallback: %w", r.ID, err)
 		}
 		e := delivery.Event{ID: r.ID, TenantID: r.TenantID, AcceptedAt: r.AcceptedAt, TraceParent: zeroIfNil(r.Traceparent)}
+		for i := range targets {
+			targets[i].Fallback = true
+		}
+		used, err := targetsByKey(targets)
+		if err != nil {
+			return fmt.Errorf("event %s: fallback: %w", r.ID, err)
+		}
 		for _, t := range targets {
 			inserted, err := s.jobs.InsertManyTx(ctx, tx, []river.InsertManyParams{firstJob(e, t.Key(), time.Time{})})
 			if err != nil {
@@ -278,7 +288,7 @@ func (s *Deliveries) useFallbacks(ctx context.Context, tx pgx.Tx, events []uuid.
 			}
 			s.log.InfoContext(ctx, "a target failed for good, the fallback is tried", "event_id", e.ID, "target", t.Key())
 		}
-		if err := q.UseFallback(ctx, e.ID); err != nil {
+		if err := q.UseFallback(ctx, used, e.ID); err != nil {
 			return fmt.Errorf("event %s: fallback: %w", e.ID, err)
 		}
 	}
@@ -297,7 +307,8 @@ func (s *Deliveries) InFlightForJob(ctx context.Context, eventID uuid.UUID, targ
 	if err != nil || e == nil {
 		return delivery.Event{}, delivery.Target{}, false, err
 	}
-	return *e, targetIn(*e, target), true, nil
+	bound, t := boundFor(*e, target)
+	return bound, t, true, nil
 }
 
 func (s *Deliveries) loadInFlight(ctx context.Context, wanted []flightJob) ([]*delivery.Event, error) {
@@ -378,13 +389,24 @@ func (s *Deliveries) RecordRetry(ctx context.Context, jobID int64, l delivery.De
 			held := string(v.Hold.Reason)
 			return s.q.HoldLetter(ctx, db.HoldLetterParams{ID: l.ID, JobID: jobID, NextRetryAt: &v.NextRetryAt, HeldBy: &held})
 		case v.State == delivery.Expired && v.Attempt.Number == 0:
-			return s.q.ExpireLetter(ctx, &v.DecidedAt, l.ID, jobID)
+			return s.expireLetter(ctx, jobID, l.ID, v.DecidedAt)
 		default:
 			// What is no longer the job's is left alone: who took the letter over knows better what
 			// becomes of it.
 			_, err := s.retryFailed.do(ctx, r)
 			return err
 		}
+	})
+}
+
+// expireLetter closes a letter that was not attempted any more. Its event may have a fallback.
+func (s *Deliveries) expireLetter(ctx context.Context, jobID int64, letter uuid.UUID, now time.Time) error {
+	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		events, err := s.q.WithTx(tx).ExpireLetter(ctx, &now, letter, jobID)
+		if err != nil {
+			return err
+		}
+		return s.useFallbacks(ctx, tx, events)
 	})
 }
 
@@ -417,7 +439,7 @@ func recordedOf(rs []retried, ids []uuid.UUID) []bool {
 
 func (s *Deliveries) recordRetryFailed(ctx context.Context, rs []retried) ([]bool, error) {
 	var p db.RecordRetryFailedParams
-	var failedForGood []uuid.UUID
+	failedForGood := make(map[uuid.UUID]uuid.UUID) // events by letter
 	for _, r := range rs {
 		v, a := r.verdict, r.verdict.Attempt
 		p.LetterIds, p.JobIds, p.States = append(p.LetterIds, r.letter.ID), append(p.JobIds, r.job), append(p.States, string(v.State))
@@ -428,10 +450,10 @@ func (s *Deliveries) recordRetryFailed(ctx context.Context, rs []retried) ([]boo
 		p.TraceIds, p.Endpoints = append(p.TraceIds, a.TraceID), append(p.Endpoints, v.Delivery.Endpoint.ID)
 		p.NextRetryAts, p.DecidedAts = append(p.NextRetryAts, v.NextRetryAt), append(p.DecidedAts, v.DecidedAt)
 		if v.State != delivery.Pending {
-			failedForGood = append(failedForGood, r.letter.Event.ID)
+			failedForGood[r.letter.ID] = r.letter.Event.ID
 		}
 	}
-	if failedForGood == nil {
+	if len(failedForGood) == 0 {
 		ids, err := s.q.RecordRetryFailed(ctx, p)
 		return recordedOf(rs, ids), err
 	}
@@ -440,7 +462,13 @@ func (s *Deliveries) recordRetryFailed(ctx context.Context, rs []retried) ([]boo
 		if ids, err = s.q.WithTx(tx).RecordRetryFailed(ctx, p); err != nil {
 			return err
 		}
-		return s.useFallbacks(ctx, tx, failedForGood)
+		var events []uuid.UUID
+		for _, id := range ids { // those that were still the jobs'
+			if e, ok := failedForGood[id]; ok {
+				events = append(events, e)
+			}
+		}
+		return s.useFallbacks(ctx, tx, events)
 	})
 	return recordedOf(rs, ids), err
 }

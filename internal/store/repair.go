@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/riverqueue/river"
 
@@ -64,8 +65,9 @@ func (s *Deliveries) queueInterrupted(ctx context.Context, tx pgx.Tx, row db.Loc
 		_, err = s.q.WithTx(tx).PutOffFirst(ctx, inserted[0].Job.ID, e.ID, row.Target)
 		return err
 	}
+	e, target := boundFor(e, row.Target)
 	v := delivery.Verdict{
-		Delivery: delivery.Delivery{Event: e, Target: targetIn(e, row.Target), Attempt: 1},
+		Delivery: delivery.Delivery{Event: e, Target: target, Attempt: 1},
 		Attempt: delivery.Attempt{
 			Number: 1, StartedAt: *begun,
 			Outcome: delivery.Outcome{Cause: delivery.Interrupted, Retry: true, Detail: interruptedFirst},
@@ -140,6 +142,9 @@ func (s *Deliveries) reschedule(ctx context.Context, tx pgx.Tx, row db.LockOrpha
 		p.State = string(delivery.Exhausted)
 		s.log.ErrorContext(ctx, "dead letter exhausted: its retries were interrupted too often",
 			"dead_letter_id", row.ID, "event_id", row.EventID, "interruptions", p.Interruptions)
+		if err := s.useFallbacks(ctx, tx, []uuid.UUID{row.EventID}); err != nil {
+			return err
+		}
 	} else {
 		job, err := s.insertRetry(ctx, tx, s.retryJob(row.ID, now, traceParent))
 		if err != nil {

@@ -231,15 +231,17 @@ SELECT letter_id::uuid AS letter_id FROM letter;
 UPDATE alert_dlq SET next_retry_at = @next_retry_at, held_by = @held_by
 WHERE id = @id AND job_id = @job_id::bigint AND state = 'pending';
 
--- name: ExpireLetter :exec
--- A letter whose event's time to live is over, found by its own job.
+-- name: ExpireLetter :many
+-- A letter whose event's time to live is over, found by its own job. No row: it is no longer the job's.
 WITH letter AS (
     UPDATE alert_dlq AS d
     SET state = 'expired', closed_at = @now, next_retry_at = NULL, job_id = NULL, held_by = NULL
     WHERE d.id = @id AND d.job_id = @job_id::bigint AND d.state = 'pending'
     RETURNING d.event_id, d.target
+), released AS (
+    DELETE FROM alert_dedup AS k USING letter l WHERE k.event_id = l.event_id AND k.target = l.target
 )
-DELETE FROM alert_dedup AS k USING letter l WHERE k.event_id = l.event_id AND k.target = l.target;
+SELECT event_id FROM letter;
 
 -- name: LockFallbacks :many
 -- Targets that failed for good, whose event has a fallback that has not been put to use.
@@ -248,7 +250,7 @@ WHERE e.id = ANY(@event_ids::uuid[]) AND e.fallback IS NOT NULL
 FOR UPDATE;
 
 -- name: UseFallback :exec
-UPDATE alert_events SET channels = channels || fallback, fallback = NULL WHERE id = @id;
+UPDATE alert_events SET channels = channels || (@used::text)::jsonb, fallback = NULL WHERE id = @id;
 
 -- name: AddInflight :exec
 INSERT INTO alert_inflight (event_id, target, channel, tenant_id, accepted_at, job_id)
@@ -291,10 +293,15 @@ LIMIT @row_limit
 FOR UPDATE OF l SKIP LOCKED;
 
 -- name: RescheduleOrphan :exec
-UPDATE alert_dlq
-SET job_id = sqlc.narg('job_id'), next_retry_at = sqlc.narg('next_retry_at'), state = @state,
-    attempts = @attempts, interruptions = @interruptions, cause = @cause, error_message = @error_message
-WHERE id = @id;
+-- One that is given up gives back its key.
+WITH letter AS (
+    UPDATE alert_dlq AS d
+    SET job_id = sqlc.narg('job_id'), next_retry_at = sqlc.narg('next_retry_at'), state = @state,
+        attempts = @attempts, interruptions = @interruptions, cause = @cause, error_message = @error_message
+    WHERE d.id = @id
+    RETURNING d.event_id, d.target, d.state
+)
+DELETE FROM alert_dedup AS k USING letter l WHERE k.event_id = l.event_id AND k.target = l.target AND l.state <> 'pending';
 
 -- name: ReattachOrphan :exec
 UPDATE alert_dlq SET job_id = sqlc.narg('job_id') WHERE id = @id;
