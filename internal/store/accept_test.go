@@ -160,10 +160,25 @@ func TestIdempotency(t *testing.T) {
 	require.Nil(t, earlier)
 	d.requireAccounts(deliverytest.Accounts{Events: 2, InFlight: 2})
 
+	earlier, err = d.Earlier(t.Context(), idem)
+	require.NoError(t, err)
+	require.Equal(t, []uuid.UUID{first.ID}, earlier.EventIDs, "looked up without a claim")
+	require.JSONEq(t, `{"n": 1}`, string(earlier.Answer))
+	other.TenantID = "default"
+	_, err = d.Earlier(t.Context(), other)
+	require.Equal(t, fault.Invalid, fault.CodeOf(err))
+	other.Key = "k-2"
+	earlier, err = d.Earlier(t.Context(), other)
+	require.NoError(t, err)
+	require.Nil(t, earlier)
+
 	d.now = d.now.Add(2 * time.Hour)
-	_, earlier, err = submit(idem)
+	earlier, err = d.Earlier(t.Context(), idem)
 	require.NoError(t, err)
 	require.Nil(t, earlier, "a key is kept for a time")
+	_, earlier, err = submit(idem)
+	require.NoError(t, err)
+	require.Nil(t, earlier, "then it is free")
 }
 
 func TestTheSameIdempotencyKeyAtOnce(t *testing.T) {

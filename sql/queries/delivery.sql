@@ -57,7 +57,7 @@ SET request = excluded.request, event_ids = excluded.event_ids, answer = NULL, c
 WHERE k.expires_at <= excluded.created_at;
 
 -- name: IdempotencyKey :one
-SELECT * FROM idempotency_keys WHERE tenant_id = @tenant_id AND key = @key;
+SELECT * FROM idempotency_keys WHERE tenant_id = @tenant_id AND key = @key AND expires_at > @now::timestamptz;
 
 -- name: RecordAnswer :exec
 UPDATE idempotency_keys SET answer = @answer WHERE tenant_id = @tenant_id AND key = @key AND answer IS NULL;

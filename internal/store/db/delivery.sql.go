@@ -730,11 +730,11 @@ func (q *Queries) HoldLetter(ctx context.Context, arg HoldLetterParams) error {
 }
 
 const idempotencyKey = `-- name: IdempotencyKey :one
-SELECT tenant_id, key, request, event_ids, answer, created_at, expires_at FROM idempotency_keys WHERE tenant_id = $1 AND key = $2
+SELECT tenant_id, key, request, event_ids, answer, created_at, expires_at FROM idempotency_keys WHERE tenant_id = $1 AND key = $2 AND expires_at > $3::timestamptz
 `
 
-func (q *Queries) IdempotencyKey(ctx context.Context, tenantID string, key string) (IdempotencyKey, error) {
-	row := q.db.QueryRow(ctx, idempotencyKey, tenantID, key)
+func (q *Queries) IdempotencyKey(ctx context.Context, tenantID string, key string, now time.Time) (IdempotencyKey, error) {
+	row := q.db.QueryRow(ctx, idempotencyKey, tenantID, key, now)
 	var i IdempotencyKey
 	err := row.Scan(
 		&i.TenantID,
