@@ -127,9 +127,24 @@ const (
 	maxDataBytes = 64 << 10 // of all alerts in the data, as JSON
 )
 
+// elsewhere leaves out the destinations that alerts of the payload are about.
+func (p Payload) elsewhere(targets []delivery.Target) []delivery.Target {
+	left := slices.DeleteFunc(slices.Clone(targets), func(t delivery.Target) bool {
+		return t.Destination != "" && slices.ContainsFunc(p.Alerts, func(a Alert) bool { return a.Labels["destination"] == t.Destination })
+	})
+	if len(left) == 0 && len(targets) > 0 {
+		return []delivery.Target{{Channel: "inapp"}}
+	}
+	return left
+}
+
 // Event returns the event that tells of the payload. keepUntil is until when the same state of the
 // group counts as the same notification.
+//
+// An alert about a destination, which its label "destination" says, does not go to that destination: it
+// would wait behind what it is about. When nothing else is left it goes to the user's inbox.
 func (p Payload) Event(to Destination, keepUntil time.Time) (delivery.Event, error) {
+	to.Targets = p.elsewhere(to.Targets)
 	data, err := p.data()
 	if err != nil {
 		return delivery.Event{}, err

@@ -99,6 +99,32 @@ resolved {feed="six", severity="critical"} until 2026-03-02T10:00:00Z: No prices
 	require.Equal(t, delivery.Critical, resolved.Severity, "none fires: of all")
 }
 
+// TestNoLoop: what is about a destination does not go there.
+func TestNoLoop(t *testing.T) {
+	t.Parallel()
+	about := func(destinations ...string) []byte {
+		var alerts []map[string]any
+		for _, d := range destinations {
+			alerts = append(alerts, map[string]any{"status": "firing", "labels": map[string]string{"alertname": "DestinationBreakerOpen", "destination": d}})
+		}
+		return change(t, firing, map[string]any{"alerts": alerts})
+	}
+	pager, mail := delivery.Target{Channel: "webhook", Destination: "pager"}, delivery.Target{Channel: "email", Destination: "mail"}
+	hook, inbox := delivery.Target{Channel: "webhook", URL: "http://example.org/"}, delivery.Target{Channel: "inapp"}
+	for _, tt := range []struct {
+		about     []string
+		asked, to []delivery.Target
+	}{
+		{[]string{"pager"}, []delivery.Target{pager, mail, hook}, []delivery.Target{mail, hook}},
+		{[]string{"mail", "pager"}, []delivery.Target{pager, mail}, []delivery.Target{inbox}},
+		{[]string{"other"}, []delivery.Target{pager, mail}, []delivery.Target{pager, mail}},
+		{[]string{""}, []delivery.Target{hook}, []delivery.Target{hook}},
+	} {
+		e := event(t, about(tt.about...), alertmanager.Destination{TenantID: "default", UserID: "ops", Targets: tt.asked})
+		require.Equal(t, tt.to, e.Targets, tt.about)
+	}
+}
+
 func TestAlertID(t *testing.T) {
 	t.Parallel()
 	for want, changes := range map[string]map[string]any{

@@ -62,7 +62,7 @@ func alertDelivery() dashboard {
 			{
 				kind: stat, title: "DLQ Size (Pending)", unit: count, decimals: cents(0), steps: rising(1, 100),
 				description: "Dead letters that are being retried. 0 is normal. They leave by themselves once their receiver is back; what grows for more than an hour needs its receiver mended.",
-				queries:     []query{{expr: `sum(dawsos_dead_letters{state="pending"})`}},
+				queries:     []query{{expr: `sum(max by (channel) (dawsos_dead_letters{state="pending"}))`}},
 				links:       []dataLink{to(agentsUID, "var-agent=alert_retry_worker")},
 				runbooks:    []string{alertDLQGrowing},
 			},
@@ -131,7 +131,7 @@ func alertDelivery() dashboard {
 			{
 				kind: stat, title: "DLQ Size (Exhausted)", unit: count, decimals: cents(0), steps: rising(1, 10),
 				description: "Dead letters whose retries are spent or that were refused for good. 0 is normal: each is an alert that somebody did not get. Mend, then replay or discard.",
-				queries:     []query{{expr: `sum(dawsos_dead_letters{state="exhausted"})`}},
+				queries:     []query{{expr: `sum(max by (channel) (dawsos_dead_letters{state="exhausted"}))`}},
 				links:       []dataLink{to(sloUID)},
 				runbooks:    []string{alertExhausted},
 			},
@@ -147,7 +147,7 @@ func alertDelivery() dashboard {
 				description: "Accepted events less those delivered, duplicate, in flight, pending, exhausted, discarded, expired and superseded, and what the latest audit found wrong. " +
 					"Always 0. Anything else is an event lost or counted twice: the runbook says how to find it.",
 				queries: []query{{
-					expr: `abs(sum(dawsos_delivery_account{account="accepted"}) - sum(dawsos_delivery_account{account!="accepted"})) + sum(dawsos_delivery_drift)`,
+					expr: `abs(account:delivery_account:max{account="accepted"} - ignoring (account) sum(account:delivery_account:max{account!="accepted"})) + sum(max by (check) (dawsos_delivery_drift))`,
 				}},
 				links:    []dataLink{to(runtimeUID)},
 				runbooks: []string{alertLedgerDrift},
@@ -174,7 +174,7 @@ func alertDelivery() dashboard {
 			{
 				kind: timeSeries, title: "Dead Letters by State", unit: count, steps: plain(), stacked: true,
 				description: "Dead letters being retried and exhausted. A hill is an outage and its recovery; steps that stay are letters that wait for you.",
-				queries:     []query{{expr: `sum by (state) (dawsos_dead_letters{state=~"pending|exhausted"})`, legend: "{{state}}"}},
+				queries:     []query{{expr: `sum by (state) (max by (channel, state) (dawsos_dead_letters{state=~"pending|exhausted"}))`, legend: "{{state}}"}},
 				links:       []dataLink{to(sloUID)},
 				runbooks:    []string{alertDLQGrowing, alertExhausted},
 			},

@@ -119,8 +119,8 @@ func runtime() dashboard {
 				kind: timeSeries, title: "Collector Spans", unit: perSec, steps: plain(),
 				description: "Spans a second that the collector took in and handed on to Jaeger. What goes out is less by probes and by sampling; a gap that grows is a queue filling up.",
 				queries: []query{
-					{expr: "sum(rate(otelcol_receiver_accepted_spans_total[$__rate_interval])) or vector(0)", legend: "accepted"},
-					{expr: "sum(rate(otelcol_exporter_sent_spans_total[$__rate_interval])) or vector(0)", legend: "sent"},
+					{expr: "sum(rate(otelcol_receiver_accepted_spans_total{job=\"otel-collector\"}[$__rate_interval])) or vector(0)", legend: "accepted"},
+					{expr: "sum(rate(otelcol_exporter_sent_spans_total{job=\"otel-collector\"}[$__rate_interval])) or vector(0)", legend: "sent"},
 				},
 				runbooks: []string{alertSpansDropped},
 			},
@@ -131,8 +131,8 @@ func runtime() dashboard {
 				queries: []query{
 					{expr: `sum(rate(dawsos_trace_spans_total{outcome="failed"}[$__rate_interval])) or vector(0)`, legend: "spans not taken by the collector"},
 					{expr: `sum(rate(dawsos_log_records_total{outcome="failed"}[$__rate_interval])) or vector(0)`, legend: "log records not taken by the collector"},
-					{expr: "sum(rate(otelcol_receiver_refused_spans_total[$__rate_interval])) or vector(0)", legend: "spans refused by the collector"},
-					{expr: "sum(rate(otelcol_exporter_send_failed_spans_total[$__rate_interval])) or vector(0)", legend: "spans lost behind the collector"},
+					{expr: "sum(rate(otelcol_receiver_refused_spans_total{job=\"otel-collector\"}[$__rate_interval])) or vector(0)", legend: "spans refused by the collector"},
+					{expr: "sum(rate(otelcol_exporter_send_failed_spans_total{job=\"otel-collector\"}[$__rate_interval])) or vector(0)", legend: "spans lost behind the collector"},
 					{expr: rated("dawsos_runs_dropped_total"), legend: "pattern runs not recorded"},
 				},
 				runbooks: []string{alertTracesLost, alertSpansRefused, alertSpansDropped, alertRunsDropped},
@@ -140,13 +140,13 @@ func runtime() dashboard {
 			{
 				kind: timeSeries, title: "Collector Memory", unit: binary, steps: plain(),
 				description: "The collector's resident memory. Its memory limiter refuses data above 512 MiB.",
-				queries:     []query{{expr: "max(otelcol_process_memory_rss_bytes)", legend: "resident"}},
+				queries:     []query{{expr: "max(otelcol_process_memory_rss_bytes{job=\"otel-collector\"})", legend: "resident"}},
 				runbooks:    []string{alertSpansRefused},
 			},
 			{
 				kind: timeSeries, title: "Collector Queue", unit: count, steps: plain(),
 				description: "Batches that wait in the collector for Jaeger. Near 0 is normal; a full queue loses what comes next.",
-				queries:     []query{{expr: "sum by (exporter) (otelcol_exporter_queue_size)", legend: "{{exporter}}"}},
+				queries:     []query{{expr: "sum by (exporter) (otelcol_exporter_queue_size{job=\"otel-collector\"})", legend: "{{exporter}}"}},
 				runbooks:    []string{alertSpansDropped},
 			},
 		},

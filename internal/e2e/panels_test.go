@@ -166,8 +166,8 @@ func TestPanels(t *testing.T) {
 	gone := newReceiver(t, func(int) int { return http.StatusGone })
 	for n := range 30 {
 		w.execute()
-		for _, r := range []*receiver{well, failing, gone} {
-			w.deliver(fmt.Sprintf("panels-%d", n), r.URL)
+		for name, r := range map[string]*receiver{"well": well, "failing": failing, "gone": gone} {
+			w.deliver(fmt.Sprintf("%s-%d", name, n), r.URL) // the same alert twice would be a duplicate, wherever it goes
 		}
 		_, err := get(t.Context(), "http://"+w.apiAddr+"/v1/patterns/none")
 		require.Error(t, err) // 404

@@ -3,7 +3,7 @@
 // processes on loopback, each with the very file below configs/ that compose.yaml mounts.
 //
 // Prometheus, Alertmanager and the exporter are those on PATH. Collector and Jaeger are built from the
-// modules in tools/, once, into the user's cache folder. Grafana is neither a Go module nor a Debian
+// modules in servers/, once, into the user's cache folder. Grafana is neither a Go module nor a Debian
 // package, so it is not among them.
 //
 // # Addresses
@@ -27,7 +27,7 @@ import (
 
 // Options say what the stack watches and where it keeps things.
 type Options struct {
-	// Root is the module's folder, with configs/ and tools/. Required.
+	// Root is the module's folder, with configs/. Required.
 	Root string
 	// Dir is the folder for data, logs and the files that are made of configs/. Required.
 	Dir string

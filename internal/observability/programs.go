@@ -59,11 +59,11 @@ func Locate(ctx context.Context, root string, progress func(string)) (Programs, 
 		built
 	}{
 		{&p.Jaeger, built{
-			name: "jaeger", module: filepath.Join(root, "tools", "jaeger"),
+			name: "jaeger", module: filepath.Join(root, "internal", "observability", "servers", "jaeger"),
 			pkg: "github.com/jaegertracing/jaeger/cmd/jaeger",
 		}},
 		{&p.Collector, built{
-			name: "otelcol", module: filepath.Join(root, "tools", "otelcol"), pkg: ".",
+			name: "otelcol", module: filepath.Join(root, "internal", "observability", "servers", "otelcol"), pkg: ".",
 			// Of the ways in which the Prometheus receiver finds targets, those of clouds are most of
 			// what there would be to compile.
 			tags: "remove_all_sd,enable_dns_sd",

@@ -1,4 +1,4 @@
-module github.com/dawsos/dawsos/tools/jaeger
+module github.com/dawsos/dawsos/internal/observability/servers/jaeger
 
 go 1.26.4
 

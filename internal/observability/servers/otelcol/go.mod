@@ -1,4 +1,4 @@
-module github.com/dawsos/dawsos/tools/otelcol
+module github.com/dawsos/dawsos/internal/observability/servers/otelcol
 
 go 1.26.4
 
