@@ -78,7 +78,7 @@ func describe(stack *observability.Stack) string {
 		{"jaeger", "Jaeger", "http://" + a.JaegerUI + " (query API below /api)"},
 		{"otel-collector", "collector", "OTLP gRPC " + a.CollectorGRPC + ", HTTP " + a.CollectorHTTP},
 		{"otel-collector", "its metrics", "http://" + a.CollectorMetrics + "/metrics, of spans http://" + a.CollectorExporter + "/metrics"},
-		{"otel-collector", "its pages", "http://" + a.CollectorZpages + "/debug/tracez"},
+		{"otel-collector", "its pages", "http://" + a.CollectorZpages + "/debug/pipelinez"},
 		{"postgres-exporter", "PostgreSQL's", "http://" + a.PostgresExporter + "/metrics"},
 	} {
 		if stack.Log(line.name) == "" {

@@ -60,6 +60,9 @@ type Journal interface {
 	// With an idempotency whose key was used before, nothing is accepted: it returns what came of
 	// it then, or fault.Invalid when the request was another.
 	Accept(ctx context.Context, as []Acceptance, idem *Idempotency) ([]Accepted, *Earlier, error)
+	// Earlier returns what came of the request that has used the key, nil when none has. It is
+	// fault.Invalid when that request was another.
+	Earlier(ctx context.Context, idem Idempotency) (*Earlier, error)
 	// RecordAnswer keeps the first answer to an idempotent request.
 	RecordAnswer(ctx context.Context, idem Idempotency, answer json.RawMessage) error
 	// RecordFirst moves an event and target from in flight to where v says, dead letter and job

@@ -56,8 +56,8 @@ type Event struct {
 	Ended    bool  // a later event had resolved Subject when this one was read for its first attempt; not stored
 	Dedup    Dedup // not stored
 
-	// ExpiresAt is when the message has lost its worth: what is undelivered by then is not sent
-	// any more. Zero means never.
+	// ExpiresAt is when the message has lost its worth for Targets: what is undelivered by then is not
+	// sent any more, but to Fallback. Zero means never.
 	ExpiresAt time.Time
 }
 
@@ -80,6 +80,9 @@ type Target struct {
 	Destination string   `json:"destination,omitempty"` // name of a stored destination, "" for an address
 	URL         string   `json:"url,omitempty"`         // webhook by address: absolute http or https
 	To          []string `json:"to,omitempty"`          // email by address
+	// Fallback says that it came into use because another target failed for good. The event's time to
+	// live is none of its own: it may be what brought the fallback into use.
+	Fallback bool `json:"fallback,omitempty"`
 }
 
 // destinationPrefix tells the keys of stored destinations from those of channels.

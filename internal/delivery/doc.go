@@ -29,8 +29,8 @@
 //	   └────────▶ discarded ────────────┘
 //
 // All from pending on are states of a dead letter. pending and exhausted are open: they are in front
-// of the operators until they end. The first event to fail for good on a target puts its fallback
-// targets in flight, if it has any, once.
+// of the operators until they end. An event that fails for good or expires on a target puts its fallback
+// targets in flight, if it has any, the first time that it does; no time to live holds for those.
 //
 // What is still in flight when a later event ends its subject is superseded as its first attempt comes up,
 // or fails.

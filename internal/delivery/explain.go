@@ -34,25 +34,39 @@ type Standing struct {
 
 // Explain tells an event's whole story as it is known at now. It is pure.
 func Explain(e Event, targets []TargetHistory, now time.Time) Explanation {
-	keys := make([]string, len(targets))
-	for i, t := range targets {
-		keys[i] = t.Target.Key()
+	var keys, fallback []string
+	for _, t := range targets {
+		if t.Target.Fallback {
+			fallback = append(fallback, t.Target.Key())
+		} else {
+			keys = append(keys, t.Target.Key())
+		}
 	}
-	x := Explanation{Timeline: []Line{{At: e.AcceptedAt, Text: accepted(e, keys)}}}
+	for _, t := range e.Fallback {
+		fallback = append(fallback, t.Key())
+	}
+	x := Explanation{Timeline: []Line{{At: e.AcceptedAt, Text: accepted(e, keys, fallback)}}}
 	for _, t := range targets {
 		x.Timeline = append(x.Timeline, targetLines(e, t)...)
-		x.Targets = append(x.Targets, standing(e, t, now))
+		s := standing(e, t, now)
+		if t.Target.Fallback {
+			s.Why += "; it is the fallback, in use because another target failed for good or expired"
+		}
+		x.Targets = append(x.Targets, s)
 	}
 	slices.SortStableFunc(x.Timeline, func(a, b Line) int { return a.At.Compare(b.At) })
 	return x
 }
 
-func accepted(e Event, keys []string) string {
+func accepted(e Event, keys, fallback []string) string {
 	from := map[Source]string{Rule: "a rule that fired", Alertmanager: "Alertmanager"}[e.Source]
 	if from == "" {
 		from = "a caller"
 	}
 	text := fmt.Sprintf("accepted from %s, for %s", from, strings.Join(keys, ", "))
+	if len(fallback) > 0 {
+		text += fmt.Sprintf(" (fallback %s)", strings.Join(fallback, ", "))
+	}
 	if e.Resolves {
 		text += "; it ends what earlier events told of " + e.Subject
 	}

@@ -103,6 +103,19 @@ func TestExplain(t *testing.T) {
 		"a duplicate, and one whose first attempt is under way": {now: time.Second, targets: []delivery.TargetHistory{
 			{Target: hook, State: delivery.Duplicate, DuplicateOf: first}, {Target: chat, State: delivery.InFlight},
 		}},
+		"expired and delivered by its fallback": {now: time.Hour, event: delivery.Event{ExpiresAt: acceptedAt.Add(time.Minute)}, targets: []delivery.TargetHistory{
+			{
+				Target: delivery.Target{Channel: "inapp", Fallback: true}, State: delivery.Delivered, DeliveredAt: after(61 * time.Second),
+				Attempts: []delivery.Attempt{tried(1, 61*time.Second, 2*time.Millisecond, delivery.Outcome{})},
+			},
+			{
+				Target: hook, State: delivery.Expired, Attempts: []delivery.Attempt{tried(1, 0, time.Second, unavailable)},
+				Letter: deadLetter(hook, delivery.Expired, func(l *delivery.DeadLetter) { l.ClosedAt = after(time.Minute) }),
+			},
+		}},
+		"delivered without its fallback": {now: time.Hour, event: delivery.Event{Fallback: []delivery.Target{{Channel: "inapp"}}}, targets: []delivery.TargetHistory{{
+			Target: hook, State: delivery.Delivered, DeliveredAt: after(90 * time.Millisecond), Attempts: []delivery.Attempt{tried(1, 0, 90*time.Millisecond, taken)},
+		}}},
 		"closed": {now: time.Hour, event: delivery.Event{Source: delivery.Alertmanager, Subject: "disk", Resolves: true}, targets: []delivery.TargetHistory{
 			{
 				Target: hook, State: delivery.Discarded, Attempts: []delivery.Attempt{tried(1, 0, time.Second, gone)},

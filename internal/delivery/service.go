@@ -217,6 +217,13 @@ func InList(err error, i int) error {
 	return &moved
 }
 
+// Earlier returns what came of the request that has used an idempotency key, nil when none has. Whoever
+// has a key asks before the request is looked at: what it named then need not be there any more. It is
+// fault.Invalid when that request was another.
+func (s *Service) Earlier(ctx context.Context, idem Idempotency) (*Earlier, error) {
+	return s.journal.Earlier(ctx, idem)
+}
+
 // RecordAnswer keeps the first answer to an idempotent submission. What could not be kept is told
 // from the events' state to whoever comes with the key again.
 func (s *Service) RecordAnswer(ctx context.Context, idem Idempotency, answer json.RawMessage) {

@@ -60,6 +60,10 @@ func (j *journal) Accept(_ context.Context, as []delivery.Acceptance, _ *deliver
 	return accepted, nil, nil
 }
 
+func (j *journal) Earlier(context.Context, delivery.Idempotency) (*delivery.Earlier, error) {
+	return j.earlier, nil
+}
+
 func (j *journal) RecordAnswer(context.Context, delivery.Idempotency, json.RawMessage) error {
 	return nil
 }

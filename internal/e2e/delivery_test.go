@@ -82,6 +82,62 @@ func TestExhausted(t *testing.T) {
 	s.requireAccounted()
 }
 
+// TestExpiredGoesToItsFallback: nobody answers at the webhook, so that the message is in the inbox once its
+// time is over, once.
+func TestExpiredGoesToItsFallback(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t, dbtest.URL(t), "RETRY_SCHEDULE=1h")
+	body := api.NewDelivery{AlertId: "nav", UserId: "ada", Title: "NAV fell", Message: "by 3 %", TtlSeconds: new(2)}
+	body.Channels = &api.Channels{Webhook: &api.WebhookTarget{Url: "http://" + freeAddr(t) + "/hook"}}
+	body.Fallback = &api.Channels{Inapp: new(true)}
+	answer, err := s.client.CreateDeliveryWithResponse(t.Context(), nil, body)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, answer.StatusCode(), string(answer.Body))
+	require.Equal(t, map[string]api.ChannelReceipt{"webhook": answer.JSON200.Channels["webhook"]}, answer.JSON200.Channels)
+	require.Equal(t, api.ChannelReceiptOutcomeQueued, answer.JSON200.Channels["webhook"].Outcome)
+	event := answer.JSON200.EventId
+
+	h := s.becomes(event, api.ChannelHistoryStateExpired)
+	require.Len(t, h.Attempts, 1, "what has expired is not sent")
+	var d *api.Delivery
+	s.eventually("the fallback is delivered", func(ctx context.Context) error {
+		r, err := s.client.GetDeliveryWithResponse(ctx, event)
+		if err != nil {
+			return err
+		}
+		if d = r.JSON200; d == nil || d.Channels["inapp"].State != api.ChannelHistoryStateDelivered {
+			return errors.New(string(r.Body))
+		}
+		return nil
+	})
+	require.Len(t, d.Channels["inapp"].Attempts, 1)
+	require.Nil(t, d.Fallback, "it is used")
+	inbox, err := s.client.ListNotificationsWithResponse(t.Context(), &api.ListNotificationsParams{UserId: "ada"})
+	require.NoError(t, err)
+	require.Len(t, inbox.JSON200.Items, 1)
+	require.Equal(t, event, inbox.JSON200.Items[0].EventId)
+
+	x, err := s.client.ExplainDeliveryWithResponse(t.Context(), event)
+	require.NoError(t, err)
+	var told []string
+	for _, line := range x.JSON200.Timeline {
+		told = append(told, line.Text)
+	}
+	require.Len(t, told, 4, string(x.Body))
+	require.Equal(t, "accepted from a caller, for webhook (fallback inapp); it is worth sending for 2 s", told[0])
+	require.Contains(t, told[1], "attempt 1, ")
+	require.Contains(t, told[1], "failed (connect)")
+	require.Equal(t, "expired: its time to live ended before it could be delivered", told[2])
+	require.Contains(t, told[3], "delivered in ")
+	for _, target := range x.JSON200.Targets {
+		if target.Target == "inapp" {
+			require.Contains(t, target.Why, "it is the fallback, in use because another target failed for good or expired")
+		}
+	}
+	accepted, delivered, dead, _ := s.requireAccounted()
+	require.Equal(t, []int{2, 1, 1}, []int{accepted, delivered, dead})
+}
+
 // TestKillWorkerInLastAttempt: River discards a job whose last attempt was killed without telling
 // anybody. The letter must not be stuck.
 func TestKillWorkerInLastAttempt(t *testing.T) {

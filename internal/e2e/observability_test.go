@@ -232,9 +232,9 @@ func TestObservabilityStack(t *testing.T) {
 	w.requireExemplar("api_latency_bucket", "/v1/patterns/{id}/execute", began)
 
 	// Names that rules rely on: with _total and units, which the collector's own lose when asked the wrong way.
-	w.positive(`otelcol_receiver_accepted_spans_total{transport="grpc"}`)
-	w.positive(`otelcol_receiver_accepted_log_records_total{transport="grpc"}`)
-	w.positive(`otelcol_exporter_sent_spans_total{exporter="otlp_grpc/jaeger"}`)
+	w.positive(`otelcol_receiver_accepted_spans_total{job="otel-collector",transport="grpc"}`)
+	w.positive(`otelcol_receiver_accepted_log_records_total{job="otel-collector",transport="grpc"}`)
+	w.positive(`otelcol_exporter_sent_spans_total{job="otel-collector",exporter="otlp_grpc/jaeger"}`)
 	w.positive(`traces_span_metrics_calls_total{service_name="dawsos-api",span_name="POST /v1/patterns/{id}/execute"}`)
 	w.positive(`traces_span_metrics_duration_seconds_count{service_name="dawsos-worker",span_name="job retry_delivery"}`)
 	w.positive(`up{job="jaeger"}`)

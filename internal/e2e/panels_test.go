@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"math"
@@ -195,14 +196,16 @@ func TestPanels(t *testing.T) {
 func (w *watched) shows(dashboard, panel string, right func(last float64) bool) {
 	w.t.Helper()
 	q := find(w.t, dashboard, panel)
+	var shown []series
 	w.eventually(fmt.Sprintf("panel %q", panel), func(ctx context.Context) error {
 		found, err := w.panel(ctx, q)
 		if err != nil {
-			return err
+			return fmt.Errorf("%w; before that %v", err, shown)
 		}
+		shown = found
 		points := found[0].points
 		if last := points[len(points)-1]; !right(last) {
-			return fmt.Errorf("shows %v", last)
+			return fmt.Errorf("shows %v", points)
 		}
 		return nil
 	})
@@ -326,6 +329,7 @@ func TestBreakage(t *testing.T) {
 	addr := freeAddr(t)
 	remote := startRemoteAgent(t, addr, 0)
 	w := newWatched(t, "RETRY_SCHEDULE=30s,1h,1h", "DATABASE_POOL_MAX=4", "BREAKER_DELAY=10s",
+		"SECRETS_KEY="+base64.StdEncoding.EncodeToString(make([]byte, 32)),
 		"PATTERNS_DIR="+patternsDir(t, examplePattern(t)), "AGENTS_FILE="+agentsFile(t, fmt.Sprintf(sentimentSettings, 3, 5*time.Second, addr)),
 		"AGENT_TOKEN="+agentToken)
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}

@@ -16,12 +16,10 @@ import (
 )
 
 func (h *handlers) CreateDelivery(ctx context.Context, r api.CreateDeliveryRequestObject) (api.CreateDeliveryResponseObject, error) {
-	e, err := h.event(ctx, *r.Body)
-	if err != nil {
-		return nil, err
-	}
-	a, err := h.submit(ctx, delivery.Submission{Events: []delivery.Event{e}}, asked{
-		operation: "createDelivery", body: r.Body, key: r.Params.IdempotencyKey, prefer: r.Params.Prefer,
+	by := asked{operation: "createDelivery", body: r.Body, key: r.Params.IdempotencyKey, prefer: r.Params.Prefer}
+	a, err := h.submit(ctx, by, func() (delivery.Submission, error) {
+		e, err := h.event(ctx, *r.Body)
+		return delivery.Submission{Events: []delivery.Event{e}}, err
 	})
 	if err != nil {
 		return nil, err
@@ -39,24 +37,8 @@ func (h *handlers) CreateDelivery(ctx context.Context, r api.CreateDeliveryReque
 }
 
 func (h *handlers) CreateDeliveries(ctx context.Context, r api.CreateDeliveriesRequestObject) (api.CreateDeliveriesResponseObject, error) {
-	sub := delivery.Submission{Events: make([]delivery.Event, len(r.Body.Items)), List: true}
-	var wrong []fault.Field
-	for i, item := range r.Body.Items {
-		var err error
-		if sub.Events[i], err = h.event(ctx, item); err != nil {
-			f, ok := errors.AsType[*fault.Error](delivery.InList(err, i))
-			if !ok || f.Code != fault.Invalid {
-				return nil, err
-			}
-			wrong = append(wrong, f.Fields...)
-		}
-	}
-	if err := invalid(wrong); err != nil {
-		return nil, err
-	}
-	a, err := h.submit(ctx, sub, asked{
-		operation: "createDeliveries", body: r.Body, key: r.Params.IdempotencyKey, prefer: r.Params.Prefer,
-	})
+	by := asked{operation: "createDeliveries", body: r.Body, key: r.Params.IdempotencyKey, prefer: r.Params.Prefer}
+	a, err := h.submit(ctx, by, func() (delivery.Submission, error) { return h.list(ctx, r.Body.Items) })
 	if err != nil {
 		return nil, err
 	}
@@ -72,6 +54,23 @@ func (h *handlers) CreateDeliveries(ctx context.Context, r api.CreateDeliveriesR
 		Body:    api.DeliveryReceipts{Items: a.Receipts},
 		Headers: api.CreateDeliveries200ResponseHeaders{IdempotencyReplayed: a.replayed()},
 	}, nil
+}
+
+// list reads a list of what is to be delivered, and tells all that is wrong in it.
+func (h *handlers) list(ctx context.Context, items []api.NewDelivery) (delivery.Submission, error) {
+	sub := delivery.Submission{Events: make([]delivery.Event, len(items)), List: true}
+	var wrong []fault.Field
+	for i, item := range items {
+		var err error
+		if sub.Events[i], err = h.event(ctx, item); err != nil {
+			f, ok := errors.AsType[*fault.Error](delivery.InList(err, i))
+			if !ok || f.Code != fault.Invalid {
+				return delivery.Submission{}, err
+			}
+			wrong = append(wrong, f.Fields...)
+		}
+	}
+	return sub, invalid(wrong)
 }
 
 // event reads what is to be delivered.

@@ -140,6 +140,57 @@ func TestTheSameIdempotencyKey(t *testing.T) {
 	require.NotEqual(t, first.header.Get("Location"), other.header.Get("Location"))
 }
 
+// asking tells how often a key was looked up.
+type asking struct {
+	httpapi.Deliverer
+	asked atomic.Int32
+}
+
+func (a *asking) Earlier(ctx context.Context, idem delivery.Idempotency) (*delivery.Earlier, error) {
+	a.asked.Add(1)
+	return a.Deliverer.Earlier(ctx, idem)
+}
+
+// A request that was taken on stays so: its key gives the first answer, though it would be refused now.
+func TestTheSameKeyOnceItsDestinationIsGone(t *testing.T) {
+	t.Parallel()
+	d := &asking{}
+	s := newSite(t, func(o *httpapi.Options) {
+		d.Deliverer = o.Deliverer
+		o.Deliverer = d
+	})
+	h := newHook(t, 204)
+	a := s.post(t, "/v1/destinations", map[string]any{"name": "ops", "channel": "webhook", "url": h.URL})
+	require.Equal(t, http.StatusCreated, a.status, "%s", a.body)
+	ops := map[string]any{"channels": map[string]any{"destination": []any{"ops"}}}
+	one, many := note("NAV fell", ops), map[string]any{"items": []any{note("FX jumped", ops), note("FX fell", ops)}}
+	first := s.post(t, "/v1/deliveries", one, "Idempotency-Key", "one")
+	require.Equal(t, http.StatusOK, first.status, "%s", first.body)
+	list := s.post(t, "/v1/deliveries/batch", many, "Idempotency-Key", "many")
+	require.Equal(t, http.StatusOK, list.status, "%s", list.body)
+	require.EqualValues(t, 2, d.asked.Load())
+
+	require.Equal(t, http.StatusNoContent, s.do(t, http.MethodDelete, "/v1/destinations/ops", nil).status)
+	for _, c := range []struct {
+		target, key string
+		body        any
+		first       *answer
+	}{{"/v1/deliveries", "one", one, first}, {"/v1/deliveries/batch", "many", many, list}} {
+		again := s.post(t, c.target, c.body, "Idempotency-Key", c.key)
+		require.Equal(t, http.StatusOK, again.status, "%s", again.body)
+		require.Equal(t, "true", again.header.Get("Idempotency-Replayed"))
+		require.JSONEq(t, string(c.first.body), string(again.body))
+	}
+	s.post(t, "/v1/deliveries", note("NAV rose", ops), "Idempotency-Key", "one").invalid("/header/Idempotency-Key")
+	s.post(t, "/v1/deliveries", one, "Idempotency-Key", "new").invalid("/channels/destination/0")
+	require.EqualValues(t, 3, h.got.Load(), "nothing is sent again")
+
+	before := d.asked.Load()
+	s.post(t, "/v1/deliveries", one).invalid("/channels/destination/0")
+	require.Equal(t, http.StatusOK, s.post(t, "/v1/deliveries", note("NAV rose")).status)
+	require.Equal(t, before, d.asked.Load(), "who has no key waits for no look")
+}
+
 func TestTheSameIdempotencyKeyAtOnce(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

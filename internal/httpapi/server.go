@@ -76,6 +76,7 @@ type Portfolios interface {
 // Deliverer takes events on.
 type Deliverer interface {
 	Submit(ctx context.Context, s delivery.Submission) ([]delivery.Receipt, *delivery.Earlier, error)
+	Earlier(ctx context.Context, idem delivery.Idempotency) (*delivery.Earlier, error)
 	RecordAnswer(ctx context.Context, idem delivery.Idempotency, answer json.RawMessage)
 }
 

@@ -40,24 +40,37 @@ func (s submission) replayed() *string {
 	return new("true")
 }
 
-// submit takes events on. A request whose key was used before gets the first answer again; while there
-// is none, because the first request is still under way or was cut short, it is told where its events
-// stand now.
-func (h *handlers) submit(ctx context.Context, sub delivery.Submission, by asked) (submission, error) {
-	sub.Later = prefersAsync(value(by.prefer))
+// submit takes on the events that read finds in a request. A request whose key was used before gets the
+// first answer again, whatever would be wrong with it by now; while there is none, because the first
+// request is still under way or was cut short, it is told where its events stand now.
+func (h *handlers) submit(ctx context.Context, by asked, read func() (delivery.Submission, error)) (submission, error) {
+	later := prefersAsync(value(by.prefer))
+	var idem *delivery.Idempotency
 	if by.key != nil {
 		request, err := by.hash()
 		if err != nil {
 			return submission{}, err
 		}
-		sub.Idempotency = &delivery.Idempotency{TenantID: h.TenantID, Key: *by.key, Request: request}
+		idem = &delivery.Idempotency{TenantID: h.TenantID, Key: *by.key, Request: request}
+		earlier, err := h.Deliverer.Earlier(ctx, *idem)
+		if err != nil {
+			return submission{}, err
+		}
+		if earlier != nil {
+			return h.earlier(ctx, later, *earlier)
+		}
 	}
+	sub, err := read()
+	if err != nil {
+		return submission{}, err
+	}
+	sub.Later, sub.Idempotency = later, idem
 	receipts, earlier, err := h.Deliverer.Submit(ctx, sub)
 	if err != nil {
 		return submission{}, err
 	}
-	if earlier != nil {
-		return h.earlier(ctx, sub, *earlier)
+	if earlier != nil { // another request with the key was faster
+		return h.earlier(ctx, later, *earlier)
 	}
 	answer := submission{Later: sub.Later, Receipts: make([]api.DeliveryReceipt, len(receipts))}
 	for i, r := range receipts {
@@ -73,8 +86,8 @@ func (h *handlers) submit(ctx context.Context, sub delivery.Submission, by asked
 	return answer, nil
 }
 
-func (h *handlers) earlier(ctx context.Context, sub delivery.Submission, e delivery.Earlier) (submission, error) {
-	answer := submission{Later: sub.Later, repeated: true}
+func (h *handlers) earlier(ctx context.Context, later bool, e delivery.Earlier) (submission, error) {
+	answer := submission{Later: later, repeated: true}
 	if e.Answer != nil {
 		if err := json.Unmarshal(e.Answer, &answer); err != nil {
 			return submission{}, fmt.Errorf("decode the first answer: %w", err)

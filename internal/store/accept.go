@@ -56,16 +56,33 @@ func (s *Deliveries) claimKey(ctx context.Context, tx pgx.Tx, as []delivery.Acce
 	for i, a := range as {
 		ids[i] = a.Event.ID
 	}
+	now := s.now().UTC()
 	claimed, err := q.ClaimIdempotencyKey(ctx, db.ClaimIdempotencyKeyParams{
-		TenantID: idem.TenantID, Key: idem.Key, Request: idem.Request, EventIds: ids,
-		Now: s.now().UTC(), ExpiresAt: idem.ExpiresAt,
+		TenantID: idem.TenantID, Key: idem.Key, Request: idem.Request, EventIds: ids, Now: now, ExpiresAt: idem.ExpiresAt,
 	})
 	if err != nil || claimed == 1 {
 		return nil, err
 	}
-	row, err := q.IdempotencyKey(ctx, idem.TenantID, idem.Key)
+	earlier, err := s.earlier(ctx, q, idem, now)
+	if err == nil && earlier == nil { // accepted now, the events would be without their key
+		err = errors.New("an idempotency key was deleted while it was looked up")
+	}
+	return earlier, err
+}
+
+// Earlier implements delivery.Journal.
+func (s *Deliveries) Earlier(ctx context.Context, idem delivery.Idempotency) (*delivery.Earlier, error) {
+	return s.earlier(ctx, s.q, idem, s.now().UTC())
+}
+
+// earlier returns what came of the request that has the key now, nil when none has.
+func (s *Deliveries) earlier(ctx context.Context, q *db.Queries, idem delivery.Idempotency, now time.Time) (*delivery.Earlier, error) {
+	row, err := q.IdempotencyKey(ctx, idem.TenantID, idem.Key, now)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("look up an idempotency key: %w", err)
 	}
 	if !bytes.Equal(row.Request, idem.Request) {
 		return nil, fault.InvalidField("/header/Idempotency-Key", "was used for another request %s ago; use a new key for a new request",

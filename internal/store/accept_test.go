@@ -160,10 +160,25 @@ func TestIdempotency(t *testing.T) {
 	require.Nil(t, earlier)
 	d.requireAccounts(deliverytest.Accounts{Events: 2, InFlight: 2})
 
+	earlier, err = d.Earlier(t.Context(), idem)
+	require.NoError(t, err)
+	require.Equal(t, []uuid.UUID{first.ID}, earlier.EventIDs, "looked up without a claim")
+	require.JSONEq(t, `{"n": 1}`, string(earlier.Answer))
+	other.TenantID = "default"
+	_, err = d.Earlier(t.Context(), other)
+	require.Equal(t, fault.Invalid, fault.CodeOf(err))
+	other.Key = "k-2"
+	earlier, err = d.Earlier(t.Context(), other)
+	require.NoError(t, err)
+	require.Nil(t, earlier)
+
 	d.now = d.now.Add(2 * time.Hour)
-	_, earlier, err = submit(idem)
+	earlier, err = d.Earlier(t.Context(), idem)
 	require.NoError(t, err)
 	require.Nil(t, earlier, "a key is kept for a time")
+	_, earlier, err = submit(idem)
+	require.NoError(t, err)
+	require.Nil(t, earlier, "then it is free")
 }
 
 func TestTheSameIdempotencyKeyAtOnce(t *testing.T) {
@@ -399,27 +414,42 @@ func TestALaterEventSupersedesWhatItEnds(t *testing.T) {
 
 func TestFallback(t *testing.T) {
 	t.Parallel()
-	for _, atOnce := range []bool{true, false} {
-		d := setupDeliveries(t)
-		e := d.wanted(delivery.Target{Channel: "webhook", URL: "https://example.org/"}, delivery.Target{Channel: "chat", Destination: "ops"})
-		e.Fallback = []delivery.Target{{Channel: "inapp"}}
-		d.takeAll(delivery.Acceptance{Event: e})
-		if atOnce {
-			d.first(e, "webhook", refused)
-		} else {
+	for name, fail := range map[string]func(d *deliveries, e delivery.Event){
+		"refused at once": func(d *deliveries, e delivery.Event) { d.first(e, "webhook", refused) },
+		"refused later": func(d *deliveries, e delivery.Event) {
 			letter := d.first(e, "webhook", again)
 			d.requireAccounts(deliverytest.Accounts{Events: 1, InFlight: 1, Pending: 1, Attempts: 1, Jobs: 1})
 			d.retry(letter, refused)
-		}
-		got, targets, err := d.History(t.Context(), "default", e.ID)
-		require.NoError(t, err)
-		require.Len(t, targets, 3)
-		require.Empty(t, got.Fallback, "it is used once")
-		require.Equal(t, delivery.InFlight, d.history(e, "inapp").State)
-		a := deliverytest.Count(t, d.pool)
-		require.Equal(t, 2, a.InFlight)
-		require.Equal(t, 1, a.Exhausted)
-		require.Equal(t, 1, a.Jobs)
+		},
+		"interrupted too often": func(d *deliveries, e delivery.Event) {
+			letter := d.first(e, "webhook", again)
+			d.now = d.now.Add(2 * time.Minute)
+			d.job(letter)
+			n, err := d.RescheduleOrphans(d.t.Context(), d.now.Add(time.Second), 1, 10)
+			require.NoError(d.t, err)
+			require.Equal(d.t, 1, n)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := setupDeliveries(t)
+			e := d.wanted(delivery.Target{Channel: "webhook", URL: "https://example.org/"}, delivery.Target{Channel: "chat", Destination: "ops"})
+			e.Fallback = []delivery.Target{{Channel: "inapp"}}
+			d.takeAll(d.keyed(e, "a", "b"))
+			fail(d, e)
+			got, targets, err := d.History(t.Context(), "default", e.ID)
+			require.NoError(t, err)
+			require.Len(t, targets, 3)
+			require.Empty(t, got.Fallback, "it is used once")
+			require.Equal(t, delivery.InFlight, d.history(e, "inapp").State)
+			a := deliverytest.Count(t, d.pool)
+			require.Equal(t, 2, a.InFlight)
+			require.Equal(t, 1, a.Exhausted)
+			var jobs int
+			require.NoError(t, d.pool.QueryRow(t.Context(), `SELECT count(*) FROM river_job WHERE kind = 'deliver'`).Scan(&jobs))
+			require.Equal(t, 1, jobs)
+			require.Equal(t, [][]uuid.UUID{{uuid.Nil}}, d.takeAll(d.keyed(d.wanted(), "a")), "what failed for good told nobody")
+		})
 	}
 }
 
@@ -549,4 +579,90 @@ func TestARepetitionEndsNothing(t *testing.T) {
 		}
 		require.Equal(t, delivery.Pending, d.history(anew, "webhook").State)
 	}
+}
+
+// A message that nobody took in time goes to its fallback, once, and there without the time to live: it
+// is over by then.
+func TestTheFallbackOfWhatExpired(t *testing.T) {
+	t.Parallel()
+	expired := func(d *deliveries, e delivery.Event, i int) {
+		d.recordFirst(delivery.Verdict{
+			Delivery: delivery.Delivery{Event: e, Target: e.Targets[i], Attempt: 1}, State: delivery.Expired, DecidedAt: d.now,
+		})
+	}
+	waited := func(d *deliveries, letter uuid.UUID) func() {
+		job := d.job(letter)
+		l := d.load(letter, job)
+		return func() {
+			require.NoError(d.t, d.RecordRetry(d.t.Context(), job.ID, l, delivery.Verdict{State: delivery.Expired, DecidedAt: d.now}))
+		}
+	}
+	for name, expire := range map[string]func(d *deliveries, e delivery.Event){
+		"before its first attempt": func(d *deliveries, e delivery.Event) {
+			d.now = e.ExpiresAt
+			expired(d, e, 0)
+			expired(d, e, 1)
+		},
+		"waiting for a retry": func(d *deliveries, e delivery.Event) {
+			a, b := d.first(e, "webhook", again), d.first(e, "chat", again)
+			d.now = e.ExpiresAt
+			first, second := waited(d, a), waited(d, b)
+			first()
+			first() // the job runs again: it has nothing more to say
+			second()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := setupDeliveries(t)
+			e := d.wanted(delivery.Target{Channel: "webhook", URL: "https://example.org/"}, delivery.Target{Channel: "chat", Destination: "ops"})
+			e.Fallback, e.ExpiresAt = []delivery.Target{{Channel: "inapp"}}, d.now.Add(time.Hour)
+			d.takeAll(delivery.Acceptance{Event: e})
+			expire(d, e)
+			require.Equal(t, delivery.Expired, d.history(e, "webhook").State)
+			require.Equal(t, delivery.Expired, d.history(e, "destination:ops").State)
+			require.Equal(t, delivery.InFlight, d.history(e, "inapp").State)
+			var job int64
+			require.NoError(t, d.pool.QueryRow(t.Context(), `SELECT id FROM river_job WHERE kind = 'deliver'`).Scan(&job), "one, whatever expired")
+
+			got, target, ok, err := d.InFlightForJob(t.Context(), e.ID, "inapp", job)
+			require.NoError(t, err)
+			require.True(t, ok)
+			require.Equal(t, delivery.Target{Channel: "inapp", Fallback: true}, target)
+			require.True(t, got.ExpiresAt.IsZero(), "it is worth telling there")
+			letter := d.first(got, "inapp", again)
+			l, _, err := d.DeadLetter(t.Context(), "default", letter)
+			require.NoError(t, err)
+			require.True(t, l.Event.ExpiresAt.IsZero())
+			whole, _, err := d.History(t.Context(), "default", e.ID)
+			require.NoError(t, err)
+			require.Equal(t, e.ExpiresAt, whole.ExpiresAt)
+		})
+	}
+}
+
+// An outcome that comes after its attempt was given up decides nothing: the letter is another's by then.
+func TestALateRefusalUsesNoFallback(t *testing.T) {
+	t.Parallel()
+	d := setupDeliveries(t)
+	e := d.wanted(delivery.Target{Channel: "webhook", URL: "https://example.org/"})
+	e.Fallback = []delivery.Target{{Channel: "inapp"}}
+	d.takeAll(delivery.Acceptance{Event: e})
+	d.now = d.now.Add(time.Hour)
+	n, err := d.QueueInterrupted(t.Context(), d.now, 10)
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	letter := d.first(e, "webhook", refused)
+	require.Equal(t, delivery.Pending, d.history(e, "webhook").State)
+
+	d.now = d.now.Add(time.Minute)
+	job := d.job(letter)
+	l := d.load(letter, job)
+	n, err = d.RescheduleOrphans(t.Context(), d.now.Add(time.Second), 5, 10)
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	d.record(job, l, refused)
+	got, _, err := d.History(t.Context(), "default", e.ID)
+	require.NoError(t, err)
+	require.Equal(t, e.Fallback, got.Fallback, "it is still to be used")
 }

@@ -294,6 +294,16 @@ func targetIn(e delivery.Event, key string) delivery.Target {
 	return delivery.Target{Channel: key}
 }
 
+// boundFor returns an event as it is bound for one of its targets: its time to live is none of a
+// fallback's.
+func boundFor(e delivery.Event, key string) (delivery.Event, delivery.Target) {
+	t := targetIn(e, key)
+	if t.Fallback {
+		e.ExpiresAt = time.Time{}
+	}
+	return e, t
+}
+
 func attempt(r db.AlertAttempt) delivery.Attempt {
 	a := delivery.Attempt{
 		Number: int(r.Attempt), StartedAt: r.StartedAt.UTC(),

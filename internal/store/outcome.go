@@ -269,6 +269,13 @@ func (s *Deliveries) useFallbacks(ctx context.Context, tx pgx.Tx, events []uuid.
 			return fmt.Errorf("event %s: fallback: %w", r.ID, err)
 		}
 		e := delivery.Event{ID: r.ID, TenantID: r.TenantID, AcceptedAt: r.AcceptedAt, TraceParent: zeroIfNil(r.Traceparent)}
+		for i := range targets {
+			targets[i].Fallback = true
+		}
+		used, err := targetsByKey(targets)
+		if err != nil {
+			return fmt.Errorf("event %s: fallback: %w", r.ID, err)
+		}
 		for _, t := range targets {
 			inserted, err := s.jobs.InsertManyTx(ctx, tx, []river.InsertManyParams{firstJob(e, t.Key(), time.Time{})})
 			if err != nil {
@@ -282,7 +289,7 @@ func (s *Deliveries) useFallbacks(ctx context.Context, tx pgx.Tx, events []uuid.
 			}
 			s.log.InfoContext(ctx, "a target failed for good, the fallback is tried", "event_id", e.ID, "target", t.Key())
 		}
-		if err := q.UseFallback(ctx, e.ID); err != nil {
+		if err := q.UseFallback(ctx, used, e.ID); err != nil {
 			return fmt.Errorf("event %s: fallback: %w", e.ID, err)
 		}
 	}
@@ -301,7 +308,8 @@ func (s *Deliveries) InFlightForJob(ctx context.Context, eventID uuid.UUID, targ
 	if err != nil || e == nil {
 		return delivery.Event{}, delivery.Target{}, false, err
 	}
-	return *e, targetIn(*e, target), true, nil
+	bound, t := boundFor(*e, target)
+	return bound, t, true, nil
 }
 
 func (s *Deliveries) loadInFlight(ctx context.Context, wanted []flightJob) ([]*delivery.Event, error) {
@@ -383,13 +391,24 @@ func (s *Deliveries) RecordRetry(ctx context.Context, jobID int64, l delivery.De
 			held := string(v.Hold.Reason)
 			return s.q.HoldLetter(ctx, db.HoldLetterParams{ID: l.ID, JobID: jobID, NextRetryAt: &v.NextRetryAt, HeldBy: &held})
 		case v.State == delivery.Expired && v.Attempt.Number == 0:
-			return s.q.ExpireLetter(ctx, &v.DecidedAt, l.ID, jobID)
+			return s.expireLetter(ctx, jobID, l.ID, v.DecidedAt)
 		default:
 			// What is no longer the job's is left alone: who took the letter over knows better what
 			// becomes of it.
 			_, err := s.retryFailed.do(ctx, r)
 			return err
 		}
+	})
+}
+
+// expireLetter closes a letter that was not attempted any more. Its event may have a fallback.
+func (s *Deliveries) expireLetter(ctx context.Context, jobID int64, letter uuid.UUID, now time.Time) error {
+	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		events, err := s.q.WithTx(tx).ExpireLetter(ctx, &now, letter, jobID)
+		if err != nil {
+			return err
+		}
+		return s.useFallbacks(ctx, tx, events)
 	})
 }
 

@@ -65,8 +65,9 @@ func (s *Deliveries) queueInterrupted(ctx context.Context, tx pgx.Tx, row db.Loc
 		_, err = s.q.WithTx(tx).PutOffFirst(ctx, inserted[0].Job.ID, e.ID, row.Target)
 		return err
 	}
+	e, target := boundFor(e, row.Target)
 	v := delivery.Verdict{
-		Delivery: delivery.Delivery{Event: e, Target: targetIn(e, row.Target), Attempt: 1},
+		Delivery: delivery.Delivery{Event: e, Target: target, Attempt: 1},
 		Attempt: delivery.Attempt{
 			Number: 1, StartedAt: *begun,
 			Outcome: delivery.Outcome{Cause: delivery.Interrupted, Retry: true, Detail: interruptedFirst},

@@ -1706,13 +1706,13 @@ type NewDelivery struct {
 	// Data Handed to the receiver as it is.
 	Data *json.RawMessage `json:"data,omitempty"`
 
-	// Fallback Where to once one of `channels` has failed for good; none of `channels` may be in it.
+	// Fallback Where to once one of `channels` has failed for good or expired; none of `channels` may be in it.
 	Fallback *Channels            `json:"fallback,omitempty"`
 	Message  string               `json:"message"`
 	Severity *NewDeliverySeverity `json:"severity,omitempty"`
 	Title    string               `json:"title"`
 
-	// TtlSeconds For how long the message is of use. What is undelivered then is not sent any more.
+	// TtlSeconds For how long the message is of use. What is undelivered then is not sent to `channels` any more; it goes to `fallback`.
 	TtlSeconds *int `json:"ttl_seconds,omitempty"`
 
 	// UserId Whom it is for.

@@ -57,7 +57,7 @@ SET request = excluded.request, event_ids = excluded.event_ids, answer = NULL, c
 WHERE k.expires_at <= excluded.created_at;
 
 -- name: IdempotencyKey :one
-SELECT * FROM idempotency_keys WHERE tenant_id = @tenant_id AND key = @key;
+SELECT * FROM idempotency_keys WHERE tenant_id = @tenant_id AND key = @key AND expires_at > @now::timestamptz;
 
 -- name: RecordAnswer :exec
 UPDATE idempotency_keys SET answer = @answer WHERE tenant_id = @tenant_id AND key = @key AND answer IS NULL;
@@ -253,15 +253,17 @@ SELECT letter_id::uuid AS letter_id FROM letter;
 UPDATE alert_dlq SET next_retry_at = @next_retry_at, held_by = @held_by
 WHERE id = @id AND job_id = @job_id::bigint AND state = 'pending';
 
--- name: ExpireLetter :exec
--- A letter whose event's time to live is over, found by its own job.
+-- name: ExpireLetter :many
+-- A letter whose event's time to live is over, found by its own job. No row: it is no longer the job's.
 WITH letter AS (
     UPDATE alert_dlq AS d
     SET state = 'expired', closed_at = @now, next_retry_at = NULL, job_id = NULL, held_by = NULL
     WHERE d.id = @id AND d.job_id = @job_id::bigint AND d.state = 'pending'
     RETURNING d.event_id, d.target
+), released AS (
+    DELETE FROM alert_dedup AS k USING letter l WHERE k.event_id = l.event_id AND k.target = l.target
 )
-DELETE FROM alert_dedup AS k USING letter l WHERE k.event_id = l.event_id AND k.target = l.target;
+SELECT event_id FROM letter;
 
 -- name: LockFallbacks :many
 -- Targets that failed for good, whose event has a fallback that has not been put to use.
@@ -270,7 +272,7 @@ WHERE e.id = ANY(@event_ids::uuid[]) AND e.fallback IS NOT NULL
 FOR UPDATE;
 
 -- name: UseFallback :exec
-UPDATE alert_events SET channels = channels || fallback, fallback = NULL WHERE id = @id;
+UPDATE alert_events SET channels = channels || (@used::text)::jsonb, fallback = NULL WHERE id = @id;
 
 -- name: AddInflight :exec
 INSERT INTO alert_inflight (event_id, target, channel, tenant_id, accepted_at, job_id)

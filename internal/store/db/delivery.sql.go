@@ -673,20 +673,37 @@ func (q *Queries) EventDuplicates(ctx context.Context, tenantID string, eventID 
 	return items, nil
 }
 
-const expireLetter = `-- name: ExpireLetter :exec
+const expireLetter = `-- name: ExpireLetter :many
 WITH letter AS (
     UPDATE alert_dlq AS d
     SET state = 'expired', closed_at = $1, next_retry_at = NULL, job_id = NULL, held_by = NULL
     WHERE d.id = $2 AND d.job_id = $3::bigint AND d.state = 'pending'
     RETURNING d.event_id, d.target
+), released AS (
+    DELETE FROM alert_dedup AS k USING letter l WHERE k.event_id = l.event_id AND k.target = l.target
 )
-DELETE FROM alert_dedup AS k USING letter l WHERE k.event_id = l.event_id AND k.target = l.target
+SELECT event_id FROM letter
 `
 
-// A letter whose event's time to live is over, found by its own job.
-func (q *Queries) ExpireLetter(ctx context.Context, now *time.Time, iD uuid.UUID, jobID int64) error {
-	_, err := q.db.Exec(ctx, expireLetter, now, iD, jobID)
-	return err
+// A letter whose event's time to live is over, found by its own job. No row: it is no longer the job's.
+func (q *Queries) ExpireLetter(ctx context.Context, now *time.Time, iD uuid.UUID, jobID int64) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, expireLetter, now, iD, jobID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []uuid.UUID{}
+	for rows.Next() {
+		var event_id uuid.UUID
+		if err := rows.Scan(&event_id); err != nil {
+			return nil, err
+		}
+		items = append(items, event_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const holdLetter = `-- name: HoldLetter :exec
@@ -713,11 +730,11 @@ func (q *Queries) HoldLetter(ctx context.Context, arg HoldLetterParams) error {
 }
 
 const idempotencyKey = `-- name: IdempotencyKey :one
-SELECT tenant_id, key, request, event_ids, answer, created_at, expires_at FROM idempotency_keys WHERE tenant_id = $1 AND key = $2
+SELECT tenant_id, key, request, event_ids, answer, created_at, expires_at FROM idempotency_keys WHERE tenant_id = $1 AND key = $2 AND expires_at > $3::timestamptz
 `
 
-func (q *Queries) IdempotencyKey(ctx context.Context, tenantID string, key string) (IdempotencyKey, error) {
-	row := q.db.QueryRow(ctx, idempotencyKey, tenantID, key)
+func (q *Queries) IdempotencyKey(ctx context.Context, tenantID string, key string, now time.Time) (IdempotencyKey, error) {
+	row := q.db.QueryRow(ctx, idempotencyKey, tenantID, key, now)
 	var i IdempotencyKey
 	err := row.Scan(
 		&i.TenantID,
@@ -1603,10 +1620,10 @@ func (q *Queries) TargetAttempts(ctx context.Context, tenantID string, eventID u
 }
 
 const useFallback = `-- name: UseFallback :exec
-UPDATE alert_events SET channels = channels || fallback, fallback = NULL WHERE id = $1
+UPDATE alert_events SET channels = channels || ($1::text)::jsonb, fallback = NULL WHERE id = $2
 `
 
-func (q *Queries) UseFallback(ctx context.Context, id uuid.UUID) error {
-	_, err := q.db.Exec(ctx, useFallback, id)
+func (q *Queries) UseFallback(ctx context.Context, used string, iD uuid.UUID) error {
+	_, err := q.db.Exec(ctx, useFallback, used, iD)
 	return err
 }

@@ -7,7 +7,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 npm init -y >/dev/null
-npm install --no-audit --no-fund --save-exact @grafana/schema@12.4.11 ts-json-schema-generator@2.10.0 typescript@5.9.3
+npm install --no-audit --no-fund --save-exact @grafana/schema@13.1.0 ts-json-schema-generator@2.10.0 typescript@5.9.3
 # The package's exports hide its single files, so that types are found the way they were before exports.
 cat >tsconfig.json <<'JSON'
 {"compilerOptions": {"target": "es2022", "module": "commonjs", "moduleResolution": "node", "skipLibCheck": true, "strict": true}, "files": ["entry.ts"]}
