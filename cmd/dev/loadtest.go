@@ -76,8 +76,8 @@ func chaosFlags(f *flag.FlagSet) func() (trial, error) {
 
 func loadFlags(f *flag.FlagSet) func() (trial, error) {
 	var o loadtest.OutageOptions
-	scenario := f.String("scenario", outage, "`outage` (a receiver is down, and comes back) or failures (a receiver fails the first attempts of each event)")
-	f.IntVar(&o.Events, "events", 0, "how many events fail; 0 means 10,000 in an outage, 5,000 failures")
+	scenario := f.String("scenario", outage, "`outage` (a receiver is down, and comes back), failures (a receiver fails the first attempts of each event) or replay (dead letters are replayed to a receiver that fails again)")
+	f.IntVar(&o.Events, "events", 0, "how many events fail; 0 means 10,000 in an outage or a replay, 5,000 failures")
 	f.IntVar(&o.Concurrency, "concurrency", 32, "requests under way at most, for each receiver")
 	f.Float64Var(&o.Rate, "rate", 250, "outage: events a second to the receiver that is down")
 	f.Float64Var(&o.OtherRate, "other-rate", 50, "outage: events a second to the one that is up")
@@ -85,13 +85,17 @@ func loadFlags(f *flag.FlagSet) func() (trial, error) {
 	f.DurationVar(&o.Hold, "hold", 30*time.Second, "outage: how long the receiver stays down after the last event")
 	fail := f.Int("fail", 2, "failures: attempts of each event that fail")
 	retry := f.Duration("retry", 2*time.Second, "failures: each wait of the retry schedule")
-	f.DurationVar(&o.Drain, "drain", 0, "how long what is open may take; 0 means 10 minutes after an outage, 15 seconds after failures")
+	perSecond := f.Int("per-second", 500, "replay: letters made due a second")
+	stopAfter := f.Int("stop-after", 20, "replay: letters that fail until it stops")
+	f.DurationVar(&o.Drain, "drain", 0, "how long what is open may take; 0 means 10 minutes after an outage or for a replay, 15 seconds after failures")
 	return func() (trial, error) {
 		switch {
 		case o.Events < 0 || *fail < 0 || *fail > maxFail || o.Concurrency < 1:
 			return nil, fmt.Errorf("--events must not be negative, --concurrency must be positive, --fail from 0 to %d", maxFail)
 		case o.Rate <= 0 || o.OtherRate <= 0 || *retry <= 0 || o.WarmUp <= 0 || o.Hold < 0 || o.Drain < 0:
 			return nil, errors.New("rates, --retry and --warm-up must be positive, --hold and --drain not negative")
+		case *perSecond < 1 || *perSecond > maxPerSecond || *stopAfter < 1:
+			return nil, fmt.Errorf("--per-second from 1 to %d, --stop-after must be positive", maxPerSecond)
 		}
 		switch *scenario {
 		case outage:
@@ -106,14 +110,29 @@ func loadFlags(f *flag.FlagSet) func() (trial, error) {
 			return func(ctx context.Context, p loadtest.Place) (report, error) {
 				return reported(loadtest.Failures(ctx, p, o))
 			}, nil
+		case replay:
+			events := cmp.Or(o.Events, 10_000)
+			if least := 10 * *perSecond; events < least {
+				return nil, fmt.Errorf("--events: at least %d, ten seconds of the replay, so that it has something left when it stops", least)
+			}
+			o := loadtest.ReplayOptions{
+				Events: events, PerSecond: *perSecond, StopAfter: *stopAfter, FailAgain: events / 2, Concurrency: o.Concurrency,
+				Limit: cmp.Or(o.Drain, 10*time.Minute),
+			}
+			return func(ctx context.Context, p loadtest.Place) (report, error) {
+				return reported(loadtest.Replay(ctx, p, o))
+			}, nil
 		default:
-			return nil, fmt.Errorf("--scenario %q: allowed are %s and %s", *scenario, outage, failures)
+			return nil, fmt.Errorf("--scenario %q: allowed are %s, %s and %s", *scenario, outage, failures, replay)
 		}
 	}
 }
 
 // The scenarios of load.
-const outage, failures = "outage", "failures"
+const outage, failures, replay = "outage", "failures", "replay"
+
+// maxPerSecond is the most that the API takes.
+const maxPerSecond = 1000
 
 // maxFail leaves room in the retry schedule, which has 20 entries at most.
 const maxFail = 15

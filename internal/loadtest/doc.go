@@ -14,8 +14,8 @@
 //	Settle: lost, repeated, open, unbalanced
 //
 // Chaos kills processes at random, Outage takes a receiver away and gives it back, Failures has a
-// receiver fail the first attempts of each message, and Benchmark measures against bare programs
-// that do the same work by hand.
+// receiver fail the first attempts of each message, Replay has one fail again in the middle of a replay
+// of its dead letters, and Benchmark measures against bare programs that do the same work by hand.
 //
 // Every program is bounded in time and memory, prints its account, and says whether it is as it
 // must be.
