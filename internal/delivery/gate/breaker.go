@@ -129,6 +129,15 @@ func (b *breaker) trip(now time.Time, o delivery.Outcome, d time.Duration) {
 	b.change(open)
 }
 
+// shown is the state as of now: an open breaker whose time is over only waits for somebody who probes, and
+// without anything to send that may be long.
+func (b *breaker) shown(now time.Time) state {
+	if b.state == open && !now.Before(b.until) {
+		return halfOpen
+	}
+	return b.state
+}
+
 func (b *breaker) change(to state) {
 	b.state, b.probe = to, nil
 	b.era++

@@ -479,7 +479,7 @@ dawsos_endpoint_breakers{state="open"} 0
 		p.Leave(good)
 		b.attempt(t, delivery.Endpoint{ID: "webhook:1234"}, good)
 		require.NoError(t, testutil.GatherAndCompare(b.registry, strings.NewReader(`
-# HELP dawsos_destination_breaker_state State of a named destination's circuit breaker in this process: 0 closed, 1 open, 2 half-open. The first 200 by name.
+# HELP dawsos_destination_breaker_state State of a named destination's circuit breaker in this process: 0 closed, 1 open, 2 half-open: the next attempt probes. The first 200 by name.
 # TYPE dawsos_destination_breaker_state gauge
 dawsos_destination_breaker_state{destination="ops"} 1
 # HELP dawsos_endpoint_breakers Endpoints whose circuit breaker is in a state in this process, addresses given with events included.
@@ -488,6 +488,14 @@ dawsos_endpoint_breakers{state="closed"} 2
 dawsos_endpoint_breakers{state="half_open"} 0
 dawsos_endpoint_breakers{state="open"} 1
 `), "dawsos_destination_breaker_state", "dawsos_endpoint_breakers"))
+
+		// Its time is over, and nobody has anything to send.
+		time.Sleep(maxBackoff * time.Minute)
+		require.NoError(t, testutil.GatherAndCompare(b.registry, strings.NewReader(`
+# HELP dawsos_destination_breaker_state State of a named destination's circuit breaker in this process: 0 closed, 1 open, 2 half-open: the next attempt probes. The first 200 by name.
+# TYPE dawsos_destination_breaker_state gauge
+dawsos_destination_breaker_state{destination="ops"} 2
+`), "dawsos_destination_breaker_state"))
 
 		for i := range 2 * maxNamed {
 			b.attempt(t, delivery.Endpoint{ID: fmt.Sprintf("destination:n%03d", i)}, good)

@@ -32,7 +32,7 @@ func (g *Gate) register(reg prometheus.Registerer) {
 	reg.MustRegister(&collector{
 		gate: g,
 		named: prometheus.NewDesc("dawsos_destination_breaker_state",
-			"State of a named destination's circuit breaker in this process: 0 closed, 1 open, 2 half-open. The first 200 by name.",
+			"State of a named destination's circuit breaker in this process: 0 closed, 1 open, 2 half-open: the next attempt probes. The first 200 by name.",
 			[]string{"destination"}, nil),
 		all: prometheus.NewDesc("dawsos_endpoint_breakers",
 			"Endpoints whose circuit breaker is in a state in this process, addresses given with events included.",
@@ -54,16 +54,18 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	counts := make(map[state]int, len(states))
 	named := make(map[string]state)
+	now := c.gate.Now()
 	c.gate.mu.Lock()
 	for k, e := range c.gate.endpoints {
-		counts[e.breaker.state]++
+		present := e.breaker.shown(now)
+		counts[present]++
 		name, ok := strings.CutPrefix(k.id, destination)
 		if !ok {
 			continue
 		}
 		// Tenants may have destinations of one name; what is open shows.
-		if was, known := named[name]; !known || worse(e.breaker.state, was) {
-			named[name] = e.breaker.state
+		if was, known := named[name]; !known || worse(present, was) {
+			named[name] = present
 		}
 	}
 	c.gate.mu.Unlock()
