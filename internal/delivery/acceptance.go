@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"slices"
 	"time"
@@ -18,6 +19,15 @@ type Acceptance struct {
 	KeepUntil time.Time
 	// Later leaves the first attempts to the worker: a job for each target commits with the event.
 	Later bool
+}
+
+// delivery returns the first attempt on the i-th target.
+func (a Acceptance) delivery(i int) Delivery {
+	d := Delivery{Event: a.Event, Target: a.Event.Targets[i], Attempt: 1}
+	if a.Keys != nil && a.Event.Dedup.Occasion == "" { // the key is the content's hash
+		d.hash = hex.EncodeToString(a.Keys[i])
+	}
+	return d
 }
 
 // Accepted is what became of an acceptance, target by target in the event's order.

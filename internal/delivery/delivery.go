@@ -121,6 +121,8 @@ type Delivery struct {
 	Target   Target
 	Endpoint Endpoint // set right before the attempt
 	Attempt  int      // 1 is the first send
+
+	hash string // ContentHash, where it is known
 }
 
 // MessageID is the same for every attempt of an event on a target, so that a receiver can tell
@@ -133,6 +135,9 @@ func (d Delivery) MessageID() string {
 // (sorted keys, no insignificant space, numbers by value) of alert, title, message, data, user
 // and channel, the last being the target's key.
 func (d Delivery) ContentHash() (string, error) {
+	if d.hash != "" {
+		return d.hash, nil
+	}
 	data, err := canonicalData(d.Event.Data)
 	if err != nil {
 		return "", fmt.Errorf("hash event %s: data: %w", d.Event.ID, err)

@@ -107,7 +107,7 @@ func (s *Service) Submit(ctx context.Context, sub Submission) ([]Receipt, *Earli
 
 	ctx = context.WithoutCancel(ctx)
 	receipts := make([]Receipt, len(as))
-	var wg sync.WaitGroup
+	var firsts []func()
 	for i, a := range as {
 		e := a.Event
 		receipts[i] = Receipt{EventID: e.ID, AcceptedAt: e.AcceptedAt, Targets: make([]TargetReceipt, len(e.Targets))}
@@ -119,12 +119,27 @@ func (s *Service) Submit(ctx context.Context, sub Submission) ([]Receipt, *Earli
 			case sub.Later:
 				*r = TargetReceipt{Target: t, State: InFlight}
 			default:
-				wg.Go(func() { *r = s.first(ctx, e, t) })
+				firsts = append(firsts, func() { *r = s.first(ctx, a.delivery(j)) })
 			}
 		}
 	}
-	wg.Wait()
+	together(firsts)
 	return receipts, nil, nil
+}
+
+// together runs all at the same time and returns when they have ended. The last one runs here: most events
+// have one target, and a goroutine of its own would cost it more than its share of the work around it.
+func together(all []func()) {
+	if len(all) == 0 {
+		return
+	}
+	last := len(all) - 1
+	var wg sync.WaitGroup
+	for _, f := range all[:last] {
+		wg.Go(f)
+	}
+	all[last]()
+	wg.Wait()
 }
 
 // idempotencyKept is for how long a key gives the first answer again.
@@ -224,7 +239,7 @@ func (s *Service) RecordAnswer(ctx context.Context, idem Idempotency, answer jso
 // has not come (Hold): it is to be made again. due is since when it could have been made.
 func (s *Service) FirstLater(ctx context.Context, e Event, t Target, due time.Time) (Verdict, error) {
 	s.metrics.Queued(t.Channel, s.Now().Sub(due))
-	v := s.tryFirst(ctx, e, t, 0)
+	v := s.tryFirst(ctx, Delivery{Event: e, Target: t, Attempt: 1}, 0)
 	if v.State == InFlight {
 		return v, nil
 	}
@@ -232,8 +247,9 @@ func (s *Service) FirstLater(ctx context.Context, e Event, t Target, due time.Ti
 	return v, err
 }
 
-func (s *Service) first(ctx context.Context, e Event, t Target) TargetReceipt {
-	v := s.tryFirst(ctx, e, t, firstPatience)
+func (s *Service) first(ctx context.Context, d Delivery) TargetReceipt {
+	e, t := d.Event, d.Target
+	v := s.tryFirst(ctx, d, firstPatience)
 	letter, err := s.record(ctx, v)
 	if err != nil {
 		s.Log.ErrorContext(ctx, "outcome of a first attempt not recorded, the reconciler will queue it again",
@@ -246,12 +262,11 @@ func (s *Service) first(ctx context.Context, e Event, t Target) TargetReceipt {
 	}
 }
 
-func (s *Service) tryFirst(ctx context.Context, e Event, t Target, patience time.Duration) Verdict {
-	d := Delivery{Event: e, Target: t, Attempt: 1}
-	if expired(e, s.Now()) {
+func (s *Service) tryFirst(ctx context.Context, d Delivery, patience time.Duration) Verdict {
+	if expired(d.Event, s.Now()) {
 		return Verdict{Delivery: d, State: Expired, DecidedAt: s.Now().UTC()}
 	}
-	v := s.attempt(ctx, d, 0, patience, FirstAttemptAgent, Capability(t.Channel))
+	v := s.attempt(ctx, d, 0, patience, FirstAttemptAgent, Capability(d.Target.Channel))
 	if v.Hold == nil {
 		return v
 	}

@@ -18,7 +18,6 @@ import (
 	"syscall"
 	"time"
 
-	"go.opentelemetry.io/contrib/instrumentation/net/http/otelhttp"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
@@ -110,47 +109,12 @@ func NewClient(o Options) *http.Client {
 		propagator = otel.GetTextMapPropagator()
 	}
 	return &http.Client{
-		Transport: &guarded{
-			traced: otelhttp.NewTransport(unveil{transport},
-				otelhttp.WithTracerProvider(tracerProvider),
-				otelhttp.WithPropagators(propagator),
-			),
-			transport: transport,
+		Transport: &traced{
+			Transport: transport, tracer: tracerProvider.Tracer(tracerName), propagator: propagator,
 		},
 		Timeout:       timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-}
-
-// guarded traces exchanges but hides path and query from the tracer, which would write them into
-// the span. [unveil], below the tracer, puts them back.
-type guarded struct {
-	traced    http.RoundTripper
-	transport *http.Transport
-}
-
-// RoundTrip makes one exchange.
-func (g *guarded) RoundTrip(r *http.Request) (*http.Response, error) {
-	shown := r.WithContext(context.WithValue(r.Context(), wholeURLKey{}, r.URL))
-	shown.URL = &url.URL{Scheme: r.URL.Scheme, Host: r.URL.Host}
-	return g.traced.RoundTrip(shown)
-}
-
-// CloseIdleConnections is what http.Client's method of that name looks for.
-func (g *guarded) CloseIdleConnections() { g.transport.CloseIdleConnections() }
-
-type wholeURLKey struct{}
-
-type unveil struct{ next http.RoundTripper }
-
-func (u unveil) RoundTrip(r *http.Request) (*http.Response, error) {
-	whole, ok := r.Context().Value(wholeURLKey{}).(*url.URL)
-	if !ok {
-		return nil, errors.New("the request's URL was lost on its way through the tracer")
-	}
-	r = r.WithContext(r.Context()) // a round tripper must not change its request
-	r.URL = whole
-	return u.next.RoundTrip(r)
 }
 
 // WithoutURL returns err without what http.Client and the dialer put around it: neither the URL, which

@@ -257,7 +257,7 @@ func TestRedirectIsTheAnswer(t *testing.T) {
 func TestProxyOfTheEnvironmentIsNotUsed(t *testing.T) {
 	t.Parallel()
 
-	require.Nil(t, client(t, open).Transport.(*guarded).transport.Proxy)
+	require.Nil(t, client(t, open).Transport.(*traced).Proxy)
 }
 
 func TestTraceHasParentButNoSecrets(t *testing.T) {
