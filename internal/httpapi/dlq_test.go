@@ -190,14 +190,17 @@ func TestPeriodicJobs(t *testing.T) {
 	s.do(t, http.MethodPost, "/v1/jobs/retry_delivery/run", nil).problem(404, fault.NotFound)
 	require.Equal(t, []string{"api job.run after the outage"}, s.trail(t, "subject=job"))
 
-	for state, want := range map[string]api.PeriodicJobState{
-		"running": api.PeriodicJobStateRunning, "completed": api.PeriodicJobStateSucceeded, "discarded": api.PeriodicJobStateFailed,
+	for _, c := range []struct {
+		state string
+		want  api.PeriodicJobState
+	}{
+		{"running", api.PeriodicJobStateRunning}, {"completed", api.PeriodicJobStateSucceeded}, {"discarded", api.PeriodicJobStateFailed},
 	} {
 		_, err := s.pool.Exec(t.Context(), `
-			UPDATE river_job SET state = $1::river_job_state, attempted_at = now(), finalized_at = CASE WHEN $1 <> 'running' THEN now() END`, state)
+			UPDATE river_job SET state = $1::river_job_state, attempted_at = now(), finalized_at = CASE WHEN $1 <> 'running' THEN now() END`, c.state)
 		require.NoError(t, err)
 		j := jobs()["reconcile_deliveries"]
-		require.Equal(t, want, j.State)
+		require.Equal(t, c.want, j.State)
 		require.NotNil(t, j.LastStartedAt)
 		require.WithinDuration(t, time.Now().Add(10*time.Second), *j.NextAt, 10*time.Second)
 	}

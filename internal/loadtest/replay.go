@@ -234,7 +234,8 @@ func (r *ReplayReport) judge(o ReplayOptions) {
 		name, state string
 		LetterOperation
 	}{
-		{"the replay", "stopped", r.Stopped.Operation}, {"the replay, continued,", "done", r.Continued.Operation},
+		{"the replay", "stopped", r.Stopped.Operation},
+		{"the replay, continued,", "done", r.Continued.Operation},
 		{"the replay of the rest", "done", r.Rest.Operation},
 	} {
 		if phase.State != phase.state {
