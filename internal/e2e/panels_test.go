@@ -361,7 +361,7 @@ func TestBreakage(t *testing.T) {
 		m++
 		send(ctx, http.MethodPost, "/v1/patterns/headline_sentiment/execute", fmt.Sprintf(`{"inputs": {"headlines": ["Profit rises for the %dth time"]}}`, m))
 	})
-	w.eventually("both are asked", func(ctx context.Context) error {
+	w.eventually("both are asked", func(context.Context) error {
 		if w.metric(w.apiAddr, `agent_invocations_total{agent_name="sentiment",capability="sentiment.score",status="success"}`) == "" {
 			return errors.New("the agent is not")
 		}
@@ -374,15 +374,7 @@ func TestBreakage(t *testing.T) {
 	pool := &breakage{cause: "the pool is full", dashboard: "api-overview", panel: "P95 Latency", alert: "APILatencyP95High"}
 	worker := &breakage{cause: "the worker stops", dashboard: "runtime", panel: "Targets Down", alert: "WorkerDown"}
 
-	results := make(chan error, 3)
-	// The agent.
-	remote.kill()
-	agentBroken := time.Now()
-	go func() {
-		results <- w.follow(agent, agentBroken, func(s series) bool {
-			return s.labels["agent_name"] == "sentiment" && s.labels["state"] == "OPEN"
-		}, func() { remote = startRemoteAgent(t, addr, 0) })
-	}()
+	results := make(chan error, 2)
 	// The receiver.
 	up.Close()
 	receiverBroken := time.Now()
@@ -409,7 +401,12 @@ func TestBreakage(t *testing.T) {
 	callers := w.repeat(100*time.Millisecond, 12, func(ctx context.Context) { send(ctx, http.MethodGet, "/v1/portfolios", "") })
 	poolBroken := time.Now()
 	go func() { results <- w.follow(pool, poolBroken, above(0.5), func() { unlock(); callers() }) }()
-	for range 3 {
+	// The agent.
+	remote.kill()
+	require.NoError(t, w.follow(agent, time.Now(), func(s series) bool {
+		return s.labels["agent_name"] == "sentiment" && s.labels["state"] == "OPEN"
+	}, func() { startRemoteAgent(t, addr, 0) }))
+	for range 2 {
 		require.NoError(t, <-results)
 	}
 	// The worker, alone: it exports what the others are seen by.

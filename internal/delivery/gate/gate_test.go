@@ -490,7 +490,7 @@ dawsos_endpoint_breakers{state="open"} 1
 `), "dawsos_destination_breaker_state", "dawsos_endpoint_breakers"))
 
 		// Its time is over, and nobody has anything to send.
-		time.Sleep(maxBackoff * time.Minute)
+		<-time.After(maxBackoff * time.Minute)
 		require.NoError(t, testutil.GatherAndCompare(b.registry, strings.NewReader(`
 # HELP dawsos_destination_breaker_state State of a named destination's circuit breaker in this process: 0 closed, 1 open, 2 half-open: the next attempt probes. The first 200 by name.
 # TYPE dawsos_destination_breaker_state gauge
