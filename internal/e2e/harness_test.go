@@ -67,7 +67,7 @@ var secret = "whsec_" + base64.StdEncoding.EncodeToString([]byte("an e2e test's 
 
 // system is one API and one worker over one database. Either can be killed and started again.
 type system struct {
-	t           *testing.T
+	t           testing.TB
 	databaseURL string
 	env         []string
 	apiAddr     string
@@ -86,7 +86,7 @@ func newSystem(t *testing.T, databaseURL string, env ...string) *system {
 }
 
 // prepare returns a system that has not been started.
-func prepare(t *testing.T, databaseURL string, env ...string) *system {
+func prepare(t testing.TB, databaseURL string, env ...string) *system {
 	t.Helper()
 	s := &system{t: t, databaseURL: databaseURL, apiAddr: freeAddr(t), workerAddr: freeAddr(t)}
 	s.env = append([]string{
@@ -215,7 +215,7 @@ func (s *system) requireAccounted() (accepted, delivered, dead, inflight int) {
 }
 
 // loaded returns the address of a database with the sample data, and the id of a portfolio in it.
-func loaded(t *testing.T) (databaseURL string, portfolio uuid.UUID) {
+func loaded(t testing.TB) (databaseURL string, portfolio uuid.UUID) {
 	t.Helper()
 	databaseURL = dbtest.URL(t)
 	pool := dbtest.Connect(t, databaseURL)
@@ -226,7 +226,7 @@ func loaded(t *testing.T) (databaseURL string, portfolio uuid.UUID) {
 }
 
 // patternsDir returns a directory with all real patterns and those given, by file name.
-func patternsDir(t *testing.T, more map[string]string) string {
+func patternsDir(t testing.TB, more map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
 	require.NoError(t, os.CopyFS(dir, os.DirFS(filepath.Join(root, "configs/patterns"))))
@@ -235,7 +235,7 @@ func patternsDir(t *testing.T, more map[string]string) string {
 }
 
 // writeFiles writes files by name into a directory.
-func writeFiles(t *testing.T, dir string, files map[string]string) {
+func writeFiles(t testing.TB, dir string, files map[string]string) {
 	t.Helper()
 	for name, content := range files {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
@@ -246,7 +246,7 @@ func writeFiles(t *testing.T, dir string, files map[string]string) {
 const agentToken = "an-agents-token"
 
 // agentsFile returns a file with the settings of all real agents, and more of the kind.
-func agentsFile(t *testing.T, more string) string {
+func agentsFile(t testing.TB, more string) string {
 	t.Helper()
 	settings, err := os.ReadFile(filepath.Join(root, "configs/agents.yaml"))
 	require.NoError(t, err)
@@ -281,7 +281,7 @@ func echo(name string) agent.Capability {
 
 // proc is one running program.
 type proc struct {
-	t    *testing.T
+	t    testing.TB
 	name string
 	cmd  *exec.Cmd
 	done chan struct{} // closed once it has ended
@@ -289,20 +289,20 @@ type proc struct {
 }
 
 // start runs one of the binaries.
-func start(t *testing.T, name string, env []string, args ...string) *proc {
+func start(t testing.TB, name string, env []string, args ...string) *proc {
 	t.Helper()
 	return launch(t, name, exec.Command(filepath.Join(bin, name), args...), env)
 }
 
 // startNode runs a program in Node: a file, or what follows --eval.
-func startNode(t *testing.T, name string, env []string, args ...string) *proc {
+func startNode(t testing.TB, name string, env []string, args ...string) *proc {
 	t.Helper()
 	node, err := exec.LookPath("node")
 	require.NoError(t, err, "the tests need Node 18.17 or later (Debian: nodejs)")
 	return launch(t, name, exec.Command(node, args...), append([]string{"HOME=" + os.Getenv("HOME"), "PATH=" + os.Getenv("PATH")}, env...))
 }
 
-func launch(t *testing.T, name string, cmd *exec.Cmd, env []string) *proc {
+func launch(t testing.TB, name string, cmd *exec.Cmd, env []string) *proc {
 	t.Helper()
 	p := &proc{t: t, name: name, cmd: cmd, done: make(chan struct{}), log: &logBuffer{}}
 	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = env, p.log, p.log
@@ -429,7 +429,7 @@ func get(ctx context.Context, url string) (string, error) {
 
 // freeAddr returns an address on loopback that a process can have, and have again after a restart: its
 // port lies below those that systems give to connections, so that none of these takes it meanwhile.
-func freeAddr(t *testing.T) string {
+func freeAddr(t testing.TB) string {
 	t.Helper()
 	const lowest, highest = 20_000, 32_000
 	handedOut.Lock()

@@ -134,7 +134,7 @@ func (w *watched) requirePanels(state string) {
 }
 
 // find returns what a panel asks first.
-func find(t *testing.T, dashboard, panel string) dashboards.Query {
+func find(t testing.TB, dashboard, panel string) dashboards.Query {
 	t.Helper()
 	for _, q := range dashboards.Queries() {
 		if q.Dashboard == dashboard && q.Panel == panel {
