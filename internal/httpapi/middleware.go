@@ -22,6 +22,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/dawsos/dawsos/internal/fault"
+	"github.com/dawsos/dawsos/pkg/api"
 )
 
 // metrics are the request metrics of the contract.
@@ -167,8 +168,9 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		defer cancel()
 		c.SetRequest(r.WithContext(ctx))
 
+		var problem api.Problem
 		if err := s.serve(c, endpoint.operation, next); err != nil {
-			s.onError(err, c)
+			problem = s.refuse(err, c)
 		}
 
 		status, took := c.Response().Status, s.now().Sub(start)
@@ -195,12 +197,15 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		if !s.log.Enabled(ctx, level) {
 			return nil
 		}
-		line := make([]slog.Attr, 0, 10)
+		line := make([]slog.Attr, 0, 12)
 		line = append(line, slog.String("request_id", id), slog.String("method", method), slog.String("path", r.URL.Path),
 			slog.String("endpoint", route.endpoint), slog.Int("status", status), slog.Int64("bytes", c.Response().Size),
 			slog.Duration("duration", took.Round(time.Microsecond)), slog.String("remote", c.RealIP()))
 		if outcome != "" {
 			line = append(line, slog.String("outcome", outcome))
+		}
+		if failed && problem.Code != "" { // what the caller was told; what it must not see has a line of its own
+			line = append(line, slog.String("code", problem.Code), slog.String("err", problem.Detail))
 		}
 		s.log.LogAttrs(ctx, level, "request", line...)
 		return nil

@@ -65,10 +65,13 @@ var titles = map[fault.Code]string{
 const databaseRetryAfter = 2 * time.Second
 
 // onError answers a failed request. It is Echo's error handler.
-func (s *server) onError(err error, c echo.Context) {
+func (s *server) onError(err error, c echo.Context) { s.refuse(err, c) }
+
+// refuse answers with the document of a failure, and returns it.
+func (s *server) refuse(err error, c echo.Context) api.Problem {
 	p, retryAfter := s.problem(err, c)
 	if c.Response().Committed { // the answer is on its way; all that is left is the log
-		return
+		return p
 	}
 	if retryAfter > 0 {
 		c.Response().Header().Set(echo.HeaderRetryAfter, strconv.Itoa(retryAfter))
@@ -76,6 +79,7 @@ func (s *server) onError(err error, c echo.Context) {
 	if err := c.Blob(p.Status, "application/problem+json", s.encode(p, c)); err != nil {
 		s.log.DebugContext(c.Request().Context(), "problem not sent", "request_id", requestID(c), "err", err)
 	}
+	return p
 }
 
 // problem returns the document of a failure, and logs what its reader must not see. retryAfter is in

@@ -333,6 +333,7 @@ func testExecuteFailures(t *testing.T, s *site) {
 		}
 		a := s.post(t, "/v1/patterns/test_fail/execute", map[string]any{})
 		p := a.problem(503, fault.BreakerOpen)
+		require.Regexp(t, `level=ERROR msg=request request_id=`+p.RequestId+` .*status=503 .*code=breaker_open err=".+"`, s.log.String())
 		requirePartialTrace(t, p)
 		require.Contains(t, p.Detail, "broken", "which agent rests")
 		require.Regexp(t, `^(60|5[0-9])$`, a.header.Get("Retry-After"))
