@@ -102,6 +102,7 @@ func start(ctx context.Context, role config.Role, getenv func(string) string) (*
 	if err != nil {
 		return nil, errors.Join(err, p.shutdown())
 	}
+	tel.Registry.MustRegister(newPoolCollector(p.pool.Stat))
 	p.onStop("database pool", p.closePool)
 	if p.destinations, err = newDestinations(p.pool, cfg.SecretsKey); err != nil {
 		return nil, errors.Join(err, p.shutdown())

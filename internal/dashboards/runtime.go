@@ -87,6 +87,19 @@ func runtime() dashboard {
 				runbooks:    []string{alertRunsDropped},
 			},
 			{
+				kind: timeSeries, title: "Database Pools", unit: share, steps: rising(0.8, 1),
+				description: "Share of each process's pool of connections that is in use. At 1 whoever wants one waits: look for slow statements before you raise DATABASE_POOL_MAX.",
+				queries:     []query{{expr: `sum by (instance) (dawsos_database_pool_connections{state="acquired"}) / sum by (instance) (dawsos_database_pool_max_connections)`, legend: "{{instance}}"}},
+				links:       []dataLink{to(overviewUID)},
+				runbooks:    []string{alertConnections},
+			},
+			{
+				kind: timeSeries, title: "Waits for a Connection", unit: seconds, steps: plain(),
+				description: "Seconds that callers wait for a connection of their process's pool, all together and each second; 0 is normal. Above 0 requests are slower by it: see the pools.",
+				queries:     []query{{expr: `sum by (instance) (rate(dawsos_database_pool_wait_seconds_total[$__rate_interval]))`, legend: "{{instance}}"}},
+				links:       []dataLink{to(overviewUID)},
+			},
+			{
 				kind: timeSeries, title: "PostgreSQL Connections", unit: count, steps: plain(), stacked: true,
 				description: "Connections by state. Many active ones wait for the disk or for locks; 'idle in transaction' that stays is a transaction that somebody forgot.",
 				queries:     []query{{expr: "sum by (state) (pg_stat_activity_count)", legend: "{{state}}"}},
