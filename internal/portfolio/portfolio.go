@@ -32,6 +32,9 @@ type Security struct {
 	Sector     string
 	Currency   string // ISO 4217, of its price
 	Role       string // holding or benchmark
+
+	// Of bonds and bond indices: modified duration in years, and convexity. Nil when not known.
+	Duration, Convexity *float64
 }
 
 // Type is the kind of a transaction.

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -39,7 +40,7 @@ func (s *Store) CreatePortfolio(ctx context.Context, tenantID string, p portfoli
 		if err != nil {
 			return orNotFound(err, "there is no tenant %q", tenantID)
 		}
-		securities, err := st.Securities(ctx, tenantID, []string{p.Benchmark, p.Calendar, deref(calendar)})
+		securities, err := st.Securities(ctx, newest(tenantID), []string{p.Benchmark, p.Calendar, deref(calendar)})
 		if err != nil {
 			return err
 		}
@@ -172,7 +173,7 @@ func (s *Store) book(
 			traded = append(traded, t.Symbol)
 		}
 	}
-	securities, err := s.Securities(ctx, tenantID, distinct(traded))
+	securities, err := s.Securities(ctx, newest(tenantID), distinct(traded))
 	if err != nil {
 		return nil, err
 	}
@@ -240,6 +241,11 @@ func (s *Store) TransactionsPage(
 		txs[i] = toTransaction(r.Transaction, r.SecurityID)
 	}
 	return txs, next, nil
+}
+
+// newest is the cut through all that is known: what bookings are checked against.
+func newest(tenantID string) portfolio.Cut {
+	return portfolio.Cut{TenantID: tenantID, Date: endOfTime, Revision: math.MaxInt64}
 }
 
 func (s *Store) transactionID(given string) (uuid.UUID, error) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/shopspring/decimal"
 
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/portfolio"
@@ -54,22 +55,36 @@ func (s *Store) noPack(ctx context.Context, tenantID string, asof *time.Time) er
 		asof.Format(time.DateOnly), first.Date.Format(time.DateOnly))
 }
 
-// Securities returns the securities with the given symbols, by symbol; unknown symbols are absent.
-func (s *Store) Securities(ctx context.Context, tenantID string, symbols []string) (map[string]portfolio.Security, error) {
+// Securities returns the securities with the given symbols that a cut knows, by symbol, with the
+// attributes that they had then; unknown symbols are absent. The cut's date does not matter.
+func (s *Store) Securities(ctx context.Context, cut portfolio.Cut, symbols []string) (map[string]portfolio.Security, error) {
 	// What is no text for PostgreSQL is in no symbol, and would fail the query.
 	known := slices.DeleteFunc(slices.Clone(symbols), func(symbol string) bool { return !storable(symbol) })
-	rows, err := s.q.SecuritiesBySymbol(ctx, tenantID, known)
+	rows, err := s.q.SecuritiesBySymbol(ctx, cut.Revision, cut.TenantID, known)
 	if err != nil {
-		return nil, fmt.Errorf("securities of tenant %s: %w", tenantID, err)
+		return nil, fmt.Errorf("securities of tenant %s: %w", cut.TenantID, err)
 	}
 	securities := make(map[string]portfolio.Security, len(rows))
 	for _, r := range rows {
+		duration, convexity := r.Duration, r.Convexity
+		if r.ChangedIn != 0 {
+			duration, convexity = r.ChangedDuration, r.ChangedConvexity
+		}
 		securities[r.Symbol] = portfolio.Security{
 			ID: r.ID.String(), Symbol: r.Symbol, Name: r.Name, AssetClass: r.AssetClass,
 			Sector: r.Sector, Currency: r.Currency, Role: r.Role,
+			Duration: floatOrNil(duration), Convexity: floatOrNil(convexity),
 		}
 	}
 	return securities, nil
+}
+
+func floatOrNil(d *decimal.Decimal) *float64 {
+	if d == nil {
+		return nil
+	}
+	f := d.InexactFloat64()
+	return &f
 }
 
 // Quotes returns the last observations that cut holds, exactly as stored: closes of the symbols,

@@ -285,9 +285,9 @@ func TestTenantsSeeOnlyTheirMarketData(t *testing.T) {
 	_, err = s.Resolve(t.Context(), patterns.ContextQuery{TenantID: "default"})
 	require.Equal(t, fault.InsufficientData, fault.CodeOf(err))
 
-	mine, err := s.Securities(t.Context(), "default", []string{"AAA"})
+	mine, err := s.Securities(t.Context(), portfolio.Cut{TenantID: "default", Revision: 1}, []string{"AAA"})
 	require.NoError(t, err)
-	theirs, err := s.Securities(t.Context(), "other", []string{"AAA"})
+	theirs, err := s.Securities(t.Context(), portfolio.Cut{TenantID: "other", Revision: 1}, []string{"AAA"})
 	require.NoError(t, err)
 	require.NotEqual(t, mine["AAA"].ID, theirs["AAA"].ID)
 }
@@ -295,7 +295,7 @@ func TestTenantsSeeOnlyTheirMarketData(t *testing.T) {
 func TestSecurities(t *testing.T) {
 	t.Parallel()
 	s, _ := setup(t)
-	got, err := s.Securities(t.Context(), "default", []string{"CAL", "nothing", "", "A\x00", "\xff"})
+	got, err := s.Securities(t.Context(), portfolio.Cut{TenantID: "default", Revision: 1}, []string{"CAL", "nothing", "", "A\x00", "\xff"})
 	require.NoError(t, err)
 	require.Len(t, got, 1)
 	require.Equal(t, portfolio.Security{
@@ -413,4 +413,28 @@ func TestStatementsAreConstant(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.EqualValues(t, 3, tracer.statements.Swap(0))
+}
+
+// A pack sees a security as it was at the pack's revision, whatever was learnt later.
+func TestSecuritiesHaveRevisions(t *testing.T) {
+	t.Parallel()
+	s, pool := setup(t)
+	exec(t, pool, `UPDATE securities SET revision = 2, duration = 7.5 WHERE tenant_id = 'default' AND symbol = 'BBB'`)
+	exec(t, pool, `INSERT INTO security_changes (security_id, tenant_id, revision, name, asset_class, sector, role)
+		SELECT id, tenant_id, 3, 'Renamed', 'bond', 'Utilities', 'benchmark' FROM securities
+		WHERE tenant_id = 'default' AND symbol IN ('AAA', 'BBB')`)
+	at := func(revision int64) map[string]portfolio.Security {
+		found, err := s.Securities(t.Context(), portfolio.Cut{TenantID: "default", Revision: revision}, []string{"AAA", "BBB"})
+		require.NoError(t, err)
+		return found
+	}
+	require.NotContains(t, at(1), "BBB")
+	require.Equal(t, "AAA Inc.", at(2)["AAA"].Name)
+	require.Equal(t, 7.5, *at(2)["BBB"].Duration)
+	require.Nil(t, at(3)["BBB"].Duration)
+	for _, symbol := range []string{"AAA", "BBB"} {
+		changed := at(3)[symbol]
+		require.Equal(t, []string{"Renamed", "bond", "Utilities", "benchmark", "USD"},
+			[]string{changed.Name, changed.AssetClass, changed.Sector, changed.Role, changed.Currency})
+	}
 }

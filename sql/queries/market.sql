@@ -1,10 +1,25 @@
 -- name: TenantCalendar :one
 SELECT calendar FROM tenants WHERE id = @tenant_id;
 
+-- Securities are read with the attributes that they had at a revision.
 -- name: SecuritiesBySymbol :many
-SELECT id, symbol, name, asset_class, sector, currency, role
-FROM securities
-WHERE tenant_id = @tenant_id AND symbol = ANY (@symbols::text[]);
+SELECT
+    s.id, s.symbol, s.currency,
+    coalesce(c.name, s.name)::text AS name,
+    coalesce(c.asset_class, s.asset_class)::text AS asset_class,
+    coalesce(c.sector, s.sector)::text AS sector,
+    coalesce(c.role, s.role)::text AS role,
+    coalesce(c.revision, 0)::bigint AS changed_in, s.duration, s.convexity,
+    c.duration AS changed_duration, c.convexity AS changed_convexity
+FROM securities AS s
+LEFT JOIN LATERAL (
+    SELECT sc.revision, sc.name, sc.asset_class, sc.sector, sc.role, sc.duration, sc.convexity
+    FROM security_changes AS sc
+    WHERE sc.security_id = s.id AND sc.revision <= @revision
+    ORDER BY sc.revision DESC
+    LIMIT 1
+) AS c ON true
+WHERE s.tenant_id = @tenant_id AND s.symbol = ANY (@symbols::text[]) AND s.revision <= @revision;
 
 -- LastPrices reads through a cut, like all statements on market data: rows dated on or before a day
 -- and of a revision up to a number, the highest such revision for each date. They walk the primary

@@ -4,22 +4,24 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/dawsos/dawsos/internal/agents/capability"
+
 	"github.com/dawsos/dawsos/internal/portfolio"
 	"github.com/dawsos/dawsos/pkg/agent"
 )
 
 // currencyAttribution is the answer of attribution.currency.
 type currencyAttribution struct {
-	Currency     string         `json:"currency"`
-	Method       string         `json:"method"` // methodLinked or methodStartHoldings
-	TotalReturn  *float64       `json:"total_return"`
-	LocalReturn  *float64       `json:"local_return"`
-	FXReturn     *float64       `json:"fx_return"`
-	Interaction  *float64       `json:"interaction"`
-	Costs        *float64       `json:"costs"`
-	Positions    []contribution `json:"positions"`
-	Window       *window        `json:"window"`
-	Insufficient []insufficient `json:"insufficient_data"`
+	Currency     string                    `json:"currency"`
+	Method       string                    `json:"method"` // methodLinked or methodStartHoldings
+	TotalReturn  *float64                  `json:"total_return"`
+	LocalReturn  *float64                  `json:"local_return"`
+	FXReturn     *float64                  `json:"fx_return"`
+	Interaction  *float64                  `json:"interaction"`
+	Costs        *float64                  `json:"costs"`
+	Positions    []contribution            `json:"positions"`
+	Window       *capability.Window        `json:"window"`
+	Insufficient []capability.Insufficient `json:"insufficient_data"`
 }
 
 const (
@@ -45,17 +47,17 @@ func (a *Analyst) attributeCurrency(ctx context.Context, req agent.Request) (age
 		LookbackDays *int    `json:"lookback_days"`
 		From         *string `json:"from"`
 	}
-	if err := decode(req, &args); err != nil {
+	if err := capability.Decode(req, &args); err != nil {
 		return agent.Result{}, err
 	}
-	if err := samePack(req, args.PackID); err != nil {
+	if err := capability.SamePack(req, args.PackID); err != nil {
 		return agent.Result{}, err
 	}
-	days, err := lookback(args.LookbackDays)
+	days, err := capability.Lookback(args.LookbackDays)
 	if err != nil {
 		return agent.Result{}, err
 	}
-	from, err := day(req, "from", args.From)
+	from, err := capability.Day(req, "from", args.From)
 	if err != nil {
 		return agent.Result{}, err
 	}
@@ -64,8 +66,8 @@ func (a *Analyst) attributeCurrency(ctx context.Context, req agent.Request) (age
 		return agent.Result{}, err
 	}
 
-	h := d.history
-	answer := currencyAttribution{Currency: d.portfolio.BaseCurrency, Method: methodLinked, Positions: []contribution{}}
+	h := d.History
+	answer := currencyAttribution{Currency: d.Portfolio.BaseCurrency, Method: methodLinked, Positions: []contribution{}}
 	var w portfolio.Window
 	var warnings []string
 	attribute := h.AttributeCurrency
@@ -75,19 +77,19 @@ func (a *Analyst) attributeCurrency(ctx context.Context, req agent.Request) (age
 		w, err = h.Since(from)
 		answer.Method, attribute = methodStartHoldings, h.AttributeStartHoldings
 	}
-	g := newGaps()
+	g := capability.NewGaps()
 	var parts portfolio.CurrencyAttribution
 	if err != nil {
-		g.note(err, "window")
+		g.Note(err, "window")
 	} else {
-		answer.Window = describeWindow(h, w)
+		answer.Window = capability.Describe(h, w)
 		if args.From == nil {
-			warnings = shorter(h, w, days)
+			warnings = capability.Shorter(h, w, days)
 		}
 		parts, err = attribute(w)
 	}
 	if err != nil {
-		g.note(err, "total_return", "local_return", "fx_return", "interaction", "costs", "positions")
+		g.Note(err, "total_return", "local_return", "fx_return", "interaction", "costs", "positions")
 	} else {
 		answer.TotalReturn, answer.LocalReturn, answer.FXReturn = &parts.Total, &parts.Local, &parts.FX
 		answer.Interaction, answer.Costs = &parts.Interaction, &parts.Costs
@@ -97,14 +99,14 @@ func (a *Analyst) attributeCurrency(ctx context.Context, req agent.Request) (age
 				Local: l.Local, FX: l.FX, Interaction: l.Interaction,
 			}
 			if l.Kind == portfolio.KindCash {
-				c.Symbol = cashSymbol(l.Currency)
+				c.Symbol = capability.CashSymbol(l.Currency)
 			}
 			answer.Positions = append(answer.Positions, c)
 		}
 	}
-	if g.err != nil {
-		return agent.Result{}, fmt.Errorf("attributing the return of portfolio %s: %w", d.portfolio.ID, g.err)
+	if g.Err() != nil {
+		return agent.Result{}, fmt.Errorf("attributing the return of portfolio %s: %w", d.Portfolio.ID, g.Err())
 	}
-	answer.Insufficient = g.list
-	return agent.Result{Value: answer, Sources: d.sources(), Warnings: warnings}, nil
+	answer.Insufficient = g.List
+	return agent.Result{Value: answer, Sources: d.Sources(), Warnings: warnings}, nil
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/dawsos/dawsos/internal/agents/capability"
+
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/portfolio"
 	"github.com/dawsos/dawsos/pkg/agent"
@@ -23,9 +25,9 @@ func (a *Analyst) Figures(ctx context.Context, run agent.Context) (map[string]po
 	if err != nil {
 		return nil, fmt.Errorf("figures of portfolio %s: %w", run.Portfolio.ID, err)
 	}
-	m := measurement{dossier: d, gaps: newGaps()}
-	return d.history.Figures(portfolio.Relative{
-		Benchmark: m.benchmarkReturns,
+	m := measurement{Dossier: d, gaps: capability.NewGaps()}
+	return d.History.Figures(portfolio.Relative{
+		Benchmark: m.BenchmarkReturns,
 		RiskFree:  func(w portfolio.Window) ([]float64, error) { return a.riskFree(&m, nil, w) },
 	}), nil
 }

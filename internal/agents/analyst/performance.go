@@ -4,7 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"time"
+
+	"github.com/dawsos/dawsos/internal/agents/capability"
 
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/portfolio"
@@ -16,23 +17,23 @@ const varConfidence = 0.95
 
 // performance is the answer of metrics.compute_twr.
 type performance struct {
-	Currency          string           `json:"currency"`
-	TWR               *float64         `json:"twr"`
-	TWRAnnualized     *float64         `json:"twr_annualized"`
-	TWRSinceInception *float64         `json:"twr_since_inception"`
-	MWRWindow         *float64         `json:"mwr_window"`          // a year
-	MWRSinceInception *float64         `json:"mwr_since_inception"` // a year
-	Volatility        *float64         `json:"volatility"`
-	SharpeRatio       *float64         `json:"sharpe_ratio"`
-	SortinoRatio      *float64         `json:"sortino_ratio"`
-	RiskFree          riskFree         `json:"risk_free"`
-	MaxDrawdown       *float64         `json:"max_drawdown"`
-	MaxDrawdownTrough *string          `json:"max_drawdown_trough"`
-	VaR95             *float64         `json:"var_95"`
-	ES95              *float64         `json:"es_95"`
-	Benchmark         benchmarkMeasure `json:"benchmark"`
-	Window            *window          `json:"window"`
-	Insufficient      []insufficient   `json:"insufficient_data"`
+	Currency          string                    `json:"currency"`
+	TWR               *float64                  `json:"twr"`
+	TWRAnnualized     *float64                  `json:"twr_annualized"`
+	TWRSinceInception *float64                  `json:"twr_since_inception"`
+	MWRWindow         *float64                  `json:"mwr_window"`          // a year
+	MWRSinceInception *float64                  `json:"mwr_since_inception"` // a year
+	Volatility        *float64                  `json:"volatility"`
+	SharpeRatio       *float64                  `json:"sharpe_ratio"`
+	SortinoRatio      *float64                  `json:"sortino_ratio"`
+	RiskFree          riskFree                  `json:"risk_free"`
+	MaxDrawdown       *float64                  `json:"max_drawdown"`
+	MaxDrawdownTrough *string                   `json:"max_drawdown_trough"`
+	VaR95             *float64                  `json:"var_95"`
+	ES95              *float64                  `json:"es_95"`
+	Benchmark         benchmarkMeasure          `json:"benchmark"`
+	Window            *capability.Window        `json:"window"`
+	Insufficient      []capability.Insufficient `json:"insufficient_data"`
 }
 
 // riskFree says which rate the ratios are measured against.
@@ -51,12 +52,6 @@ type benchmarkMeasure struct {
 	InformationRatio *float64 `json:"information_ratio"`
 }
 
-type window struct {
-	Start   string `json:"start"` // day of the first valuation
-	End     string `json:"end"`
-	Returns int    `json:"returns"` // number of daily returns
-}
-
 func (a *Analyst) computeTWR(ctx context.Context, req agent.Request) (agent.Result, error) {
 	var args struct {
 		PortfolioID    string   `json:"portfolio_id"`
@@ -64,13 +59,13 @@ func (a *Analyst) computeTWR(ctx context.Context, req agent.Request) (agent.Resu
 		LookbackDays   *int     `json:"lookback_days"`
 		RiskFreeAnnual *float64 `json:"risk_free_annual"`
 	}
-	if err := decode(req, &args); err != nil {
+	if err := capability.Decode(req, &args); err != nil {
 		return agent.Result{}, err
 	}
-	if err := samePack(req, args.PackID); err != nil {
+	if err := capability.SamePack(req, args.PackID); err != nil {
 		return agent.Result{}, err
 	}
-	days, err := lookback(args.LookbackDays)
+	days, err := capability.Lookback(args.LookbackDays)
 	if err != nil {
 		return agent.Result{}, err
 	}
@@ -86,37 +81,37 @@ func (a *Analyst) computeTWR(ctx context.Context, req agent.Request) (agent.Resu
 		return agent.Result{}, err
 	}
 
-	m := measurement{dossier: d, gaps: newGaps(), answer: performance{Currency: d.portfolio.BaseCurrency}}
+	m := measurement{Dossier: d, gaps: capability.NewGaps(), answer: performance{Currency: d.Portfolio.BaseCurrency}}
 	m.sinceInception()
 	m.withinWindow(days, func(w portfolio.Window) ([]float64, error) {
 		return a.riskFree(&m, args.RiskFreeAnnual, w)
 	})
-	if m.gaps.err != nil {
-		return agent.Result{}, fmt.Errorf("measuring portfolio %s: %w", d.portfolio.ID, m.gaps.err)
+	if m.gaps.Err() != nil {
+		return agent.Result{}, fmt.Errorf("measuring portfolio %s: %w", d.Portfolio.ID, m.gaps.Err())
 	}
-	m.answer.Insufficient = m.gaps.list
-	return agent.Result{Value: m.answer, Sources: d.sources(), Warnings: m.warnings}, nil
+	m.answer.Insufficient = m.gaps.List
+	return agent.Result{Value: m.answer, Sources: d.Sources(), Warnings: m.warnings}, nil
 }
 
 // measurement is one answer in the making.
 type measurement struct {
-	dossier
+	capability.Dossier
 
-	gaps     *gaps
+	gaps     *capability.Gaps
 	answer   performance
 	warnings []string
 }
 
 func (m *measurement) sinceInception() {
-	m.answer.TWRSinceInception = m.gaps.field("twr_since_inception").number(func() (float64, error) {
-		w, err := m.history.All()
+	m.answer.TWRSinceInception = m.gaps.Field("twr_since_inception").Number(func() (float64, error) {
+		w, err := m.History.All()
 		if err != nil {
 			return 0, err
 		}
-		r, err := m.history.Returns(w)
+		r, err := m.History.Returns(w)
 		return portfolio.Compound(r), err
 	}())
-	m.answer.MWRSinceInception = m.gaps.field("mwr_since_inception").number(m.history.MoneyWeightedSinceInception())
+	m.answer.MWRSinceInception = m.gaps.Field("mwr_since_inception").Number(m.History.MoneyWeightedSinceInception())
 }
 
 // The fields that a window's returns are needed for.
@@ -131,51 +126,51 @@ var (
 
 // withinWindow fills in what is measured over the last days returns.
 func (m *measurement) withinWindow(days int, riskFree func(portfolio.Window) ([]float64, error)) {
-	if m.portfolio.Benchmark != "" {
-		m.answer.Benchmark.Symbol = &m.portfolio.Benchmark
+	if m.Portfolio.Benchmark != "" {
+		m.answer.Benchmark.Symbol = &m.Portfolio.Benchmark
 	} else {
-		m.gaps.note(errNoBenchmark, "benchmark.symbol")
+		m.gaps.Note(capability.NoBenchmark(), "benchmark.symbol")
 	}
-	w, err := m.history.Last(days)
+	w, err := m.History.Last(days)
 	if err != nil {
-		m.gaps.note(err, returnFields...)
-		m.gaps.note(err, excessFields...)
-		m.gaps.note(err, "mwr_window", "risk_free", "benchmark.return")
-		m.gaps.note(err, relativeFields...)
-		m.gaps.note(err, "window")
+		m.gaps.Note(err, returnFields...)
+		m.gaps.Note(err, excessFields...)
+		m.gaps.Note(err, "mwr_window", "risk_free", "benchmark.return")
+		m.gaps.Note(err, relativeFields...)
+		m.gaps.Note(err, "window")
 		return
 	}
-	m.answer.Window = describeWindow(m.history, w)
-	m.warnings = append(m.warnings, shorter(m.history, w, days)...)
-	m.answer.MWRWindow = m.gaps.field("mwr_window").number(m.history.MoneyWeighted(w))
+	m.answer.Window = capability.Describe(m.History, w)
+	m.warnings = append(m.warnings, capability.Shorter(m.History, w, days)...)
+	m.answer.MWRWindow = m.gaps.Field("mwr_window").Number(m.History.MoneyWeighted(w))
 
-	r, rErr := m.history.Returns(w)
+	r, rErr := m.History.Returns(w)
 	if rErr != nil {
-		m.gaps.note(rErr, returnFields...)
+		m.gaps.Note(rErr, returnFields...)
 	} else {
 		m.alone(r, w)
 	}
 	rf, rfErr := riskFree(w)
 	if rfErr != nil {
-		m.gaps.note(rfErr, "risk_free")
+		m.gaps.Note(rfErr, "risk_free")
 	}
 	switch {
 	case rErr != nil:
-		m.gaps.note(rErr, excessFields...)
+		m.gaps.Note(rErr, excessFields...)
 	case rfErr != nil:
-		m.gaps.note(rfErr, excessFields...)
+		m.gaps.Note(rfErr, excessFields...)
 	default:
-		m.answer.SharpeRatio = m.gaps.field("sharpe_ratio").number(portfolio.Sharpe(r, rf))
-		m.answer.SortinoRatio = m.gaps.field("sortino_ratio").number(portfolio.Sortino(r, rf))
+		m.answer.SharpeRatio = m.gaps.Field("sharpe_ratio").Number(portfolio.Sharpe(r, rf))
+		m.answer.SortinoRatio = m.gaps.Field("sortino_ratio").Number(portfolio.Sortino(r, rf))
 	}
 
-	b, bErr := m.benchmarkReturns(w)
-	m.answer.Benchmark.Return = m.gaps.field("benchmark.return").number(portfolio.Compound(b), bErr)
+	b, bErr := m.BenchmarkReturns(w)
+	m.answer.Benchmark.Return = m.gaps.Field("benchmark.return").Number(portfolio.Compound(b), bErr)
 	switch {
 	case bErr != nil:
-		m.gaps.note(bErr, relativeFields...)
+		m.gaps.Note(bErr, relativeFields...)
 	case rErr != nil:
-		m.gaps.note(rErr, relativeFields...)
+		m.gaps.Note(rErr, relativeFields...)
 	default:
 		m.relative(r, b, rf, rfErr)
 	}
@@ -185,46 +180,33 @@ func (m *measurement) withinWindow(days int, riskFree func(portfolio.Window) ([]
 func (m *measurement) alone(r []float64, w portfolio.Window) {
 	out, g := &m.answer, m.gaps
 	total := portfolio.Compound(r)
-	out.TWR = g.field("twr").number(total, nil)
-	out.TWRAnnualized = g.field("twr_annualized").number(portfolio.Annualize(total, len(r)))
-	out.Volatility = g.field("volatility").number(portfolio.Volatility(r))
+	out.TWR = g.Field("twr").Number(total, nil)
+	out.TWRAnnualized = g.Field("twr_annualized").Number(portfolio.Annualize(total, len(r)))
+	out.Volatility = g.Field("volatility").Number(portfolio.Volatility(r))
 	depth, trough := portfolio.MaxDrawdown(r)
-	out.MaxDrawdown = g.field("max_drawdown").number(depth, nil)
+	out.MaxDrawdown = g.Field("max_drawdown").Number(depth, nil)
 	if trough >= 0 {
-		out.MaxDrawdownTrough = date(m.history.Days[w.Start+1+trough])
+		out.MaxDrawdownTrough = date(m.History.Days[w.Start+1+trough])
 	} else {
-		g.note(portfolio.Shortages{{Missing: "drawdown", Reason: "the value never fell within the window"}}, "max_drawdown_trough")
+		g.Note(portfolio.Shortages{{Missing: "drawdown", Reason: "the value never fell within the window"}}, "max_drawdown_trough")
 	}
 	valueAtRisk, shortfall := portfolio.ValueAtRisk(r, varConfidence)
-	out.VaR95 = g.field("var_95").number(valueAtRisk, nil)
-	out.ES95 = g.field("es_95").number(shortfall, nil)
+	out.VaR95 = g.Field("var_95").Number(valueAtRisk, nil)
+	out.ES95 = g.Field("es_95").Number(shortfall, nil)
 }
 
 // relative measures the returns against the benchmark's.
 func (m *measurement) relative(r, b, rf []float64, rfErr error) {
 	out, g := &m.answer.Benchmark, m.gaps
-	out.Beta = g.field("benchmark.beta").number(portfolio.Beta(r, b))
+	out.Beta = g.Field("benchmark.beta").Number(portfolio.Beta(r, b))
 	if rfErr != nil {
-		g.note(rfErr, "benchmark.alpha")
+		g.Note(rfErr, "benchmark.alpha")
 	} else {
-		out.Alpha = g.field("benchmark.alpha").number(portfolio.Alpha(r, b, rf))
+		out.Alpha = g.Field("benchmark.alpha").Number(portfolio.Alpha(r, b, rf))
 	}
-	out.Correlation = g.field("benchmark.correlation").number(portfolio.Correlation(r, b))
-	out.TrackingError = g.field("benchmark.tracking_error").number(portfolio.TrackingError(r, b))
-	out.InformationRatio = g.field("benchmark.information_ratio").number(portfolio.InformationRatio(r, b))
-}
-
-var errNoBenchmark = portfolio.Shortages{{Missing: "benchmark", Reason: "the portfolio has no benchmark"}}
-
-// benchmarkReturns returns the benchmark's daily returns in the portfolio's base currency.
-func (m *measurement) benchmarkReturns(w portfolio.Window) ([]float64, error) {
-	switch symbol := m.portfolio.Benchmark; {
-	case symbol == "":
-		return nil, errNoBenchmark
-	case m.benchmark.Symbol == "":
-		return nil, portfolio.Shortages{{Missing: "securities:" + symbol, Reason: "the benchmark is not a listed security"}}
-	}
-	return m.history.SecurityReturns(m.benchmark, w)
+	out.Correlation = g.Field("benchmark.correlation").Number(portfolio.Correlation(r, b))
+	out.TrackingError = g.Field("benchmark.tracking_error").Number(portfolio.TrackingError(r, b))
+	out.InformationRatio = g.Field("benchmark.information_ratio").Number(portfolio.InformationRatio(r, b))
 }
 
 // riskFree returns the daily risk-free returns of the window and says where they come from.
@@ -243,28 +225,11 @@ func (a *Analyst) riskFree(m *measurement, annual *float64, w portfolio.Window) 
 			Missing: "risk_free_annual", Reason: "no rate was given and no series of risk-free returns is configured",
 		}}
 	}
-	rf, err := m.history.MacroValues(a.opts.RiskFreeSeries, w)
+	rf, err := m.History.MacroValues(a.opts.RiskFreeSeries, w)
 	if err != nil {
 		return nil, err
 	}
 	source, mean := "macro:"+a.opts.RiskFreeSeries, portfolio.MeanPerYear(rf)
 	m.answer.RiskFree = riskFree{Source: &source, Annual: &mean}
 	return rf, nil
-}
-
-func describeWindow(h *portfolio.History, w portfolio.Window) *window {
-	return &window{
-		Start:   h.Days[w.Start].Format(time.DateOnly),
-		End:     h.Days[w.End].Format(time.DateOnly),
-		Returns: w.Len(),
-	}
-}
-
-// shorter warns when there are fewer returns than asked for.
-func shorter(h *portfolio.History, w portfolio.Window, days int) []string {
-	if w.Len() >= days {
-		return nil
-	}
-	return []string{fmt.Sprintf("The window holds %d daily returns instead of %d: the portfolio is first valued on %s.",
-		w.Len(), days, h.Days[w.Start].Format(time.DateOnly))}
 }

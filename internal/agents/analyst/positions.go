@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dawsos/dawsos/internal/agents/capability"
+
 	"github.com/shopspring/decimal"
 
 	"github.com/dawsos/dawsos/internal/fault"
@@ -61,14 +63,14 @@ func (a *Analyst) positions(ctx context.Context, req agent.Request) (agent.Resul
 		PortfolioID string  `json:"portfolio_id"`
 		Asof        *string `json:"asof"`
 	}
-	if err := decode(req, &args); err != nil {
+	if err := capability.Decode(req, &args); err != nil {
 		return agent.Result{}, err
 	}
-	run, err := subject(req, args.PortfolioID)
+	run, err := capability.Subject(req, args.PortfolioID)
 	if err != nil {
 		return agent.Result{}, err
 	}
-	asof, err := day(req, "asof", args.Asof)
+	asof, err := capability.Day(req, "asof", args.Asof)
 	if err != nil {
 		return agent.Result{}, err
 	}
@@ -81,8 +83,8 @@ func (a *Analyst) positions(ctx context.Context, req agent.Request) (agent.Resul
 		return agent.Result{}, err
 	}
 	var securities map[string]portfolio.Security
-	if symbols := traded(ledger); len(symbols) > 0 {
-		securities, err = a.market.Securities(ctx, req.Context.TenantID, symbols)
+	if symbols := capability.Traded(ledger); len(symbols) > 0 {
+		securities, err = a.market.Securities(ctx, capability.Cut(req.Context), symbols)
 		if err != nil {
 			return agent.Result{}, err
 		}
@@ -103,7 +105,7 @@ func (a *Analyst) positions(ctx context.Context, req agent.Request) (agent.Resul
 	for _, c := range h.Cash {
 		answer.Cash = append(answer.Cash, heldCash(c))
 	}
-	return agent.Result{Value: answer, Sources: []agent.Source{ledgerSource(run.ID)}}, nil
+	return agent.Result{Value: answer, Sources: []agent.Source{capability.LedgerSource(run.ID)}}, nil
 }
 
 func describe(p portfolio.Position) heldPosition {
@@ -126,14 +128,14 @@ func describe(p portfolio.Position) heldPosition {
 
 // valuedPositions is the answer of pricing.apply_pack.
 type valuedPositions struct {
-	TotalValue    *string        `json:"total_value"`
-	Currency      string         `json:"currency"`
-	Asof          string         `json:"asof"`
-	Positions     []valuedLine   `json:"positions"`
-	Cash          []valuedCash   `json:"cash"`
-	Unpriced      []unpricedLine `json:"unpriced"`
-	Concentration concentration  `json:"concentration"`
-	Insufficient  []insufficient `json:"insufficient_data"`
+	TotalValue    *string                   `json:"total_value"`
+	Currency      string                    `json:"currency"`
+	Asof          string                    `json:"asof"`
+	Positions     []valuedLine              `json:"positions"`
+	Cash          []valuedCash              `json:"cash"`
+	Unpriced      []unpricedLine            `json:"unpriced"`
+	Concentration concentration             `json:"concentration"`
+	Insufficient  []capability.Insufficient `json:"insufficient_data"`
 }
 
 type valuedLine struct {
@@ -187,7 +189,7 @@ func (a *Analyst) applyPack(ctx context.Context, req agent.Request) (agent.Resul
 		Cash      []heldCash     `json:"cash"`
 		PackID    string         `json:"pack_id"`
 	}
-	if err := decode(req, &args); err != nil {
+	if err := capability.Decode(req, &args); err != nil {
 		return agent.Result{}, err
 	}
 	// A value without its cash would not be the net asset value: both lists must be there, and
@@ -195,7 +197,7 @@ func (a *Analyst) applyPack(ctx context.Context, req agent.Request) (agent.Resul
 	if args.Positions == nil || args.Cash == nil {
 		return agent.Result{}, fault.New(fault.Invalid, "%s needs the lists positions and cash", req.Capability)
 	}
-	if err := samePack(req, args.PackID); err != nil {
+	if err := capability.SamePack(req, args.PackID); err != nil {
 		return agent.Result{}, err
 	}
 	if req.Context.Portfolio == nil {
@@ -276,13 +278,13 @@ func (a *Analyst) readPack(ctx context.Context, req agent.Request, base string, 
 	if len(symbols)+len(h.Cash) == 0 {
 		return quotes, past, nil
 	}
-	if quotes, err = a.market.Quotes(ctx, cut(req.Context), unique(symbols), unique(all)); err != nil {
+	if quotes, err = a.market.Quotes(ctx, capability.Cut(req.Context), unique(symbols), unique(all)); err != nil {
 		return quotes, past, err
 	}
 	if len(lotCurrencies) == 0 {
 		return quotes, past, nil
 	}
-	past, err = a.market.Series(ctx, cut(req.Context), portfolio.SeriesQuery{
+	past, err = a.market.Series(ctx, capability.Cut(req.Context), portfolio.SeriesQuery{
 		From: from, Currencies: unique(append(lotCurrencies, base)),
 	})
 	return quotes, past, err
@@ -294,7 +296,7 @@ func unique(names []string) []string {
 }
 
 func reportValuation(v portfolio.Valuation) (valuedPositions, error) {
-	g := newGaps()
+	g := capability.NewGaps()
 	answer := valuedPositions{
 		Currency:  v.Currency,
 		Positions: make([]valuedLine, 0, len(v.Positions)),
@@ -305,11 +307,11 @@ func reportValuation(v portfolio.Valuation) (valuedPositions, error) {
 		total := v.Total.Decimal.StringFixed(totalPlaces)
 		answer.TotalValue = &total
 	} else {
-		g.note(v.Unpriced, "total_value")
+		g.Note(v.Unpriced, "total_value")
 	}
 	if len(v.Positions)+len(v.Cash) > 0 {
 		if _, err := v.Weight(decimal.Zero); err != nil {
-			g.note(err, "positions.weight", "cash.weight")
+			g.Note(err, "positions.weight", "cash.weight")
 		}
 	}
 	// The reason for missing weights is the same for all lines and noted above.
@@ -336,7 +338,7 @@ func reportValuation(v portfolio.Valuation) (valuedPositions, error) {
 		answer.Positions = append(answer.Positions, line)
 		answer.unpriced(g, s.Symbol, "positions."+s.Symbol+".market_value", p.Unpriced)
 		if len(p.Uncosted) > 0 {
-			g.note(p.Uncosted, "positions."+s.Symbol+".cost_basis")
+			g.Note(p.Uncosted, "positions."+s.Symbol+".cost_basis")
 		}
 	}
 	for _, c := range v.Cash {
@@ -346,21 +348,21 @@ func reportValuation(v portfolio.Valuation) (valuedPositions, error) {
 		}
 		line.FXRate, line.FXDate = rate(c.Rate)
 		answer.Cash = append(answer.Cash, line)
-		answer.unpriced(g, cashSymbol(c.Currency), "cash."+c.Currency+".market_value", c.Unpriced)
+		answer.unpriced(g, capability.CashSymbol(c.Currency), "cash."+c.Currency+".market_value", c.Unpriced)
 	}
 	if c, err := v.Concentration(); err != nil {
-		g.note(err, "concentration")
+		g.Note(err, "concentration")
 	} else {
 		answer.Concentration = concentration{
 			HHIWithCash: &c.WithCash, HHISecurities: &c.Securities, EffectiveN: &c.EffectiveN, Top3Weight: &c.Top3,
 		}
 	}
-	answer.Insufficient = g.list
-	return answer, g.err
+	answer.Insufficient = g.List
+	return answer, g.Err()
 }
 
 // unpriced lists a line that has no value.
-func (v *valuedPositions) unpriced(g *gaps, symbol, field string, missing portfolio.Shortages) {
+func (v *valuedPositions) unpriced(g *capability.Gaps, symbol, field string, missing portfolio.Shortages) {
 	if len(missing) == 0 {
 		return
 	}
@@ -369,7 +371,7 @@ func (v *valuedPositions) unpriced(g *gaps, symbol, field string, missing portfo
 		reasons[i] = s.Missing + ": " + s.Reason
 	}
 	v.Unpriced = append(v.Unpriced, unpricedLine{Symbol: symbol, Reason: strings.Join(reasons, "; ")})
-	g.note(missing, field)
+	g.Note(missing, field)
 }
 
 // valuationSources lists the ledgerless inputs of a valuation: each price and pair with its date.

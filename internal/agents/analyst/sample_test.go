@@ -205,7 +205,7 @@ func (d *desk) Transactions(_ context.Context, _, _ string, seq int64, asof time
 	return found, nil
 }
 
-func (d *desk) Securities(_ context.Context, _ string, symbols []string) (map[string]portfolio.Security, error) {
+func (d *desk) Securities(_ context.Context, _ portfolio.Cut, symbols []string) (map[string]portfolio.Security, error) {
 	d.read(nil)
 	found := map[string]portfolio.Security{}
 	for _, s := range symbols {

@@ -3,12 +3,8 @@ package analyst_test
 import (
 	"bytes"
 	"encoding/json"
-	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
-	"regexp"
-	"strings"
 	"sync"
 	"testing"
 
@@ -164,35 +160,4 @@ func TestResultsAreClosed(t *testing.T) {
 	violations = schema.Violations(result, "", jsonOf(t, measured))
 	require.Len(t, violations, 1)
 	require.Equal(t, "/twr", violations[0].Pointer)
-}
-
-// changesSecurities finds SQL that could change a row of securities.
-var changesSecurities = regexp.MustCompile(`(?is)\bupdate\s+(only\s+)?(public\.)?securities\b|\binsert\s+into\s+(public\.)?securities\b[^;]*\bdo\s+update\b|\bmerge\s+into\s+(public\.)?securities\b`)
-
-// What is declared pure is cached for good. Securities are the one thing that the analyst reads
-// without a version: see Capabilities for what to do when this fails.
-func TestSecuritiesNeverChange(t *testing.T) {
-	t.Parallel()
-	require.Regexp(t, changesSecurities, "UPDATE securities SET name = $1")
-	require.Regexp(t, changesSecurities, "INSERT INTO securities (id) VALUES ($1)\nON CONFLICT (id) DO UPDATE SET name = $2")
-	for _, c := range analyst.New(nil, nil, analyst.Options{}).Capabilities() {
-		require.Equal(t, agent.Pure, c.Purity, c.Name)
-	}
-
-	read := 0
-	for _, dir := range []string{"../../../sql", "../../../internal", "../../../cmd"} {
-		require.NoError(t, filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-			ext := filepath.Ext(path)
-			if err != nil || e.IsDir() || ext != ".sql" && ext != ".go" || strings.HasSuffix(path, "_test.go") {
-				return err
-			}
-			text, err := os.ReadFile(path)
-			if err == nil {
-				read++
-				require.NotRegexp(t, changesSecurities, string(text), path)
-			}
-			return err
-		}))
-	}
-	require.Greater(t, read, 50)
 }

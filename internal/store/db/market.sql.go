@@ -497,23 +497,43 @@ func (q *Queries) RateSeries(ctx context.Context, arg RateSeriesParams) ([]RateS
 }
 
 const securitiesBySymbol = `-- name: SecuritiesBySymbol :many
-SELECT id, symbol, name, asset_class, sector, currency, role
-FROM securities
-WHERE tenant_id = $1 AND symbol = ANY ($2::text[])
+SELECT
+    s.id, s.symbol, s.currency,
+    coalesce(c.name, s.name)::text AS name,
+    coalesce(c.asset_class, s.asset_class)::text AS asset_class,
+    coalesce(c.sector, s.sector)::text AS sector,
+    coalesce(c.role, s.role)::text AS role,
+    coalesce(c.revision, 0)::bigint AS changed_in, s.duration, s.convexity,
+    c.duration AS changed_duration, c.convexity AS changed_convexity
+FROM securities AS s
+LEFT JOIN LATERAL (
+    SELECT sc.revision, sc.name, sc.asset_class, sc.sector, sc.role, sc.duration, sc.convexity
+    FROM security_changes AS sc
+    WHERE sc.security_id = s.id AND sc.revision <= $1
+    ORDER BY sc.revision DESC
+    LIMIT 1
+) AS c ON true
+WHERE s.tenant_id = $2 AND s.symbol = ANY ($3::text[]) AND s.revision <= $1
 `
 
 type SecuritiesBySymbolRow struct {
-	ID         uuid.UUID
-	Symbol     string
-	Name       string
-	AssetClass string
-	Sector     string
-	Currency   string
-	Role       string
+	ID               uuid.UUID
+	Symbol           string
+	Currency         string
+	Name             string
+	AssetClass       string
+	Sector           string
+	Role             string
+	ChangedIn        int64
+	Duration         *decimal.Decimal
+	Convexity        *decimal.Decimal
+	ChangedDuration  *decimal.Decimal
+	ChangedConvexity *decimal.Decimal
 }
 
-func (q *Queries) SecuritiesBySymbol(ctx context.Context, tenantID string, symbols []string) ([]SecuritiesBySymbolRow, error) {
-	rows, err := q.db.Query(ctx, securitiesBySymbol, tenantID, symbols)
+// Securities are read with the attributes that they had at a revision.
+func (q *Queries) SecuritiesBySymbol(ctx context.Context, revision int64, tenantID string, symbols []string) ([]SecuritiesBySymbolRow, error) {
+	rows, err := q.db.Query(ctx, securitiesBySymbol, revision, tenantID, symbols)
 	if err != nil {
 		return nil, err
 	}
@@ -524,11 +544,16 @@ func (q *Queries) SecuritiesBySymbol(ctx context.Context, tenantID string, symbo
 		if err := rows.Scan(
 			&i.ID,
 			&i.Symbol,
+			&i.Currency,
 			&i.Name,
 			&i.AssetClass,
 			&i.Sector,
-			&i.Currency,
 			&i.Role,
+			&i.ChangedIn,
+			&i.Duration,
+			&i.Convexity,
+			&i.ChangedDuration,
+			&i.ChangedConvexity,
 		); err != nil {
 			return nil, err
 		}

@@ -221,6 +221,17 @@ type Destination struct {
 	UpdatedAt   time.Time
 }
 
+type Fundamental struct {
+	TenantID   string
+	SecurityID uuid.UUID
+	Provider   string
+	Metric     string
+	Date       time.Time
+	Revision   int64
+	PeriodEnd  *time.Time
+	Value      float64
+}
+
 type FxRate struct {
 	TenantID string
 	Base     string
@@ -254,6 +265,19 @@ type MacroValue struct {
 	Date     time.Time
 	Revision int64
 	Value    float64
+}
+
+type News struct {
+	TenantID    string
+	ID          string
+	Revision    int64
+	PublishedAt time.Time
+	Date        time.Time
+	Title       string
+	Source      string
+	Url         string
+	Sentiment   *float64
+	Symbols     []string
 }
 
 type Notification struct {
@@ -317,6 +341,10 @@ type Price struct {
 	Date       time.Time
 	Revision   int64
 	Close      decimal.Decimal
+	Open       *decimal.Decimal
+	High       *decimal.Decimal
+	Low        *decimal.Decimal
+	Volume     *decimal.Decimal
 }
 
 type PricingPack struct {
@@ -327,6 +355,16 @@ type PricingPack struct {
 	Hash      string
 	State     string
 	CreatedAt time.Time
+}
+
+type Rating struct {
+	TenantID   string
+	SecurityID uuid.UUID
+	Metric     string
+	Date       time.Time
+	Revision   int64
+	Score      decimal.Decimal
+	Source     string
 }
 
 type RiverJob struct {
@@ -352,6 +390,21 @@ type Security struct {
 	Currency   string
 	Role       string
 	CreatedAt  time.Time
+	Revision   int64
+	Duration   *decimal.Decimal
+	Convexity  *decimal.Decimal
+}
+
+type SecurityChange struct {
+	SecurityID uuid.UUID
+	TenantID   string
+	Revision   int64
+	Name       string
+	AssetClass string
+	Sector     string
+	Role       string
+	Duration   *decimal.Decimal
+	Convexity  *decimal.Decimal
 }
 
 type Tenant struct {

@@ -1,4 +1,4 @@
-package analyst
+package capability
 
 import (
 	"context"
@@ -17,8 +17,8 @@ type Ledger interface {
 
 // Market reads what a pricing pack holds.
 type Market interface {
-	// Securities returns the ones found, by symbol.
-	Securities(ctx context.Context, tenantID string, symbols []string) (map[string]portfolio.Security, error)
+	// Securities returns the ones that the cut knows, by symbol, with the attributes they had then.
+	Securities(ctx context.Context, cut portfolio.Cut, symbols []string) (map[string]portfolio.Security, error)
 	// Quotes returns last observations for the symbols and every FX pair with one of the currencies on either side.
 	Quotes(ctx context.Context, cut portfolio.Cut, symbols, currencies []string) (portfolio.Quotes, error)
 	// Series returns time series from the last observation on or before the query's From to the cut's date.
