@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -108,6 +109,10 @@ type built struct {
 	tags   string
 }
 
+// building lets one build go on in a process at a time: two tests that need the same program would build
+// it twice, on cores that one of them can use.
+var building sync.Mutex
+
 // build returns the program from the cache, where it is put the first time. Whatever changes the
 // module changes the program's name.
 func (b built) build(ctx context.Context, cache string, progress func(string)) (string, error) {
@@ -116,6 +121,8 @@ func (b built) build(ctx context.Context, cache string, progress func(string)) (
 		return "", err
 	}
 	path := filepath.Join(cache, b.name+"-"+sum)
+	building.Lock()
+	defer building.Unlock()
 	switch _, err := os.Stat(path); {
 	case err == nil:
 		return path, nil

@@ -27,7 +27,7 @@ const createStaging = `
 		first_date date NOT NULL, last_date date NOT NULL,
 		line bigint GENERATED ALWAYS AS IDENTITY (START 2)
 	) ON COMMIT DROP;
-	ALTER TABLE staged_securities DROP id, DROP tenant_id, DROP created_at;
+	ALTER TABLE staged_securities DROP id, DROP tenant_id, DROP created_at, DROP revision;
 
 	CREATE TEMPORARY TABLE staged_prices (
 		LIKE prices INCLUDING CONSTRAINTS, CHECK (close < 'Infinity' AND isfinite(date)),
