@@ -39,6 +39,19 @@ var (
 	lastDate  = time.Date(2200, time.December, 31, 0, 0, 0, 0, time.UTC)
 )
 
+// Once names a request to book, so that sending it again does not book again.
+type Once struct {
+	Key     string // the caller's
+	Request []byte // tells other requests with the key from this one: a hash
+}
+
+// Receipt is what a request to book has come to.
+type Receipt struct {
+	Transactions  []Transaction // as booked, in order of number
+	LedgerVersion string        // after them
+	Repeated      bool          // an earlier request had the key and has booked them
+}
+
 // Open checks a portfolio that is about to be created and returns it with the head of its empty
 // ledger. The benchmark and the calendar must be among securities; a portfolio without a calendar
 // takes the given one, one without a cost method FIFO. Errors are [fault.Invalid] with a pointer for each wrong field.
