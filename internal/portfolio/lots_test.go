@@ -301,7 +301,10 @@ func TestReversalsCount(t *testing.T) {
 	_, err = portfolio.Effective([]portfolio.Transaction{undo})
 	require.ErrorContains(t, err, `transaction 4 reverses "b"`)
 	for _, f := range []func([]portfolio.Transaction) error{
-		func(l []portfolio.Transaction) error { _, err := portfolio.HoldingsAt(l, nil, day("2006-01-01")); return err },
+		func(l []portfolio.Transaction) error {
+			_, err := portfolio.HoldingsAt(l, nil, day("2006-01-01"))
+			return err
+		},
 		func(l []portfolio.Transaction) error {
 			_, err := portfolio.NewHistory(portfolio.Portfolio{}, l, nil, portfolio.SeriesSet{}, day("2006-01-01"))
 			return err
