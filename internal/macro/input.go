@@ -18,9 +18,9 @@ type Operation string
 
 // The operations.
 const (
-	Alone      Operation = ""      // one series as it is
-	Difference Operation = " - "   // the first less the second, on days that both have
-	Ratio      Operation = " / "   // the first over the second, on days that both have
+	Alone      Operation = ""    // one series as it is
+	Difference Operation = " - " // the first less the second, on days that both have
+	Ratio      Operation = " / " // the first over the second, on days that both have
 )
 
 // Candidate is one way to obtain an input.
