@@ -173,7 +173,9 @@ func (d *Detector) enough(gaps []Gap, scored int) error {
 				continue
 			}
 			for _, s := range shortages(g.Err) {
-				missing = append(missing, s.Missing)
+				if !slices.Contains(missing, s.Missing) {
+					missing = append(missing, s.Missing)
+				}
 			}
 		}
 		lacking = append(lacking, portfolio.Shortage{
