@@ -24,8 +24,8 @@ type LineContribution struct {
 
 // Contribute sums for each line its weight at the start of a day times its return of that day, linked
 // over the days with Carino's coefficients (Journal of Performance Measurement 3(4), 1999), so that the
-// contributions and Costs sum to the time-weighted return of w. A contribution is the sum of the parts
-// that [History.AttributeCurrency] splits it into.
+// contributions and Costs sum to the time-weighted return of w. What a security pays is part of its
+// return. A contribution is the sum of the parts that [History.AttributeCurrency] splits it into.
 func (h *History) Contribute(w Window) (Contribution, error) {
 	a, err := h.AttributeCurrency(w)
 	if err != nil {
@@ -37,41 +37,25 @@ func (h *History) Contribute(w Window) (Contribution, error) {
 			Kind: l.Kind, Symbol: l.Symbol, Currency: l.Currency,
 			Weight: l.Weight, AverageWeight: l.AverageWeight, Contribution: l.Local + l.FX + l.Interaction,
 		}
-		c.Lines[i].Return, c.Lines[i].Held = h.heldReturn(h.line(l.Kind, l.Symbol), w)
+		c.Lines[i].Return, c.Lines[i].Held, err = h.heldReturn(h.line(l.Kind, l.Symbol), w)
+		if err != nil {
+			return Contribution{}, err
+		}
 	}
 	return c, nil
 }
 
-// line returns the holding of a name; nil when there never was one.
-func (h *History) line(kind Kind, symbol string) *holding {
-	for _, l := range h.held {
-		if l.kind == kind && l.symbol == symbol {
-			return l
-		}
-	}
-	return nil
-}
-
 // heldReturn compounds the returns of a line over the days of w at whose start it was held.
-func (h *History) heldReturn(l *holding, w Window) (total float64, days int) {
+func (h *History) heldReturn(l *holding, w Window) (total float64, days int, err error) {
 	wealth := 1.0
 	l.spans(w.Start, w.End, func(_ float64, from, to int) {
-		for t := from; t < to; t++ {
-			local, fx := l.change(t, t+1)
-			wealth *= (1 + local) * (1 + fx)
+		r, lacks := h.returnsOf(l, Window{Start: from, End: to})
+		if lacks != nil {
+			err = lacks
+			return
 		}
+		wealth *= 1 + Compound(r.Base())
 		days += to - from
 	})
-	return wealth - 1, days
-}
-
-// HeldDays counts the days of w at whose start a security was held.
-func (h *History) HeldDays(symbol string, w Window) int {
-	l := h.line(KindSecurity, symbol)
-	if l == nil {
-		return 0
-	}
-	days := 0
-	l.spans(w.Start, w.End, func(_ float64, from, to int) { days += to - from })
-	return days
+	return wealth - 1, days, err
 }

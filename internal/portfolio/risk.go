@@ -1,7 +1,9 @@
 package portfolio
 
 import (
+	"errors"
 	"math"
+	"slices"
 
 	"gonum.org/v1/gonum/stat"
 )
@@ -39,21 +41,25 @@ func (h *History) CurrentRisk(w Window, confidence float64) (CurrentRisk, error)
 	}
 	risk := CurrentRisk{Returns: make([]float64, w.Len())}
 	var lines [][]float64
-	var missing Shortages
+	var lacks []error
 	for _, l := range h.held {
 		l.spans(w.End, w.End+1, func(quantity float64, _, _ int) {
-			r, lacks := l.returns(h, w)
-			missing = append(missing, lacks...)
+			r, err := h.returnsOf(l, w)
+			if err != nil {
+				lacks = append(lacks, err)
+				return
+			}
 			weight := l.valueOn(quantity, w.End) / nav
 			risk.Lines = append(risk.Lines, LineRisk{Kind: l.kind, Symbol: l.symbol, Currency: l.currency, Weight: weight})
-			lines = append(lines, r)
-			for i := range r {
-				risk.Returns[i] += weight * r[i]
+			base := r.Base()
+			lines = append(lines, base)
+			for i := range base {
+				risk.Returns[i] += weight * base[i]
 			}
 		})
 	}
-	if missing != nil {
-		return CurrentRisk{}, missing
+	if lacks != nil {
+		return CurrentRisk{}, allShortages(lacks)
 	}
 	if err := atLeastTwo(risk.Returns); err != nil {
 		return CurrentRisk{}, err
@@ -76,23 +82,21 @@ func (h *History) CurrentRisk(w Window, confidence float64) (CurrentRisk, error)
 	return risk, nil
 }
 
-// returns returns a line's daily returns in base currency over w, or the series that do not reach back
-// to its start.
-func (l *holding) returns(h *History, w Window) ([]float64, Shortages) {
-	var missing Shortages
-	start := h.Days[w.Start].Format("2006-01-02")
-	if l.kind == KindSecurity && l.price.first > w.Start {
-		missing = append(missing, Shortage{Missing: "prices:" + l.symbol, Reason: "no observation on or before " + start})
+// allShortages joins the shortages of several errors; one that is something else stands for all.
+func allShortages(errs []error) error {
+	var all Shortages
+	for _, err := range errs {
+		shortages, ok := errors.AsType[Shortages](err)
+		if !ok {
+			return err
+		}
+		for _, s := range shortages {
+			if !slices.Contains(all, s) {
+				all = append(all, s)
+			}
+		}
 	}
-	if l.rate.first > w.Start {
-		missing = append(missing, Shortage{Missing: "fx:" + l.currency + "/" + h.base, Reason: "no observation on or before " + start})
-	}
-	r := make([]float64, w.Len())
-	for i := range r {
-		local, fx := l.change(w.Start+i, w.Start+i+1)
-		r[i] = (1+local)*(1+fx) - 1
-	}
-	return r, missing
+	return all
 }
 
 // Recovery describes the largest drawdown of a series of returns: after how many of them its peak,

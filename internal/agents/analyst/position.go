@@ -2,6 +2,7 @@ package analyst
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"strings"
 	"time"
@@ -98,7 +99,11 @@ func (a *Analyst) positionDetails(ctx context.Context, req agent.Request) (agent
 	if err := capability.SamePack(req, args.PackID); err != nil {
 		return agent.Result{}, err
 	}
-	b, err := a.openBook(ctx, req, run)
+	p, err := a.ledger.Portfolio(ctx, req.Context.TenantID, run.ID)
+	if err != nil {
+		return agent.Result{}, err
+	}
+	b, err := a.openBook(ctx, req, run, p.CostMethod)
 	if err != nil {
 		return agent.Result{}, err
 	}
@@ -184,23 +189,26 @@ func (d *positionDetails) fill(g *capability.Gaps, v portfolio.Valuation, id str
 
 // book is what a ledger amounts to on the run's as-of date.
 type book struct {
-	ledger     []portfolio.Transaction
+	ledger     []portfolio.Transaction       // the bookings that count: see portfolio.Effective
 	securities map[string]portfolio.Security // traded ones, by symbol
 	holdings   portfolio.Holdings
 }
 
 // openBook reads the ledger and the securities that it mentions: two reads.
-func (a *Analyst) openBook(ctx context.Context, req agent.Request, run agent.Portfolio) (b book, err error) {
+func (a *Analyst) openBook(ctx context.Context, req agent.Request, run agent.Portfolio, method portfolio.CostMethod) (b book, err error) {
 	c := req.Context
 	if b.ledger, err = a.ledger.Transactions(ctx, c.TenantID, run.ID, run.LedgerSeq, c.Asof); err != nil {
 		return b, err
+	}
+	if b.ledger, err = portfolio.Effective(b.ledger); err != nil {
+		return b, fault.Wrap(err, fault.Internal, "the ledger of portfolio %s can't be booked", run.ID)
 	}
 	if symbols := capability.Traded(b.ledger); len(symbols) > 0 {
 		if b.securities, err = a.market.Securities(ctx, capability.Cut(c), symbols); err != nil {
 			return b, err
 		}
 	}
-	if b.holdings, err = portfolio.HoldingsAt(b.ledger, b.securities, c.Asof); err != nil {
+	if b.holdings, err = method.HoldingsAt(b.ledger, b.securities, c.Asof); err != nil {
 		return b, fault.Wrap(err, fault.Internal, "the ledger of portfolio %s can't be booked", run.ID)
 	}
 	return b, nil
@@ -241,6 +249,7 @@ type positionReturn struct {
 	BaseCurrency          string                    `json:"base_currency"`
 	TotalReturn           *float64                  `json:"total_return"`
 	TotalReturnAnnualized *float64                  `json:"total_return_annualized"`
+	PriceReturn           *float64                  `json:"price_return"` // in base currency, without dividends
 	LocalReturn           *float64                  `json:"local_return"` // in the security's currency
 	FXReturn              *float64                  `json:"fx_return"`
 	Volatility            *float64                  `json:"volatility"`
@@ -277,12 +286,12 @@ func (a *Analyst) positionReturn(ctx context.Context, req agent.Request) (agent.
 	}
 	g := p.gaps
 	answer := positionReturn{about: describeSecurity(p.security), BaseCurrency: p.Portfolio.BaseCurrency, Window: p.describe()}
-	var local, fx []float64
+	var own portfolio.HoldingReturns
 	err = p.err
 	if err == nil {
 		days := p.History.HeldDays(p.security.Symbol, p.window)
 		answer.HeldDays = &days
-		local, fx, err = p.History.TotalReturns(p.security, p.window)
+		own, err = p.returns()
 	} else {
 		g.Note(err, "held_days")
 	}
@@ -294,19 +303,20 @@ func (a *Analyst) positionReturn(ctx context.Context, req agent.Request) (agent.
 		g.Note(rfErr, "risk_free", "sharpe_ratio")
 	}
 	if err != nil {
-		g.Note(err, "total_return", "total_return_annualized", "local_return", "fx_return", "volatility", "max_drawdown",
+		g.Note(err, "total_return", "total_return_annualized", "price_return", "local_return", "fx_return", "volatility", "max_drawdown",
 			"max_drawdown_peak", "max_drawdown_trough", "recovered_on", "recovery_days")
 		if rfErr == nil {
 			g.Note(err, "sharpe_ratio")
 		}
 		return p.answer(&answer.Insufficient, &answer)
 	}
-	r := inBase(local, fx)
+	r := own.Base()
 	total := portfolio.Compound(r)
+	answer.PriceReturn = g.Field("price_return").Number(portfolio.Compound(own.BasePrice()), nil)
 	answer.TotalReturn = g.Field("total_return").Number(total, nil)
 	answer.TotalReturnAnnualized = g.Field("total_return_annualized").Number(portfolio.Annualize(total, len(r)))
-	answer.LocalReturn = g.Field("local_return").Number(portfolio.Compound(local), nil)
-	answer.FXReturn = g.Field("fx_return").Number(portfolio.Compound(fx), nil)
+	answer.LocalReturn = g.Field("local_return").Number(portfolio.Compound(own.Local), nil)
+	answer.FXReturn = g.Field("fx_return").Number(portfolio.Compound(own.FX), nil)
 	answer.Volatility = g.Field("volatility").Number(portfolio.Volatility(r))
 	if rfErr == nil {
 		answer.SharpeRatio = g.Field("sharpe_ratio").Number(portfolio.Sharpe(r, rf))
@@ -336,13 +346,15 @@ func (x *positionReturn) drawdown(p *position, r []float64) {
 	x.RecoveredOn, x.RecoveryDays = on(deepest.Recovered), &days
 }
 
-// inBase returns the returns in base currency of returns in another one and of that currency.
-func inBase(local, fx []float64) []float64 {
-	r := make([]float64, len(local))
-	for i := range r {
-		r[i] = (1+local[i])*(1+fx[i]) - 1
+// returns returns the security's daily returns over the window, and warns of dividends that are not in
+// them.
+func (p *position) returns() (portfolio.HoldingReturns, error) {
+	r, err := p.History.HoldingReturns(p.security, p.window)
+	for _, day := range r.Unmatched {
+		p.warnings = append(p.warnings, fmt.Sprintf("The dividend of %s on %s is not in its return: nothing was held at the start of the day.",
+			p.security.Symbol, day.Format(time.DateOnly)))
 	}
-	return r
+	return r, err
 }
 
 // lineName is how answers call a line.
@@ -481,11 +493,11 @@ func (a *Analyst) positionCurrency(ctx context.Context, req agent.Request) (agen
 		g.Note(p.err, "total_return", "local_return", "fx_return", "interaction", "contribution")
 		return p.answer(&answer.Insufficient, &answer)
 	}
-	if local, fx, err := p.History.TotalReturns(p.security, p.window); err != nil {
+	if own, err := p.returns(); err != nil {
 		g.Note(err, "total_return", "local_return", "fx_return", "interaction")
 	} else {
 		// (1+rl)(1+rx) - 1 = rl + rx + rl rx; Ankrim and Hensel 1994.
-		rl, rx := portfolio.Compound(local), portfolio.Compound(fx)
+		rl, rx := portfolio.Compound(own.Local), portfolio.Compound(own.FX)
 		answer.LocalReturn = g.Field("local_return").Number(rl, nil)
 		answer.FXReturn = g.Field("fx_return").Number(rx, nil)
 		answer.Interaction = g.Field("interaction").Number(rl*rx, nil)
@@ -587,9 +599,9 @@ func (a *Analyst) positionRisk(ctx context.Context, req agent.Request) (agent.Re
 	var r []float64
 	err = p.err
 	if err == nil {
-		var local, fx []float64
-		local, fx, err = p.History.TotalReturns(p.security, p.window)
-		r = inBase(local, fx)
+		var own portfolio.HoldingReturns
+		own, err = p.returns()
+		r = own.Base()
 	}
 	if err != nil {
 		g.Note(err, "volatility", "var_95", "es_95", "beta", "correlation", "benchmark.beta", "benchmark.correlation")

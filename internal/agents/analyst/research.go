@@ -51,7 +51,8 @@ type booked struct {
 	Quantity decimal.NullDecimal `json:"quantity"` // null where the type has none
 	Price    decimal.NullDecimal `json:"price"`
 	Currency string              `json:"currency"`
-	Amount   decimal.Decimal     `json:"amount"` // change of cash
+	Amount   decimal.Decimal     `json:"amount"`   // change of cash
+	Reverses *string             `json:"reverses"` // the booking that a REVERSAL undoes
 }
 
 func (a *Analyst) transactions(ctx context.Context, req agent.Request) (agent.Result, error) {
@@ -79,17 +80,29 @@ func (a *Analyst) transactions(ctx context.Context, req agent.Request) (agent.Re
 	answer := transactionHistory{
 		PortfolioID: run.ID, SecurityID: args.SecurityID, Asof: c.Asof.Format(time.DateOnly), Transactions: []booked{},
 	}
+	// A reversal is about the security of what it undoes, which may be booked anywhere before it.
+	own := map[string]bool{}
+	for _, t := range ledger {
+		if t.Type.OfSecurity() && strings.EqualFold(t.SecurityID, args.SecurityID) {
+			own[t.ID] = true
+		}
+	}
 	for _, t := range slices.Backward(ledger) {
-		if t.SecurityID == "" || !strings.EqualFold(t.SecurityID, args.SecurityID) {
+		if !own[t.ID] && !own[t.Reverses] {
 			continue
 		}
 		answer.Total++
-		if len(answer.Transactions) < most {
-			answer.Transactions = append(answer.Transactions, booked{
-				ID: t.ID, Seq: t.Seq, Date: t.Date.Format(time.DateOnly), Type: t.Type, Symbol: t.Symbol,
-				Quantity: unlessZero(t.Quantity), Price: unlessZero(t.Price), Currency: t.Currency, Amount: t.Amount,
-			})
+		if len(answer.Transactions) == most {
+			continue
 		}
+		line := booked{
+			ID: t.ID, Seq: t.Seq, Date: t.Date.Format(time.DateOnly), Type: t.Type, Symbol: t.Symbol,
+			Quantity: unlessZero(t.Quantity), Price: unlessZero(t.Price), Currency: t.Currency, Amount: t.Amount,
+		}
+		if t.Reverses != "" {
+			line.Reverses = &t.Reverses
+		}
+		answer.Transactions = append(answer.Transactions, line)
 	}
 	return agent.Result{Value: &answer, Sources: []agent.Source{capability.LedgerSource(run.ID)}}, nil
 }
@@ -203,7 +216,7 @@ func (a *Analyst) comparables(ctx context.Context, req agent.Request) (agent.Res
 	if args.Sector != nil {
 		sector = *args.Sector
 	}
-	b, err := a.openBook(ctx, req, *run)
+	b, err := a.openBook(ctx, req, *run, portfolio.FIFO) // quantities are the same whatever the costs
 	if err != nil {
 		return agent.Result{}, err
 	}
@@ -232,7 +245,9 @@ func (a *Analyst) comparables(ctx context.Context, req agent.Request) (agent.Res
 	}
 
 	g := capability.NewGaps()
-	y := year{series: series, base: run.BaseCurrency, start: start, end: cut.Date, used: map[agent.Source]bool{}}
+	y := year{
+		series: series, ledger: b.ledger, base: run.BaseCurrency, start: start, end: cut.Date, used: map[agent.Source]bool{},
+	}
 	answer := comparablePositions{
 		about: describeSecurity(own), BaseCurrency: run.BaseCurrency, Comparables: []comparable{},
 		Window: yearWindow{start.Format(time.DateOnly), cut.Date.Format(time.DateOnly)},
@@ -285,6 +300,7 @@ func newest(set portfolio.SeriesSet) portfolio.Quotes {
 // year measures securities over a calendar year.
 type year struct {
 	series     portfolio.SeriesSet
+	ledger     []portfolio.Transaction // knows the splits of what was held
 	base       string
 	start, end time.Time
 	used       map[agent.Source]bool
@@ -293,9 +309,20 @@ type year struct {
 // returnOf returns a security's return in base currency, from the last price on or before the start to
 // the last one on or before the end.
 func (y *year) returnOf(s portfolio.Security) (float64, error) {
-	price, err := y.change("prices:"+s.Symbol, y.series.Prices[s.Symbol])
-	if err != nil || s.Currency == y.base {
-		return price, err
+	prices := y.series.Prices[s.Symbol]
+	price, err := y.change("prices:"+s.Symbol, prices)
+	if err != nil {
+		return 0, err
+	}
+	first, _ := prices.On(y.start)
+	last, _ := prices.On(y.end)
+	for _, t := range y.ledger {
+		if t.Type == portfolio.Split && t.Symbol == s.Symbol && t.Date.After(first.Date) && !t.Date.After(last.Date) {
+			price = (1+price)*t.Quantity.InexactFloat64() - 1
+		}
+	}
+	if s.Currency == y.base {
+		return price, nil
 	}
 	rates, pairs := y.series.Rates(s.Currency, y.base)
 	rate, err := y.change("fx:"+s.Currency+"/"+y.base, rates)

@@ -76,13 +76,14 @@ const positionDetailsResult = `{
 
 const positionReturnResult = `{
 	"type": "object", "additionalProperties": false,
-	"required": [` + aboutNames + `, "base_currency", "total_return", "total_return_annualized", "local_return", "fx_return", "volatility",
+	"required": [` + aboutNames + `, "base_currency", "total_return", "total_return_annualized", "price_return", "local_return", "fx_return", "volatility",
 		"sharpe_ratio", "risk_free", "max_drawdown", "max_drawdown_peak", "max_drawdown_trough", "recovered_on", "recovery_days",
 		"held_days", "window", "insufficient_data"],
 	"properties": {` + aboutProperties + `,
 		"base_currency": {"$ref": "#/$defs/currency"},
-		"total_return": {"$ref": "#/$defs/figure", "description": "In base currency, of holding it over the window."},
+		"total_return": {"$ref": "#/$defs/figure", "description": "In base currency, of holding it over the window, dividends reinvested."},
 		"total_return_annualized": {"$ref": "#/$defs/figure"},
+		"price_return": {"$ref": "#/$defs/figure", "description": "In base currency, without dividends."},
 		"local_return": {"$ref": "#/$defs/figure", "description": "In the security's currency."},
 		"fx_return": {"$ref": "#/$defs/figure", "description": "Of that currency in base currency."},
 		"volatility": {"$ref": "#/$defs/figure"},
@@ -138,7 +139,7 @@ const positionCurrencyResult = `{
 		"insufficient_data"],
 	"properties": {` + aboutProperties + `,
 		"base_currency": {"$ref": "#/$defs/currency"},
-		"total_return": {"$ref": "#/$defs/figure", "description": "Of holding the security over the window: local + fx + interaction."},
+		"total_return": {"$ref": "#/$defs/figure", "description": "Of holding the security over the window, dividends reinvested: local + fx + interaction."},
 		"local_return": {"$ref": "#/$defs/figure"},
 		"fx_return": {"$ref": "#/$defs/figure"},
 		"interaction": {"$ref": "#/$defs/figure"},
@@ -232,7 +233,7 @@ const transactionsResult = `{
 		"asof": {"$ref": "#/$defs/day"},
 		"transactions": {"type": "array", "description": "Newest first.", "items": {
 			"type": "object", "additionalProperties": false,
-			"required": ["id", "seq", "date", "type", "symbol", "quantity", "price", "currency", "amount"],
+			"required": ["id", "seq", "date", "type", "symbol", "quantity", "price", "currency", "amount", "reverses"],
 			"properties": {
 				"id": {"type": "string"},
 				"seq": {"type": "integer", "description": "In order of booking within the portfolio."},
@@ -242,7 +243,8 @@ const transactionsResult = `{
 				"quantity": {"$ref": "#/$defs/decimal_or_null", "description": "Null where the type has none."},
 				"price": {"$ref": "#/$defs/decimal_or_null", "description": "Null where the type has none."},
 				"currency": {"$ref": "#/$defs/currency"},
-				"amount": {"$ref": "#/$defs/decimal", "description": "Change of cash."}
+				"amount": {"$ref": "#/$defs/decimal", "description": "Change of cash."},
+				"reverses": {"type": ["string", "null"], "description": "The booking that a REVERSAL undoes."}
 			}
 		}},
 		"total": {"type": "integer", "description": "How many there are, those beyond the limit included."}
