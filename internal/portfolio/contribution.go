@@ -31,13 +31,21 @@ func (h *History) Contribute(w Window) (Contribution, error) {
 	if err != nil {
 		return Contribution{}, err
 	}
+	type key struct {
+		kind   Kind
+		symbol string
+	}
+	lines := make(map[key]*holding, len(h.held))
+	for _, l := range h.held {
+		lines[key{l.kind, l.symbol}] = l
+	}
 	c := Contribution{Total: a.Total, Costs: a.Costs, Lines: make([]LineContribution, len(a.Lines))}
 	for i, l := range a.Lines {
 		c.Lines[i] = LineContribution{
 			Kind: l.Kind, Symbol: l.Symbol, Currency: l.Currency,
 			Weight: l.Weight, AverageWeight: l.AverageWeight, Contribution: l.Local + l.FX + l.Interaction,
 		}
-		c.Lines[i].Return, c.Lines[i].Held, err = h.heldReturn(h.line(l.Kind, l.Symbol), w)
+		c.Lines[i].Return, c.Lines[i].Held, err = h.heldReturn(lines[key{l.Kind, l.Symbol}], w)
 		if err != nil {
 			return Contribution{}, err
 		}

@@ -6,10 +6,16 @@ import (
 	"time"
 )
 
-// PriceReturns returns the daily returns of a security in its own currency over w, closes carried
-// forward onto the valuation days.
+// PriceReturns returns the daily returns of a security's price in its own currency over w, over splits,
+// closes carried forward onto the valuation days.
 func (h *History) PriceReturns(symbol string, w Window) ([]float64, error) {
-	return changes(h.price(symbol), "prices:"+symbol, h.Days, w)
+	r, err := changes(h.price(symbol), "prices:"+symbol, h.Days, w)
+	if len(h.splits[symbol]) > 0 {
+		for i := range r {
+			r[i] = (1+r[i])*h.SplitFactor(symbol, w.Start+i, w.Start+i+1) - 1
+		}
+	}
+	return r, err
 }
 
 // RateReturns returns the daily changes of a rate over w, in units of quote for one unit of base.
