@@ -12,6 +12,7 @@ import (
 	"github.com/dawsos/dawsos/internal/agents/macrohound"
 	"github.com/dawsos/dawsos/internal/agents/remote"
 	"github.com/dawsos/dawsos/internal/config"
+	"github.com/dawsos/dawsos/internal/factor"
 	"github.com/dawsos/dawsos/internal/macro"
 	"github.com/dawsos/dawsos/internal/outbound"
 	"github.com/dawsos/dawsos/internal/patterns"
@@ -47,10 +48,14 @@ func newCrew(ctx context.Context, cfg config.Config, getenv func(string) string,
 	if err != nil {
 		return nil, fmt.Errorf("ANALYTICS_DIR: %w", err)
 	}
+	factors, err := factor.Load(cfg.AnalyticsDir)
+	if err != nil {
+		return nil, fmt.Errorf("ANALYTICS_DIR: %w", err)
+	}
 	c := &crew{nesting: patterns.NewNesting(), changed: make(chan struct{}, 1)}
 	all := []agent.Agent{
-		analyst.New(db, db, analyst.Options{RiskFreeSeries: riskFreeSeries}),
 		macrohound.New(db, economy),
+		analyst.New(db, db, analyst.Options{RiskFreeSeries: riskFreeSeries, Factors: factors}),
 		c.nesting,
 	}
 	version, _ := build()

@@ -445,8 +445,13 @@ func (h *History) Dividends(symbol string, w Window) ([]float64, error) {
 	if i < 0 {
 		return nil, nil
 	}
+	return h.paid(h.held[i], w)
+}
+
+// paid returns a line's dividends on the days of w's returns; nil when there are none.
+func (h *History) paid(l *holding, w Window) ([]float64, error) {
 	var paid []float64
-	err := h.income(h.held[i], w, func(day int, value float64) {
+	err := h.income(l, w, func(day int, value float64) {
 		if paid == nil {
 			paid = make([]float64, w.Len())
 		}

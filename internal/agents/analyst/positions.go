@@ -350,17 +350,7 @@ func reportValuation(v portfolio.Valuation) (valuedPositions, error) {
 	}
 	for _, p := range v.Positions {
 		s := p.Security
-		line := valuedLine{
-			Symbol: s.Symbol, SecurityID: s.ID, Name: s.Name, AssetClass: s.AssetClass, Sector: s.Sector,
-			Currency: s.Currency, Quantity: p.Quantity, Weight: weight(p.Value),
-			MarketValue: amount(p.Value), CostBasis: amount(p.Cost), UnrealizedPnL: amount(minus(p.Value, p.Cost)),
-			MarketValueLocal: amount(p.LocalValue), CostBasisLocal: amount(p.LocalCost),
-			UnrealizedPnLLocal: amount(minus(p.LocalValue, p.LocalCost)),
-		}
-		if p.Price != nil {
-			line.Price, line.PriceDate = decimal.NewNullDecimal(p.Price.Value), date(p.Price.Date)
-		}
-		line.FXRate, line.FXDate = rate(p.Rate)
+		line := lineOf(p, weight(p.Value))
 		answer.Positions = append(answer.Positions, line)
 		answer.unpriced(g, s.Symbol, "positions."+s.Symbol+".market_value", p.Unpriced)
 		if len(p.Uncosted) > 0 {
@@ -385,6 +375,23 @@ func reportValuation(v portfolio.Valuation) (valuedPositions, error) {
 	}
 	answer.Insufficient = g.List
 	return answer, g.Err()
+}
+
+// lineOf describes a valued position.
+func lineOf(p portfolio.ValuedPosition, weight *float64) valuedLine {
+	s := p.Security
+	line := valuedLine{
+		Symbol: s.Symbol, SecurityID: s.ID, Name: s.Name, AssetClass: s.AssetClass, Sector: s.Sector,
+		Currency: s.Currency, Quantity: p.Quantity, Weight: weight,
+		MarketValue: amount(p.Value), CostBasis: amount(p.Cost), UnrealizedPnL: amount(minus(p.Value, p.Cost)),
+		MarketValueLocal: amount(p.LocalValue), CostBasisLocal: amount(p.LocalCost),
+		UnrealizedPnLLocal: amount(minus(p.LocalValue, p.LocalCost)),
+	}
+	if p.Price != nil {
+		line.Price, line.PriceDate = decimal.NewNullDecimal(p.Price.Value), date(p.Price.Date)
+	}
+	line.FXRate, line.FXDate = rate(p.Rate)
+	return line
 }
 
 // unpriced lists a line that has no value.

@@ -27,6 +27,8 @@ type Dossier struct {
 type Wanted struct {
 	Macro   []string // macro series, by name
 	Symbols []string // securities, whether held or not
+	// Currencies are those of further FX pairs: every pair with one of them on either side.
+	Currencies []string
 }
 
 // Open reads the run's portfolio, its ledger and market data, and values it on every valuation day:
@@ -65,7 +67,8 @@ func Open(ctx context.Context, ledger Ledger, market Market, req agent.Request, 
 		from = txs[0].Date
 	}
 	series, err := market.Series(ctx, Cut(c), portfolio.SeriesQuery{
-		From: from, Symbols: symbols, Currencies: Currencies(p.BaseCurrency, txs, securities), Macro: wanted.Macro,
+		From: from, Symbols: symbols, Macro: wanted.Macro,
+		Currencies: append(Currencies(p.BaseCurrency, txs, securities), wanted.Currencies...),
 	})
 	if err != nil {
 		return Dossier{}, err
