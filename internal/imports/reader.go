@@ -96,6 +96,7 @@ type csvSource struct {
 	body    *bounded
 	csv     *csv.Reader
 	columns []int // by field: the index of its column, or ignoredField
+	last    int   // line of the last field that was read
 }
 
 const ignoredField = -1
@@ -108,6 +109,7 @@ func newCSV(s *schema, b *bounded) (*csvSource, error) {
 	c := &csvSource{body: b, csv: csv.NewReader(text)}
 	c.csv.ReuseRecord = true
 	c.csv.FieldsPerRecord = -1 // counted here, so that reading goes on
+	c.last = 1
 	header, err := c.csv.Read()
 	switch {
 	case b.failed != nil && b.failed != error(errRowTooLong):
@@ -161,8 +163,7 @@ func (c *csvSource) next(cells []cell) (int64, error) {
 	fields, err := c.csv.Read()
 	if err != nil {
 		if c.body.failed != nil {
-			line, _ := c.csv.FieldPos(0)
-			return int64(line), c.body.failed
+			return int64(c.last) + 1, c.body.failed
 		}
 		if bad, ok := errors.AsType[*csv.ParseError](err); ok {
 			return int64(bad.StartLine), &rowError{detail: "can't be read: " + bad.Err.Error()}
@@ -170,6 +171,7 @@ func (c *csvSource) next(cells []cell) (int64, error) {
 		return 0, err
 	}
 	line, _ := c.csv.FieldPos(0)
+	c.last, _ = c.csv.FieldPos(len(fields) - 1)
 	if len(fields) != len(c.columns) {
 		return int64(line), &rowError{detail: fmt.Sprintf("has %s, not %d", count(int64(len(fields)), "field"), len(c.columns))}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -122,6 +123,9 @@ func bodyError(err error) error {
 	}
 	if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return fault.Wrap(err, fault.TooLarge, "the body is larger than %d bytes: send it in parts", large.Limit)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fault.Wrap(err, fault.Timeout, "the body did not come in in the time that an import has")
 	}
 	return fault.Wrap(err, fault.Malformed, "the body broke off")
 }
