@@ -16,6 +16,7 @@ import (
 	"github.com/dawsos/dawsos/internal/delivery"
 	"github.com/dawsos/dawsos/internal/delivery/destinations"
 	"github.com/dawsos/dawsos/internal/httpapi"
+	"github.com/dawsos/dawsos/internal/imports"
 	"github.com/dawsos/dawsos/internal/jobs"
 	"github.com/dawsos/dawsos/internal/patterns"
 	"github.com/dawsos/dawsos/internal/runs"
@@ -115,6 +116,9 @@ func (p *process) startAPI(ctx context.Context, getenv func(string) string) erro
 		}),
 		Notifications: db, AlertmanagerDedupWindow: p.cfg.AlertmanagerDedupWindow,
 		Deliverer: service, Deliveries: deliveries, Rules: rules, Evaluator: evaluator,
+		// Nothing builds the packs that imports make yet; the job that does is put in by Enqueue.
+		Importer:      imports.New(store.NewImports(p.pool, store.ImportOptions{}), p.tel.Registry),
+		ImportTimeout: p.cfg.ImportTimeout, ImportMaxBytes: p.cfg.ImportMaxBytes,
 		TenantID: store.DefaultTenant, Unavailable: store.Unavailable, RequestTimeout: p.cfg.RequestTimeout, MaxBodyBytes: p.cfg.MaxBodyBytes,
 		Healthz: http.HandlerFunc(p.probes.Healthz), Readyz: http.HandlerFunc(p.probes.Readyz), Metrics: p.tel.MetricsHandler(),
 		Registerer: p.tel.Registry, Log: p.tel.Log, Tracer: p.tracer, Now: time.Now,

@@ -87,6 +87,8 @@ type Config struct {
 	WorkerAddr     string
 	RequestTimeout time.Duration
 	MaxBodyBytes   int64
+	ImportMaxBytes int64
+	ImportTimeout  time.Duration
 	ShutdownGrace  time.Duration
 
 	LogLevel     slog.Level

@@ -46,6 +46,9 @@ type body struct {
 	required bool
 	// raw, the document's x-raw-body, hands the body on as it was sent: it need not be JSON.
 	raw bool
+	// media, the document's x-stream-body, are the types of a body that its handler reads as it comes
+	// in: as long as an import may be and for as long as one may take. Nothing of it is checked.
+	media []string
 	// most, the document's x-max-bytes, bounds its size besides what bounds every body's; 0 does not.
 	most int64
 }
@@ -87,9 +90,10 @@ func newContract(document []byte) (*contract, error) {
 				Ref string `json:"$ref"`
 			} `json:"parameters"`
 			RequestBody *struct {
-				Required bool  `json:"required"`
-				Raw      bool  `json:"x-raw-body"`
-				Most     int64 `json:"x-max-bytes"`
+				Required bool     `json:"required"`
+				Raw      bool     `json:"x-raw-body"`
+				Most     int64    `json:"x-max-bytes"`
+				Media    []string `json:"x-stream-body"`
 			} `json:"requestBody"`
 			Responses map[string]any `json:"responses"`
 		} `json:"paths"`
@@ -114,7 +118,7 @@ func newContract(document []byte) (*contract, error) {
 				op.parameters = append(op.parameters, param)
 			}
 			if b := o.RequestBody; b != nil {
-				op.body = &body{required: b.Required, raw: b.Raw, most: b.Most}
+				op.body = &body{required: b.Required, raw: b.Raw, most: b.Most, media: b.Media}
 				where := at + "/requestBody/content/application~1json/schema"
 				if op.body.schema, err = compiler.Compile(documentURL + where); err != nil {
 					return nil, fmt.Errorf("OpenAPI document: %s: %w", where, err)
@@ -313,6 +317,12 @@ func (p parameter) value(text string) any {
 
 func (b *body) check(c echo.Context) ([]fault.Field, error) {
 	r := c.Request()
+	if b.media != nil {
+		if media, _, err := mime.ParseMediaType(r.Header.Get(echo.HeaderContentType)); err != nil || !slices.Contains(b.media, media) {
+			return nil, fault.New(fault.UnsupportedMedia, "the Content-Type must be one of %s", strings.Join(b.media, ", "))
+		}
+		return nil, nil
+	}
 	json := isJSON(r.Header.Get(echo.HeaderContentType))
 	var raw []byte
 	if json || !b.required { // what is refused for its type is not read
@@ -402,6 +412,9 @@ func unstorables(value any, pointer string, fields []fault.Field) []fault.Field 
 	}
 	return fields
 }
+
+// streams reports whether requests have bodies that are read as they come in.
+func (o *operation) streams() bool { return o != nil && o.body != nil && o.body.media != nil }
 
 // checkedBody hands generated handlers the value that was checked, so that it is decoded once and
 // members are matched exactly.

@@ -41,6 +41,7 @@ import (
 	"github.com/dawsos/dawsos/internal/delivery/webhook"
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/httpapi"
+	"github.com/dawsos/dawsos/internal/imports"
 	"github.com/dawsos/dawsos/internal/jobs"
 	"github.com/dawsos/dawsos/internal/outbound"
 	"github.com/dawsos/dawsos/internal/patterns"
@@ -291,6 +292,7 @@ func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 		Patterns: s.orchestrator, Catalog: s.orchestrator, Validator: s.orchestrator, Agents: runtime,
 		Runs: db, Replayer: runs.NewReplayer(db, s.orchestrator), Portfolios: db, Deliverer: service, Deliveries: deliveries,
 		Operations: deliveries, AuditLog: db,
+		Importer: imports.New(store.NewImports(s.pool, store.ImportOptions{}), s.registry), ImportTimeout: time.Minute, ImportMaxBytes: 1 << 20,
 		Jobs:         store.NewPeriodicJobs(deliveries, jobs.Periodics(time.Minute)),
 		Destinations: stored, DestinationManager: destinations.NewManager(stored, destinations.Options{
 			Channels: []delivery.Channel{inapp.New(deliveries, log), hook}, Timeout: 5 * time.Second, Log: log,

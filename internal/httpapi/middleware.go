@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -164,7 +165,12 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 				attribute.String("url.path", r.URL.Path), attribute.String("dawsos.request_id", id))
 		}
 		ctx = context.WithValue(ctx, requestIDKey{}, id)
-		ctx, cancel := context.WithTimeout(ctx, s.timeout)
+		timeout := s.timeout
+		if endpoint.operation.streams() {
+			timeout = s.importTimeout
+			s.extend(c, start.Add(timeout))
+		}
+		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		c.SetRequest(r.WithContext(ctx))
 
@@ -236,9 +242,25 @@ func (s *server) serve(c echo.Context, o *operation, next echo.HandlerFunc) (err
 	return next(c)
 }
 
+// answerTime is for sending an answer when all of a request's time went into it.
+const answerTime = 10 * time.Second
+
+// extend gives a request until then to be read, and its answer a little longer to be sent: the server's
+// own limits are for requests whose bodies are small.
+func (s *server) extend(c echo.Context, until time.Time) {
+	control := http.NewResponseController(c.Response())
+	err := errors.Join(control.SetReadDeadline(until), control.SetWriteDeadline(until.Add(answerTime)))
+	if err != nil && !errors.Is(err, http.ErrNotSupported) { // recorders have none
+		s.log.DebugContext(c.Request().Context(), "deadline not set", "request_id", requestID(c), "err", err)
+	}
+}
+
 // limit bounds what a handler may read.
 func (s *server) limit(c echo.Context, o *operation) error {
 	r, most := c.Request(), s.maxBody
+	if o.streams() {
+		most = s.importMax
+	}
 	if o != nil && o.body != nil && o.body.most > 0 {
 		most = min(most, o.body.most)
 	}

@@ -113,6 +113,7 @@ type Options struct {
 	Operations   Operations
 	AuditLog     AuditLog
 	Jobs         Jobs
+	Importer     Importer
 	// DestinationManager changes them.
 	DestinationManager DestinationManager
 	// Notifications are the users' inboxes.
@@ -124,6 +125,9 @@ type Options struct {
 	TenantID       string        // owner of every request, until access control tells callers apart
 	RequestTimeout time.Duration // a request's context ends after this
 	MaxBodyBytes   int64
+	// ImportTimeout and ImportMaxBytes stand for them where bodies are files of rows.
+	ImportTimeout  time.Duration
+	ImportMaxBytes int64
 	// AlertmanagerDedupWindow is for how long the same state of a group of alerts is a duplicate.
 	AlertmanagerDedupWindow time.Duration
 	Heartbeat               time.Duration // a stream is never silent for longer; 0 means 15 s
@@ -147,7 +151,11 @@ type server struct {
 	now      func() time.Time
 	timeout  time.Duration
 	maxBody  int64
-	passing  func(error) bool // whether a failure is the database being away
+
+	importTimeout time.Duration
+	importMax     int64
+
+	passing func(error) bool // whether a failure is the database being away
 }
 
 // New returns the API's handler.
@@ -159,7 +167,7 @@ func New(o Options) (http.Handler, error) {
 	s := &server{
 		contract: contract, routes: map[string]*route{}, metrics: newMetrics(o.Registerer), log: o.Log,
 		tracer: o.Tracer, now: o.Now, timeout: o.RequestTimeout, maxBody: o.MaxBodyBytes,
-		passing: o.Unavailable,
+		passing: o.Unavailable, importTimeout: o.ImportTimeout, importMax: o.ImportMaxBytes,
 	}
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
@@ -232,5 +240,9 @@ func (unbound) ValidatePattern(context.Context, api.ValidatePatternRequestObject
 }
 
 func (unbound) ReceiveAlertmanager(context.Context, api.ReceiveAlertmanagerRequestObject) (api.ReceiveAlertmanagerResponseObject, error) {
+	return nil, errByHand
+}
+
+func (unbound) ImportRows(context.Context, api.ImportRowsRequestObject) (api.ImportRowsResponseObject, error) {
 	return nil, errByHand
 }

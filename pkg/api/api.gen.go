@@ -429,6 +429,57 @@ func (e HoldReason) Valid() bool {
 	}
 }
 
+// Defines values for ImportKind.
+const (
+	Fundamentals ImportKind = "fundamentals"
+	Fx           ImportKind = "fx"
+	Macro        ImportKind = "macro"
+	News         ImportKind = "news"
+	Prices       ImportKind = "prices"
+	Ratings      ImportKind = "ratings"
+	Securities   ImportKind = "securities"
+)
+
+// Valid indicates whether the value is a known member of the ImportKind enum.
+func (e ImportKind) Valid() bool {
+	switch e {
+	case Fundamentals:
+		return true
+	case Fx:
+		return true
+	case Macro:
+		return true
+	case News:
+		return true
+	case Prices:
+		return true
+	case Ratings:
+		return true
+	case Securities:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for ImportSecurityRole.
+const (
+	Benchmark ImportSecurityRole = "benchmark"
+	Holding   ImportSecurityRole = "holding"
+)
+
+// Valid indicates whether the value is a known member of the ImportSecurityRole enum.
+func (e ImportSecurityRole) Valid() bool {
+	switch e {
+	case Benchmark:
+		return true
+	case Holding:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for NewDeliverySeverity.
 const (
 	NewDeliverySeverityCritical NewDeliverySeverity = "critical"
@@ -1666,6 +1717,176 @@ type GivenReason struct {
 // HoldReason Why a retry that was due waits.
 type HoldReason string
 
+// Import defines model for Import.
+type Import struct {
+	// Changed Rows that correct a stored one.
+	Changed int64 `json:"changed"`
+
+	// FirstDate Of the file's rows; null for securities.
+	FirstDate *string `json:"first_date"`
+
+	// Inserted Rows whose key is new.
+	Inserted int64       `json:"inserted"`
+	LastDate *string     `json:"last_date"`
+	Packs    ImportPacks `json:"packs"`
+
+	// Revision The newest revision of the data; this import's, unless nothing was inserted or changed.
+	Revision int64 `json:"revision"`
+
+	// Rows Of the file; inserted, changed and unchanged ones together.
+	Rows   int64  `json:"rows"`
+	Source string `json:"source"`
+
+	// Unchanged Rows that say what is stored.
+	Unchanged int64 `json:"unchanged"`
+}
+
+// ImportDecimal A decimal number of at most 20 digits before and 20 behind the point, best as a string.
+type ImportDecimal = string
+
+// ImportFundamental defines model for ImportFundamental.
+type ImportFundamental struct {
+	// Date The day from which it is known.
+	Date   string `json:"date"`
+	Metric string `json:"metric"`
+
+	// PeriodEnd End of the period that the figure is of, not later than its date.
+	PeriodEnd *string `json:"period_end"`
+	Provider  string  `json:"provider"`
+
+	// Symbol Of a listed security.
+	Symbol string `json:"symbol"`
+
+	// Value A finite number, or a string that holds one.
+	Value ImportNumber `json:"value"`
+}
+
+// ImportKind defines model for ImportKind.
+type ImportKind string
+
+// ImportMacroValue defines model for ImportMacroValue.
+type ImportMacroValue struct {
+	// Date The end of the observed period.
+	Date string `json:"date"`
+
+	// Frequency Of a new series; by default what the median distance of its dates shows: up to 4 days daily, up to 10
+	// weekly, up to 45 monthly, up to 135 quarterly, else annual. It never changes.
+	Frequency *string `json:"frequency,omitempty"`
+
+	// Origin Of a new series; the import's source by default. It never changes.
+	Origin *string `json:"origin,omitempty"`
+	Series string  `json:"series"`
+
+	// Unit Of a new series; empty by default. It never changes.
+	Unit *string `json:"unit,omitempty"`
+
+	// Value A finite number, or a string that holds one.
+	Value ImportNumber `json:"value"`
+}
+
+// ImportNewsItem defines model for ImportNewsItem.
+type ImportNewsItem struct {
+	// Id The source's.
+	Id          string    `json:"id"`
+	PublishedAt time.Time `json:"published_at"`
+
+	// Sentiment From -1 to 1; null when it was not judged.
+	Sentiment *string `json:"sentiment,omitempty"`
+	Source    *string `json:"source"`
+
+	// Symbols Listed securities that it is about. In CSV they stand with ";" between them.
+	Symbols []string `json:"symbols"`
+	Title   string   `json:"title"`
+
+	// Url http or https.
+	Url *string `json:"url,omitempty"`
+}
+
+// ImportNumber A finite number, or a string that holds one.
+type ImportNumber = string
+
+// ImportPacks defines model for ImportPacks.
+type ImportPacks struct {
+	// Made Pricing packs that were made, in state warming.
+	Made int64 `json:"made"`
+
+	// Stale Pricing packs that became stale.
+	Stale int64 `json:"stale"`
+}
+
+// ImportPrice defines model for ImportPrice.
+type ImportPrice struct {
+	// Close A decimal number of at most 20 digits before and 20 behind the point, best as a string.
+	Close ImportDecimal `json:"close"`
+
+	// Currency The security's.
+	Currency Currency `json:"currency"`
+
+	// Date A day, YYYY-MM-DD.
+	Date Date    `json:"date"`
+	High *string `json:"high,omitempty"`
+	Low  *string `json:"low,omitempty"`
+
+	// Open With none of open, high, low and volume given, those of the same close stay.
+	Open *string `json:"open,omitempty"`
+
+	// Symbol Of a listed security.
+	Symbol string  `json:"symbol"`
+	Volume *string `json:"volume,omitempty"`
+}
+
+// ImportRate defines model for ImportRate.
+type ImportRate struct {
+	// Base ISO 4217 code.
+	Base Currency `json:"base"`
+
+	// Date A day, YYYY-MM-DD.
+	Date Date `json:"date"`
+
+	// Quote ISO 4217 code.
+	Quote Currency `json:"quote"`
+
+	// Rate Units of the quote for one of the base.
+	Rate ImportDecimal `json:"rate"`
+}
+
+// ImportRating defines model for ImportRating.
+type ImportRating struct {
+	// Date The day from which it is known.
+	Date   string `json:"date"`
+	Metric string `json:"metric"`
+
+	// Score From 0 to 10.
+	Score  ImportDecimal `json:"score"`
+	Source *string       `json:"source"`
+
+	// Symbol Of a listed security.
+	Symbol string `json:"symbol"`
+}
+
+// ImportSecurity defines model for ImportSecurity.
+type ImportSecurity struct {
+	AssetClass string `json:"asset_class"`
+
+	// Convexity Of bonds; null when there is none. Not given, it stays.
+	Convexity *string `json:"convexity,omitempty"`
+
+	// Currency ISO 4217 code.
+	Currency Currency `json:"currency"`
+
+	// Duration Modified duration in years, of bonds; null when there is none. Not given, it stays.
+	Duration *string            `json:"duration,omitempty"`
+	Name     string             `json:"name"`
+	Role     ImportSecurityRole `json:"role"`
+	Sector   *string            `json:"sector"`
+
+	// Symbol Visible ASCII without spaces, commas, semicolons, quotes and backslashes.
+	Symbol string `json:"symbol"`
+}
+
+// ImportSecurityRole defines model for ImportSecurity.Role.
+type ImportSecurityRole string
+
 // Input An input, an item of an array or a property of an object. Which bounds it may have depends on
 // its type.
 type Input = pattern.Input
@@ -2637,6 +2858,30 @@ type ReplayDeadLetterParams struct {
 	XClient *Actor `json:"X-Client,omitempty"`
 }
 
+// ImportRowsJSONBody defines parameters for ImportRows.
+type ImportRowsJSONBody = []ImportRowsJSONBody_Item
+
+// ImportRowsParams defines parameters for ImportRows.
+type ImportRowsParams struct {
+	// Source Whence the rows come; the revision keeps it.
+	Source *string `form:"source,omitempty" json:"source,omitempty"`
+
+	// Calendar For prices: the symbol whose closes are the valuation days and get pricing packs. It is
+	// required with the first prices and can't be changed: another one than before is answered with 409.
+	Calendar *string `form:"calendar,omitempty" json:"calendar,omitempty"`
+
+	// XClient Who acts, for the audit trail; `api` when it is not given.
+	XClient *Actor `json:"X-Client,omitempty"`
+
+	// XReason Why, for the audit log.
+	XReason *Reason `json:"X-Reason,omitempty"`
+}
+
+// ImportRowsJSONBody_Item defines parameters for ImportRows.
+type ImportRowsJSONBody_Item struct {
+	union json.RawMessage
+}
+
 // RunJobParams defines parameters for RunJob.
 type RunJobParams struct {
 	// XClient Who acts, for the audit trail; `api` when it is not given.
@@ -2798,6 +3043,9 @@ type DiscardDeadLetterJSONRequestBody = GivenReason
 // ReplayDeadLetterJSONRequestBody defines body for ReplayDeadLetter for application/json ContentType.
 type ReplayDeadLetterJSONRequestBody = GivenReason
 
+// ImportRowsJSONRequestBody defines body for ImportRows for application/json ContentType.
+type ImportRowsJSONRequestBody = ImportRowsJSONBody
+
 // RunJobJSONRequestBody defines body for RunJob for application/json ContentType.
 type RunJobJSONRequestBody = GivenReason
 
@@ -2942,6 +3190,198 @@ func (t NewTransactions) MarshalJSON() ([]byte, error) {
 }
 
 func (t *NewTransactions) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsImportSecurity returns the union data inside the ImportRowsJSONBody_Item as a ImportSecurity
+func (t ImportRowsJSONBody_Item) AsImportSecurity() (ImportSecurity, error) {
+	var body ImportSecurity
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromImportSecurity overwrites any union data inside the ImportRowsJSONBody_Item as the provided ImportSecurity
+func (t *ImportRowsJSONBody_Item) FromImportSecurity(v ImportSecurity) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeImportSecurity performs a merge with any union data inside the ImportRowsJSONBody_Item, using the provided ImportSecurity
+func (t *ImportRowsJSONBody_Item) MergeImportSecurity(v ImportSecurity) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsImportPrice returns the union data inside the ImportRowsJSONBody_Item as a ImportPrice
+func (t ImportRowsJSONBody_Item) AsImportPrice() (ImportPrice, error) {
+	var body ImportPrice
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromImportPrice overwrites any union data inside the ImportRowsJSONBody_Item as the provided ImportPrice
+func (t *ImportRowsJSONBody_Item) FromImportPrice(v ImportPrice) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeImportPrice performs a merge with any union data inside the ImportRowsJSONBody_Item, using the provided ImportPrice
+func (t *ImportRowsJSONBody_Item) MergeImportPrice(v ImportPrice) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsImportRate returns the union data inside the ImportRowsJSONBody_Item as a ImportRate
+func (t ImportRowsJSONBody_Item) AsImportRate() (ImportRate, error) {
+	var body ImportRate
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromImportRate overwrites any union data inside the ImportRowsJSONBody_Item as the provided ImportRate
+func (t *ImportRowsJSONBody_Item) FromImportRate(v ImportRate) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeImportRate performs a merge with any union data inside the ImportRowsJSONBody_Item, using the provided ImportRate
+func (t *ImportRowsJSONBody_Item) MergeImportRate(v ImportRate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsImportMacroValue returns the union data inside the ImportRowsJSONBody_Item as a ImportMacroValue
+func (t ImportRowsJSONBody_Item) AsImportMacroValue() (ImportMacroValue, error) {
+	var body ImportMacroValue
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromImportMacroValue overwrites any union data inside the ImportRowsJSONBody_Item as the provided ImportMacroValue
+func (t *ImportRowsJSONBody_Item) FromImportMacroValue(v ImportMacroValue) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeImportMacroValue performs a merge with any union data inside the ImportRowsJSONBody_Item, using the provided ImportMacroValue
+func (t *ImportRowsJSONBody_Item) MergeImportMacroValue(v ImportMacroValue) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsImportRating returns the union data inside the ImportRowsJSONBody_Item as a ImportRating
+func (t ImportRowsJSONBody_Item) AsImportRating() (ImportRating, error) {
+	var body ImportRating
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromImportRating overwrites any union data inside the ImportRowsJSONBody_Item as the provided ImportRating
+func (t *ImportRowsJSONBody_Item) FromImportRating(v ImportRating) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeImportRating performs a merge with any union data inside the ImportRowsJSONBody_Item, using the provided ImportRating
+func (t *ImportRowsJSONBody_Item) MergeImportRating(v ImportRating) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsImportFundamental returns the union data inside the ImportRowsJSONBody_Item as a ImportFundamental
+func (t ImportRowsJSONBody_Item) AsImportFundamental() (ImportFundamental, error) {
+	var body ImportFundamental
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromImportFundamental overwrites any union data inside the ImportRowsJSONBody_Item as the provided ImportFundamental
+func (t *ImportRowsJSONBody_Item) FromImportFundamental(v ImportFundamental) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeImportFundamental performs a merge with any union data inside the ImportRowsJSONBody_Item, using the provided ImportFundamental
+func (t *ImportRowsJSONBody_Item) MergeImportFundamental(v ImportFundamental) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsImportNewsItem returns the union data inside the ImportRowsJSONBody_Item as a ImportNewsItem
+func (t ImportRowsJSONBody_Item) AsImportNewsItem() (ImportNewsItem, error) {
+	var body ImportNewsItem
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromImportNewsItem overwrites any union data inside the ImportRowsJSONBody_Item as the provided ImportNewsItem
+func (t *ImportRowsJSONBody_Item) FromImportNewsItem(v ImportNewsItem) error {
+	b, err := json.Marshal(v)
+	t.union = b
+	return err
+}
+
+// MergeImportNewsItem performs a merge with any union data inside the ImportRowsJSONBody_Item, using the provided ImportNewsItem
+func (t *ImportRowsJSONBody_Item) MergeImportNewsItem(v ImportNewsItem) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t ImportRowsJSONBody_Item) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *ImportRowsJSONBody_Item) UnmarshalJSON(b []byte) error {
 	err := t.union.UnmarshalJSON(b)
 	return err
 }
@@ -3464,6 +3904,72 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/dlq/{id}/replay (the `ReplayDeadLetter` operationId).
 	ReplayDeadLetter(ctx context.Context, id openapi_types.UUID, params *ReplayDeadLetterParams, body ReplayDeadLetterJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ImportRowsWithBody Import a file of rows
+	//
+	// Securities, prices, exchange rates, macro series, ratings, fundamentals or news: all rows of the
+	// body or none. In CSV the first row names the columns, in any order; in JSON the body is an array
+	// of objects with the same members (`Import...` below), in NDJSON an object a line.
+	//
+	// | kind | columns | optional |
+	// |---|---|---|
+	// | `securities` | symbol, name, asset_class, sector, currency, role | duration, convexity |
+	// | `prices` | symbol, date, close, currency | open, high, low, volume |
+	// | `fx` | date, base, quote, rate | |
+	// | `macro` | series, date, value | unit, frequency, origin |
+	// | `ratings` | symbol, metric, date, score, source | |
+	// | `fundamentals` | symbol, provider, metric, date, period_end, value | |
+	// | `news` | id, published_at, title, source, symbols | url, sentiment |
+	//
+	// What is stored already is `unchanged`; the rest becomes one new revision. When nothing is
+	// inserted or changed there is none, so that a file may be sent again without harm, and there is
+	// no Idempotency-Key.
+	//
+	// With rows that are wrong the answer is 422 with the first 100 problems: `/<line>/<column>` in
+	// CSV and NDJSON, `/<index>/<column>` in JSON.
+	//
+	// Pricing packs from the earliest inserted or changed row on become stale, and each of their dates
+	// gets a new one, which is warming until it is reconciled.
+	//
+	// The body may have `IMPORT_MAX_BYTES` and take `IMPORT_TIMEOUT`.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/imports/{kind} (the `ImportRows` operationId).
+	ImportRowsWithBody(ctx context.Context, kind ImportKind, params *ImportRowsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ImportRows Import a file of rows
+	//
+	// Securities, prices, exchange rates, macro series, ratings, fundamentals or news: all rows of the
+	// body or none. In CSV the first row names the columns, in any order; in JSON the body is an array
+	// of objects with the same members (`Import...` below), in NDJSON an object a line.
+	//
+	// | kind | columns | optional |
+	// |---|---|---|
+	// | `securities` | symbol, name, asset_class, sector, currency, role | duration, convexity |
+	// | `prices` | symbol, date, close, currency | open, high, low, volume |
+	// | `fx` | date, base, quote, rate | |
+	// | `macro` | series, date, value | unit, frequency, origin |
+	// | `ratings` | symbol, metric, date, score, source | |
+	// | `fundamentals` | symbol, provider, metric, date, period_end, value | |
+	// | `news` | id, published_at, title, source, symbols | url, sentiment |
+	//
+	// What is stored already is `unchanged`; the rest becomes one new revision. When nothing is
+	// inserted or changed there is none, so that a file may be sent again without harm, and there is
+	// no Idempotency-Key.
+	//
+	// With rows that are wrong the answer is 422 with the first 100 problems: `/<line>/<column>` in
+	// CSV and NDJSON, `/<index>/<column>` in JSON.
+	//
+	// Pricing packs from the earliest inserted or changed row on become stale, and each of their dates
+	// gets a new one, which is warming until it is reconciled.
+	//
+	// The body may have `IMPORT_MAX_BYTES` and take `IMPORT_TIMEOUT`.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/imports/{kind} (the `ImportRows` operationId).
+	ImportRows(ctx context.Context, kind ImportKind, params *ImportRowsParams, body ImportRowsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListJobs Periodic jobs and how they last went
 	//
@@ -4667,6 +5173,92 @@ func (c *Client) ReplayDeadLetterWithBody(ctx context.Context, id openapi_types.
 // Corresponds with POST /v1/dlq/{id}/replay (the `ReplayDeadLetter` operationId).
 func (c *Client) ReplayDeadLetter(ctx context.Context, id openapi_types.UUID, params *ReplayDeadLetterParams, body ReplayDeadLetterJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewReplayDeadLetterRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ImportRowsWithBody Import a file of rows
+//
+// Securities, prices, exchange rates, macro series, ratings, fundamentals or news: all rows of the
+// body or none. In CSV the first row names the columns, in any order; in JSON the body is an array
+// of objects with the same members (`Import...` below), in NDJSON an object a line.
+//
+// | kind | columns | optional |
+// |---|---|---|
+// | `securities` | symbol, name, asset_class, sector, currency, role | duration, convexity |
+// | `prices` | symbol, date, close, currency | open, high, low, volume |
+// | `fx` | date, base, quote, rate | |
+// | `macro` | series, date, value | unit, frequency, origin |
+// | `ratings` | symbol, metric, date, score, source | |
+// | `fundamentals` | symbol, provider, metric, date, period_end, value | |
+// | `news` | id, published_at, title, source, symbols | url, sentiment |
+//
+// What is stored already is `unchanged`; the rest becomes one new revision. When nothing is
+// inserted or changed there is none, so that a file may be sent again without harm, and there is
+// no Idempotency-Key.
+//
+// With rows that are wrong the answer is 422 with the first 100 problems: `/<line>/<column>` in
+// CSV and NDJSON, `/<index>/<column>` in JSON.
+//
+// Pricing packs from the earliest inserted or changed row on become stale, and each of their dates
+// gets a new one, which is warming until it is reconciled.
+//
+// The body may have `IMPORT_MAX_BYTES` and take `IMPORT_TIMEOUT`.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/imports/{kind} (the `ImportRows` operationId).
+func (c *Client) ImportRowsWithBody(ctx context.Context, kind ImportKind, params *ImportRowsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewImportRowsRequestWithBody(c.Server, kind, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ImportRows Import a file of rows
+//
+// Securities, prices, exchange rates, macro series, ratings, fundamentals or news: all rows of the
+// body or none. In CSV the first row names the columns, in any order; in JSON the body is an array
+// of objects with the same members (`Import...` below), in NDJSON an object a line.
+//
+// | kind | columns | optional |
+// |---|---|---|
+// | `securities` | symbol, name, asset_class, sector, currency, role | duration, convexity |
+// | `prices` | symbol, date, close, currency | open, high, low, volume |
+// | `fx` | date, base, quote, rate | |
+// | `macro` | series, date, value | unit, frequency, origin |
+// | `ratings` | symbol, metric, date, score, source | |
+// | `fundamentals` | symbol, provider, metric, date, period_end, value | |
+// | `news` | id, published_at, title, source, symbols | url, sentiment |
+//
+// What is stored already is `unchanged`; the rest becomes one new revision. When nothing is
+// inserted or changed there is none, so that a file may be sent again without harm, and there is
+// no Idempotency-Key.
+//
+// With rows that are wrong the answer is 422 with the first 100 problems: `/<line>/<column>` in
+// CSV and NDJSON, `/<index>/<column>` in JSON.
+//
+// Pricing packs from the earliest inserted or changed row on become stale, and each of their dates
+// gets a new one, which is warming until it is reconciled.
+//
+// The body may have `IMPORT_MAX_BYTES` and take `IMPORT_TIMEOUT`.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/imports/{kind} (the `ImportRows` operationId).
+func (c *Client) ImportRows(ctx context.Context, kind ImportKind, params *ImportRowsParams, body ImportRowsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewImportRowsRequest(c.Server, kind, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -7273,6 +7865,118 @@ func NewReplayDeadLetterRequestWithBody(server string, id openapi_types.UUID, pa
 	return req, nil
 }
 
+// NewImportRowsRequest calls the generic ImportRows builder with application/json body
+func NewImportRowsRequest(server string, kind ImportKind, params *ImportRowsParams, body ImportRowsJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewImportRowsRequestWithBody(server, kind, params, "application/json", bodyReader)
+}
+
+// NewImportRowsRequestWithBody constructs an http.Request for the ImportRows method, with any body, and a specified content type
+func NewImportRowsRequestWithBody(server string, kind ImportKind, params *ImportRowsParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "kind", kind, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/imports/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Source != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "source", *params.Source, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Calendar != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "calendar", *params.Calendar, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.XClient != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "X-Client", *params.XClient, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Client", headerParam0)
+		}
+
+		if params.XReason != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "X-Reason", *params.XReason, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Reason", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
 // NewListJobsRequest constructs an http.Request for the ListJobs method
 func NewListJobsRequest(server string) (*http.Request, error) {
 	var err error
@@ -8907,6 +9611,72 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/dlq/{id}/replay (the `ReplayDeadLetter` operationId).
 	ReplayDeadLetterWithResponse(ctx context.Context, id openapi_types.UUID, params *ReplayDeadLetterParams, body ReplayDeadLetterJSONRequestBody, reqEditors ...RequestEditorFn) (*ReplayDeadLetterResponse, error)
+
+	// ImportRowsWithBodyWithResponse Import a file of rows
+	//
+	// Securities, prices, exchange rates, macro series, ratings, fundamentals or news: all rows of the
+	// body or none. In CSV the first row names the columns, in any order; in JSON the body is an array
+	// of objects with the same members (`Import...` below), in NDJSON an object a line.
+	//
+	// | kind | columns | optional |
+	// |---|---|---|
+	// | `securities` | symbol, name, asset_class, sector, currency, role | duration, convexity |
+	// | `prices` | symbol, date, close, currency | open, high, low, volume |
+	// | `fx` | date, base, quote, rate | |
+	// | `macro` | series, date, value | unit, frequency, origin |
+	// | `ratings` | symbol, metric, date, score, source | |
+	// | `fundamentals` | symbol, provider, metric, date, period_end, value | |
+	// | `news` | id, published_at, title, source, symbols | url, sentiment |
+	//
+	// What is stored already is `unchanged`; the rest becomes one new revision. When nothing is
+	// inserted or changed there is none, so that a file may be sent again without harm, and there is
+	// no Idempotency-Key.
+	//
+	// With rows that are wrong the answer is 422 with the first 100 problems: `/<line>/<column>` in
+	// CSV and NDJSON, `/<index>/<column>` in JSON.
+	//
+	// Pricing packs from the earliest inserted or changed row on become stale, and each of their dates
+	// gets a new one, which is warming until it is reconciled.
+	//
+	// The body may have `IMPORT_MAX_BYTES` and take `IMPORT_TIMEOUT`.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/imports/{kind} (the `ImportRows` operationId).
+	ImportRowsWithBodyWithResponse(ctx context.Context, kind ImportKind, params *ImportRowsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ImportRowsResponse, error)
+
+	// ImportRowsWithResponse Import a file of rows
+	//
+	// Securities, prices, exchange rates, macro series, ratings, fundamentals or news: all rows of the
+	// body or none. In CSV the first row names the columns, in any order; in JSON the body is an array
+	// of objects with the same members (`Import...` below), in NDJSON an object a line.
+	//
+	// | kind | columns | optional |
+	// |---|---|---|
+	// | `securities` | symbol, name, asset_class, sector, currency, role | duration, convexity |
+	// | `prices` | symbol, date, close, currency | open, high, low, volume |
+	// | `fx` | date, base, quote, rate | |
+	// | `macro` | series, date, value | unit, frequency, origin |
+	// | `ratings` | symbol, metric, date, score, source | |
+	// | `fundamentals` | symbol, provider, metric, date, period_end, value | |
+	// | `news` | id, published_at, title, source, symbols | url, sentiment |
+	//
+	// What is stored already is `unchanged`; the rest becomes one new revision. When nothing is
+	// inserted or changed there is none, so that a file may be sent again without harm, and there is
+	// no Idempotency-Key.
+	//
+	// With rows that are wrong the answer is 422 with the first 100 problems: `/<line>/<column>` in
+	// CSV and NDJSON, `/<index>/<column>` in JSON.
+	//
+	// Pricing packs from the earliest inserted or changed row on become stale, and each of their dates
+	// gets a new one, which is warming until it is reconciled.
+	//
+	// The body may have `IMPORT_MAX_BYTES` and take `IMPORT_TIMEOUT`.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/imports/{kind} (the `ImportRows` operationId).
+	ImportRowsWithResponse(ctx context.Context, kind ImportKind, params *ImportRowsParams, body ImportRowsJSONRequestBody, reqEditors ...RequestEditorFn) (*ImportRowsResponse, error)
 
 	// ListJobsWithResponse Periodic jobs and how they last went
 	//
@@ -10996,6 +11766,54 @@ func (r ReplayDeadLetterResponse) ContentType() string {
 	return ""
 }
 
+type ImportRowsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Import
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ImportRowsResponse) GetJSON200() *Import {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ImportRowsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ImportRowsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ImportRowsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ImportRowsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ImportRowsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListJobsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -12813,6 +13631,84 @@ func (c *ClientWithResponses) ReplayDeadLetterWithResponse(ctx context.Context, 
 	return ParseReplayDeadLetterResponse(rsp)
 }
 
+// ImportRowsWithBodyWithResponse Import a file of rows
+//
+// Securities, prices, exchange rates, macro series, ratings, fundamentals or news: all rows of the
+// body or none. In CSV the first row names the columns, in any order; in JSON the body is an array
+// of objects with the same members (`Import...` below), in NDJSON an object a line.
+//
+// | kind | columns | optional |
+// |---|---|---|
+// | `securities` | symbol, name, asset_class, sector, currency, role | duration, convexity |
+// | `prices` | symbol, date, close, currency | open, high, low, volume |
+// | `fx` | date, base, quote, rate | |
+// | `macro` | series, date, value | unit, frequency, origin |
+// | `ratings` | symbol, metric, date, score, source | |
+// | `fundamentals` | symbol, provider, metric, date, period_end, value | |
+// | `news` | id, published_at, title, source, symbols | url, sentiment |
+//
+// What is stored already is `unchanged`; the rest becomes one new revision. When nothing is
+// inserted or changed there is none, so that a file may be sent again without harm, and there is
+// no Idempotency-Key.
+//
+// With rows that are wrong the answer is 422 with the first 100 problems: `/<line>/<column>` in
+// CSV and NDJSON, `/<index>/<column>` in JSON.
+//
+// Pricing packs from the earliest inserted or changed row on become stale, and each of their dates
+// gets a new one, which is warming until it is reconciled.
+//
+// The body may have `IMPORT_MAX_BYTES` and take `IMPORT_TIMEOUT`.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/imports/{kind} (the `ImportRows` operationId).
+func (c *ClientWithResponses) ImportRowsWithBodyWithResponse(ctx context.Context, kind ImportKind, params *ImportRowsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ImportRowsResponse, error) {
+	rsp, err := c.ImportRowsWithBody(ctx, kind, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseImportRowsResponse(rsp)
+}
+
+// ImportRowsWithResponse Import a file of rows
+//
+// Securities, prices, exchange rates, macro series, ratings, fundamentals or news: all rows of the
+// body or none. In CSV the first row names the columns, in any order; in JSON the body is an array
+// of objects with the same members (`Import...` below), in NDJSON an object a line.
+//
+// | kind | columns | optional |
+// |---|---|---|
+// | `securities` | symbol, name, asset_class, sector, currency, role | duration, convexity |
+// | `prices` | symbol, date, close, currency | open, high, low, volume |
+// | `fx` | date, base, quote, rate | |
+// | `macro` | series, date, value | unit, frequency, origin |
+// | `ratings` | symbol, metric, date, score, source | |
+// | `fundamentals` | symbol, provider, metric, date, period_end, value | |
+// | `news` | id, published_at, title, source, symbols | url, sentiment |
+//
+// What is stored already is `unchanged`; the rest becomes one new revision. When nothing is
+// inserted or changed there is none, so that a file may be sent again without harm, and there is
+// no Idempotency-Key.
+//
+// With rows that are wrong the answer is 422 with the first 100 problems: `/<line>/<column>` in
+// CSV and NDJSON, `/<index>/<column>` in JSON.
+//
+// Pricing packs from the earliest inserted or changed row on become stale, and each of their dates
+// gets a new one, which is warming until it is reconciled.
+//
+// The body may have `IMPORT_MAX_BYTES` and take `IMPORT_TIMEOUT`.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/imports/{kind} (the `ImportRows` operationId).
+func (c *ClientWithResponses) ImportRowsWithResponse(ctx context.Context, kind ImportKind, params *ImportRowsParams, body ImportRowsJSONRequestBody, reqEditors ...RequestEditorFn) (*ImportRowsResponse, error) {
+	rsp, err := c.ImportRows(ctx, kind, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseImportRowsResponse(rsp)
+}
+
 // ListJobsWithResponse Periodic jobs and how they last went
 //
 // Returns a wrapper object for the known response body format(s).
@@ -14619,6 +15515,39 @@ func ParseReplayDeadLetterResponse(rsp *http.Response) (*ReplayDeadLetterRespons
 	return response, nil
 }
 
+// ParseImportRowsResponse parses an HTTP response from a ImportRowsWithResponse call
+func ParseImportRowsResponse(rsp *http.Response) (*ImportRowsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ImportRowsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Import
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListJobsResponse parses an HTTP response from a ListJobsWithResponse call
 func ParseListJobsResponse(rsp *http.Response) (*ListJobsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -15491,6 +16420,9 @@ type ServerInterface interface {
 	// ReplayDeadLetter Send a dead letter again
 	// (POST /v1/dlq/{id}/replay)
 	ReplayDeadLetter(ctx echo.Context, id openapi_types.UUID, params ReplayDeadLetterParams) error
+	// ImportRows Import a file of rows
+	// (POST /v1/imports/{kind})
+	ImportRows(ctx echo.Context, kind ImportKind, params ImportRowsParams) error
 	// ListJobs Periodic jobs and how they last went
 	// (GET /v1/jobs)
 	ListJobs(ctx echo.Context) error
@@ -16623,6 +17555,70 @@ func (w *ServerInterfaceWrapper) ReplayDeadLetter(ctx echo.Context) error {
 	return err
 }
 
+// ImportRows converts echo context to params.
+func (w *ServerInterfaceWrapper) ImportRows(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "kind" -------------
+	var kind ImportKind
+
+	err = runtime.BindStyledParameterWithOptions("simple", "kind", ctx.Param("kind"), &kind, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter kind: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ImportRowsParams
+	// ------------- Optional query parameter "source" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "source", ctx.QueryParams(), &params.Source, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter source: %s", err))
+	}
+
+	// ------------- Optional query parameter "calendar" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "calendar", ctx.QueryParams(), &params.Calendar, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter calendar: %s", err))
+	}
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "X-Client" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("X-Client")]; found {
+		var XClient Actor
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Client, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "X-Client", valueList[0], &XClient, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter X-Client: %s", err))
+		}
+
+		params.XClient = &XClient
+	}
+	// ------------- Optional header parameter "X-Reason" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("X-Reason")]; found {
+		var XReason Reason
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Reason, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "X-Reason", valueList[0], &XReason, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter X-Reason: %s", err))
+		}
+
+		params.XReason = &XReason
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ImportRows(ctx, kind, params)
+	return err
+}
+
 // ListJobs converts echo context to params.
 func (w *ServerInterfaceWrapper) ListJobs(ctx echo.Context) error {
 	var err error
@@ -17187,6 +18183,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/v1/portfolios/:id/transactions", wrapper.ListTransactions, options.OperationMiddlewares["listTransactions"]...)
 	router.POST(options.BaseURL+"/v1/portfolios/:id/transactions", wrapper.BookTransactions, options.OperationMiddlewares["bookTransactions"]...)
 	router.POST(options.BaseURL+"/v1/portfolios/:id/transactions/:transaction_id/reversal", wrapper.ReverseTransaction, options.OperationMiddlewares["reverseTransaction"]...)
+	router.POST(options.BaseURL+"/v1/imports/:kind", wrapper.ImportRows, options.OperationMiddlewares["importRows"]...)
 	router.GET(options.BaseURL+"/v1/deliveries", wrapper.ListDeliveries, options.OperationMiddlewares["listDeliveries"]...)
 	router.POST(options.BaseURL+"/v1/deliveries", wrapper.CreateDelivery, options.OperationMiddlewares["createDelivery"]...)
 	router.POST(options.BaseURL+"/v1/deliveries/batch", wrapper.CreateDeliveries, options.OperationMiddlewares["createDeliveries"]...)
@@ -18792,6 +19789,48 @@ func (response ReplayDeadLetterdefaultApplicationProblemPlusJSONResponse) VisitR
 	return err
 }
 
+type ImportRowsRequestObject struct {
+	Kind     ImportKind `json:"kind"`
+	Params   ImportRowsParams
+	JSONBody *ImportRowsJSONRequestBody
+	Body     io.Reader
+}
+
+type ImportRowsResponseObject interface {
+	VisitImportRowsResponse(w http.ResponseWriter) error
+}
+
+type ImportRows200JSONResponse Import
+
+func (response ImportRows200JSONResponse) VisitImportRowsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportRowsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ImportRowsdefaultApplicationProblemPlusJSONResponse) VisitImportRowsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListJobsRequestObject struct {
 }
 
@@ -19818,6 +20857,9 @@ type StrictServerInterface interface {
 	// ReplayDeadLetter Send a dead letter again
 	// (POST /v1/dlq/{id}/replay)
 	ReplayDeadLetter(ctx context.Context, request ReplayDeadLetterRequestObject) (ReplayDeadLetterResponseObject, error)
+	// ImportRows Import a file of rows
+	// (POST /v1/imports/{kind})
+	ImportRows(ctx context.Context, request ImportRowsRequestObject) (ImportRowsResponseObject, error)
 	// ListJobs Periodic jobs and how they last went
 	// (GET /v1/jobs)
 	ListJobs(ctx context.Context, request ListJobsRequestObject) (ListJobsResponseObject, error)
@@ -21122,6 +22164,60 @@ func (sh *strictHandler) ReplayDeadLetter(ctx echo.Context, id openapi_types.UUI
 		return err
 	} else if validResponse, ok := response.(ReplayDeadLetterResponseObject); ok {
 		return validResponse.VisitReplayDeadLetterResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ImportRows operation middleware
+func (sh *strictHandler) ImportRows(ctx echo.Context, kind ImportKind, params ImportRowsParams) error {
+	var request ImportRowsRequestObject
+
+	request.Kind = kind
+	request.Params = params
+	if strings.HasPrefix(ctx.Request().Header.Get("Content-Type"), "application/json") {
+		var body ImportRowsJSONRequestBody
+		var err error
+		if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+			// A request validator built on kin-openapi's openapi3filter with
+			// KeepValidatedValue leaves the value it validated on the body. Bind
+			// that value, matching member names exactly, so the handler receives
+			// what was validated instead of a second, case-insensitive decode.
+			// Otherwise bind only the request body, so that path and query
+			// parameters are not also bound into the body struct.
+			if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+				err = binder.BindBody(ctx, &body)
+			}
+		} else {
+			// A custom binder is installed on the Echo instance; defer to it
+			// entirely, since echo.Binder does not expose body-only binding and
+			// the binder may do more than decode (for example call ctx.Validate).
+			err = ctx.Bind(&body)
+		}
+		if err != nil {
+			return err
+		}
+		request.JSONBody = &body
+
+	}
+	if strings.HasPrefix(ctx.Request().Header.Get("Content-Type"), "text/csv") {
+		request.Body = ctx.Request().Body
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ImportRows(ctx.Request().Context(), request.(ImportRowsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ImportRows")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ImportRowsResponseObject); ok {
+		return validResponse.VisitImportRowsResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

@@ -1,0 +1,406 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/dawsos/dawsos/internal/audit"
+	"github.com/dawsos/dawsos/internal/fault"
+	"github.com/dawsos/dawsos/internal/imports"
+	"github.com/dawsos/dawsos/internal/store/db"
+)
+
+// namespace makes stable ids: UUIDs of version 5 over names such as "security/SBI".
+var namespace = uuid.MustParse("6f1d3c1e-0f0c-5b36-9f0e-8b8f6a1f2d07")
+
+// StableID is the id of what carries a name, the same on every machine: for securities by their
+// symbols, so that two databases with the same data have the same ids. Those of the default tenant say
+// nothing of it.
+func StableID(tenantID, kind, name string) uuid.UUID {
+	path := kind + "/" + name
+	if tenantID != DefaultTenant {
+		path = "tenant/" + tenantID + "/" + path
+	}
+	return uuid.NewSHA1(namespace, []byte(path))
+}
+
+// LockRevisions waits until no other transaction makes a revision of the tenant's data, and keeps
+// others from it until tx ends.
+func LockRevisions(ctx context.Context, tx pgx.Tx, tenantID string) error {
+	return db.New(tx).LockRevisions(ctx, tenantID)
+}
+
+// ContentHash names rows on top of the revision before, whose hash is previous ("" for none): SHA-256,
+// in hex. Each query lists rows that start with their kind, in an order that depends on the data alone.
+// They are hashed as they stream by, in COPY's text format, which escapes what separates fields and
+// rows.
+func ContentHash(ctx context.Context, tx pgx.Tx, previous string, queries []string) (string, error) {
+	if err := script(ctx, tx, `SET LOCAL datestyle = 'ISO, YMD'; SET LOCAL extra_float_digits = 1`); err != nil {
+		return "", err
+	}
+	h := sha256.New()
+	fmt.Fprintf(h, "dawsos-revision-v1\n%s\n", previous)
+	for _, query := range queries {
+		if _, err := tx.Conn().PgConn().CopyTo(ctx, h, "COPY ("+query+") TO STDOUT"); err != nil {
+			return "", fmt.Errorf("hash the rows: %w", err)
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// script runs several statements without parameters.
+func script(ctx context.Context, tx pgx.Tx, sql string) error {
+	return tx.Conn().PgConn().Exec(ctx, sql).Close()
+}
+
+// ImportOptions configure Imports.
+type ImportOptions struct {
+	Now func() time.Time // nil: time.Now
+	// Enqueue puts the job in that builds and reconciles the tenant's warming packs, in the import's
+	// transaction; nil when nobody does.
+	Enqueue func(ctx context.Context, tx pgx.Tx, tenantID string) error
+}
+
+// Imports stores what is imported.
+type Imports struct {
+	pool    *pgxpool.Pool
+	now     func() time.Time
+	enqueue func(ctx context.Context, tx pgx.Tx, tenantID string) error
+}
+
+var _ imports.Store = (*Imports)(nil)
+
+// NewImports returns imports into a database.
+func NewImports(pool *pgxpool.Pool, o ImportOptions) *Imports {
+	i := &Imports{pool: pool, now: o.Now, enqueue: o.Enqueue}
+	if i.now == nil {
+		i.now = time.Now
+	}
+	return i
+}
+
+// Import implements [imports.Store].
+func (i *Imports) Import(ctx context.Context, r imports.Request) (imports.Summary, error) {
+	steps, ok := importing[r.Kind]
+	if !ok {
+		return imports.Summary{}, fault.New(fault.NotFound, "there is no import of %q", r.Kind)
+	}
+	r.Source = cmp.Or(r.Source, imports.DefaultSource)
+	m := &importRun{Imports: i, r: r, importSteps: steps}
+	err := pgx.BeginFunc(ctx, i.pool, func(tx pgx.Tx) error {
+		m.tx, m.q = tx, db.New(tx)
+		return m.run(ctx)
+	})
+	if err != nil {
+		if fault.CodeOf(err) == fault.Internal {
+			err = fmt.Errorf("import %s of tenant %s: %w", r.Kind, r.TenantID, err)
+		}
+		return imports.Summary{}, err
+	}
+	return m.summary, nil
+}
+
+// importRun is one import in one transaction.
+type importRun struct {
+	*Imports
+	importSteps
+
+	r       imports.Request
+	tx      pgx.Tx
+	q       *db.Queries
+	rows    *imports.Rows
+	known   map[string]imports.Listing // listed securities by symbol
+	summary imports.Summary
+}
+
+func (m *importRun) run(ctx context.Context) error {
+	if err := m.list(ctx); err != nil {
+		return err
+	}
+	// Known before a large file is read; what another import does meanwhile is seen to below.
+	if _, err := m.calendar(ctx); err != nil {
+		return err
+	}
+	if err := m.stage(ctx); err != nil {
+		return err
+	}
+	if err := m.q.LockRevisions(ctx, m.r.TenantID); err != nil {
+		return err
+	}
+	if err := m.check(ctx); err != nil {
+		return err
+	}
+	newCalendar, err := m.calendar(ctx)
+	if err != nil {
+		return err
+	}
+	if newCalendar {
+		if err := m.q.SetTenantCalendar(ctx, m.r.Calendar, m.r.TenantID); err != nil {
+			return err
+		}
+	}
+	return m.store(ctx, newCalendar)
+}
+
+// list reads which securities there are. A file's rows are held against it one by one, so that each bad
+// one is named as it is read.
+func (m *importRun) list(ctx context.Context) error {
+	listings, err := m.q.Listings(ctx, m.r.TenantID)
+	if err != nil {
+		return err
+	}
+	m.known = make(map[string]imports.Listing, len(listings))
+	for _, l := range listings {
+		m.known[l.Symbol] = imports.Listing{ID: l.ID.String(), Currency: l.Currency}
+	}
+	return nil
+}
+
+// calendar checks the calendar that the request names against the tenant's, and reports whether it is
+// to be set.
+func (m *importRun) calendar(ctx context.Context) (isNew bool, err error) {
+	const pointer = "/query/calendar"
+	given := m.r.Calendar
+	if m.r.Kind != imports.Prices {
+		if given != "" {
+			return false, fault.InvalidField(pointer, "is for imports of prices only")
+		}
+		return false, nil
+	}
+	current, err := m.q.TenantCalendar(ctx, m.r.TenantID)
+	if err != nil {
+		return false, orNotFound(err, "there is no tenant %q", m.r.TenantID)
+	}
+	switch {
+	case current != nil && given != "" && given != *current:
+		return false, fault.New(fault.Conflict, "the calendar is %s and can't be changed to %s", *current, given)
+	case current != nil:
+		return false, nil
+	case given == "":
+		return false, fault.InvalidField(pointer,
+			"is required with the first prices: the symbol whose closes are the valuation days, such as that of an index")
+	}
+	if _, ok := m.known[given]; !ok {
+		return false, fault.InvalidField(pointer, "is the symbol of no listed security; import securities first")
+	}
+	return true, nil
+}
+
+// stage copies the file's rows into a temporary table.
+func (m *importRun) stage(ctx context.Context) error {
+	err := script(ctx, m.tx, `
+		SET LOCAL work_mem = '32MB';
+		CREATE TEMPORARY TABLE import_staged (`+m.staged+`, line bigint NOT NULL) ON COMMIT DROP;
+		CREATE TEMPORARY TABLE import_changed (`+m.changed+`, existed boolean, first_date date) ON COMMIT DROP;
+		CREATE TEMPORARY TABLE import_series (
+			series text, unit text, frequency text, origin text, known boolean, line bigint
+		) ON COMMIT DROP`)
+	if err != nil {
+		return fmt.Errorf("create staging tables: %w", err)
+	}
+	m.rows, err = imports.Open(m.r.Kind, m.r.Format, m.r.Body, imports.Reference{
+		Listing: func(symbol string) (imports.Listing, bool) {
+			l, ok := m.known[symbol]
+			return l, ok
+		},
+		NewID: func(symbol string) string { return StableID(m.r.TenantID, "security", symbol).String() },
+	})
+	if err != nil {
+		return err
+	}
+	_, err = m.tx.Conn().PgConn().CopyFrom(ctx, m.rows,
+		"COPY import_staged ("+strings.Join(imports.Columns(m.r.Kind), ", ")+") FROM STDIN")
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case m.rows.Err() != nil: // is why COPY failed, too
+		return m.rows.Err()
+	case err != nil:
+		return fmt.Errorf("copy the rows: %w", err)
+	case m.rows.Count() == 0:
+		return fault.New(fault.Invalid, "there are no rows in the body")
+	}
+	_, err = m.tx.Exec(ctx, `ANALYZE import_staged`)
+	return err
+}
+
+// check refuses the file if anything is wrong with its rows: what was found in reading them, and what
+// takes all of them to see.
+func (m *importRun) check(ctx context.Context) error {
+	if m.prepare != "" {
+		if _, err := m.tx.Exec(ctx, m.prepare, m.r.TenantID, m.r.Source); err != nil {
+			return fmt.Errorf("prepare checks: %w", err)
+		}
+	}
+	key, staged := imports.Key(m.r.Kind)
+	word := "line"
+	if m.r.Format == imports.JSON {
+		word = "row"
+	}
+	checks := append([]string{fmt.Sprintf(`
+		SELECT line, '%s' AS "column", '%s ' || first_line || ' has the same %s' AS detail
+		FROM (SELECT line, min(line) OVER (PARTITION BY %s) AS first_line FROM import_staged) AS numbered
+		WHERE line <> first_line`,
+		key[len(key)-1], word, strings.Join(key, ", "), strings.Join(staged, ", "))}, m.checks...)
+	rows, err := m.tx.Query(ctx, `
+		WITH problems AS (`+strings.Join(checks, " UNION ALL ")+`)
+		SELECT line, "column", detail, count(*) OVER (), (SELECT count(DISTINCT line) FROM problems)
+		FROM problems
+		WHERE $1::text IS NOT NULL
+		ORDER BY line, "column"
+		LIMIT `+fmt.Sprint(imports.MostProblems), m.r.TenantID)
+	if err != nil {
+		return fmt.Errorf("check the rows: %w", err)
+	}
+	var more imports.Findings
+	more.First, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (p imports.Problem, err error) {
+		return p, row.Scan(&p.Row, &p.Column, &p.Detail, &more.Total, &more.Rows)
+	})
+	if err != nil {
+		return fmt.Errorf("check the rows: %w", err)
+	}
+	findings := m.rows.Findings()
+	findings.Merge(more)
+	if findings.Total > 0 {
+		return imports.NewRefusedError(m.r.Format, findings)
+	}
+	return nil
+}
+
+// analyzeFrom is from how many rows on a table's statistics are brought up to date at once, so that no
+// plan takes it for the small one that it was. Fewer rows are autovacuum's.
+const analyzeFrom = 10_000
+
+// store makes a revision of the rows that are not as they were.
+func (m *importRun) store(ctx context.Context, newCalendar bool) error {
+	args := []any{m.r.TenantID}
+	if !strings.Contains(m.compare, "$1") {
+		args = nil
+	}
+	if _, err := m.tx.Exec(ctx, m.compare, args...); err != nil {
+		return fmt.Errorf("compare the rows: %w", err)
+	}
+	s := &m.summary
+	s.Source, s.Rows = m.r.Source, m.rows.Count()
+	s.FirstDate, s.LastDate = m.rows.Dates()
+	var from *time.Time
+	err := m.tx.QueryRow(ctx, `
+		SELECT count(*) FILTER (WHERE NOT existed), count(*) FILTER (WHERE existed), min(first_date) FROM import_changed`).
+		Scan(&s.Inserted, &s.Changed, &from)
+	if err != nil {
+		return fmt.Errorf("count the rows: %w", err)
+	}
+	s.Unchanged = s.Rows - s.Inserted - s.Changed
+
+	newest, err := m.q.NewestRevision(ctx, m.r.TenantID)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return err
+	}
+	s.Revision = newest.Revision
+	hash := newest.ContentHash
+	if s.Inserted+s.Changed > 0 {
+		s.Revision++
+		if hash, err = ContentHash(ctx, m.tx, newest.ContentHash, m.canonical); err != nil {
+			return err
+		}
+		if err := m.revise(ctx, hash); err != nil {
+			return err
+		}
+	}
+	every := newCalendar || m.r.Kind == imports.Securities && s.Changed > 0
+	if every || from != nil {
+		if err := m.cut(ctx, every, deref(from), hash); err != nil {
+			return err
+		}
+	}
+	if s.Inserted+s.Changed > 0 || newCalendar {
+		if err := m.audit(ctx); err != nil {
+			return err
+		}
+	}
+	if s.Packs.Made > 0 && m.enqueue != nil {
+		if err := m.enqueue(ctx, m.tx, m.r.TenantID); err != nil {
+			return fmt.Errorf("enqueue the pricing packs: %w", err)
+		}
+	}
+	return nil
+}
+
+// revise stores the changed rows as the revision of the summary.
+func (m *importRun) revise(ctx context.Context, hash string) error {
+	s := &m.summary
+	err := m.q.AddRevision(ctx, db.AddRevisionParams{
+		TenantID: m.r.TenantID, Revision: s.Revision, Source: s.Source, RowCount: s.Inserted + s.Changed,
+		ContentHash: hash, CreatedAt: m.now(),
+	})
+	if err != nil {
+		return fmt.Errorf("revision %d: %w", s.Revision, err)
+	}
+	for _, statement := range m.insert {
+		if _, err := m.tx.Exec(ctx, statement, m.r.TenantID, s.Revision); err != nil {
+			return fmt.Errorf("store the rows: %w", err)
+		}
+	}
+	if s.Inserted+s.Changed >= analyzeFrom {
+		if _, err := m.tx.Exec(ctx, "ANALYZE "+m.table); err != nil {
+			return fmt.Errorf("analyze %s: %w", m.table, err)
+		}
+	}
+	return nil
+}
+
+// cut makes packs at the summary's revision, whose content hash is hash, and older ones stale: of all
+// dates of the calendar, or of those from a day on.
+func (m *importRun) cut(ctx context.Context, every bool, from time.Time, hash string) error {
+	s := &m.summary
+	var err error
+	s.Packs.Stale, err = m.q.StalePacks(ctx, db.StalePacksParams{
+		TenantID: m.r.TenantID, Revision: s.Revision, Every: every, FirstDate: from,
+	})
+	if err != nil {
+		return fmt.Errorf("stale pricing packs: %w", err)
+	}
+	dates, err := m.q.CalendarDates(ctx, m.r.TenantID, every, from)
+	if err != nil {
+		return fmt.Errorf("dates of the calendar: %w", err)
+	}
+	packs := db.AddPacksParams{
+		TenantID: m.r.TenantID, Revision: s.Revision, CreatedAt: m.now(), Dates: dates,
+		Ids: make([]uuid.UUID, len(dates)), Hashes: make([]string, len(dates)),
+	}
+	for i, date := range dates {
+		packs.Ids[i] = StableID(m.r.TenantID, "pack", fmt.Sprintf("%s/%d", date.Format(time.DateOnly), s.Revision))
+		packs.Hashes[i] = PackHash(date, s.Revision, hash)
+	}
+	if s.Packs.Made, err = m.q.AddPacks(ctx, packs); err != nil {
+		return fmt.Errorf("make pricing packs: %w", err)
+	}
+	return nil
+}
+
+// audit notes who imported what.
+func (m *importRun) audit(ctx context.Context) error {
+	s := m.summary
+	detail, err := json.Marshal(map[string]any{
+		"kind": m.r.Kind, "source": s.Source, "rows": s.Rows, "inserted": s.Inserted, "changed": s.Changed,
+		"packs_made": s.Packs.Made, "packs_stale": s.Packs.Stale,
+	})
+	if err != nil {
+		return err
+	}
+	return addAudit(ctx, m.tx, audit.Entry{
+		TenantID: m.r.TenantID, At: m.now(), Actor: m.r.Actor, Action: "import", Subject: "data_revision",
+		SubjectID: fmt.Sprint(s.Revision), Reason: m.r.Reason, Detail: detail,
+	})
+}
