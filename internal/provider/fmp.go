@@ -131,10 +131,19 @@ func (a *accounts) take(b accounts) error {
 		a.filed = filed
 	}
 	for _, field := range []struct{ to, from **float64 }{
-		{&a.Revenue, &b.Revenue}, {&a.GrossProfit, &b.GrossProfit}, {&a.OperatingIncome, &b.OperatingIncome},
-		{&a.InterestExpense, &b.InterestExpense}, {&a.NetIncome, &b.NetIncome}, {&a.CashAndShortTerm, &b.CashAndShortTerm},
-		{&a.CurrentAssets, &b.CurrentAssets}, {&a.CurrentLiability, &b.CurrentLiability}, {&a.Intangibles, &b.Intangibles},
-		{&a.TotalAssets, &b.TotalAssets}, {&a.Equity, &b.Equity}, {&a.Debt, &b.Debt}, {&a.FreeCashFlow, &b.FreeCashFlow},
+		{&a.Revenue, &b.Revenue},
+		{&a.GrossProfit, &b.GrossProfit},
+		{&a.OperatingIncome, &b.OperatingIncome},
+		{&a.InterestExpense, &b.InterestExpense},
+		{&a.NetIncome, &b.NetIncome},
+		{&a.CashAndShortTerm, &b.CashAndShortTerm},
+		{&a.CurrentAssets, &b.CurrentAssets},
+		{&a.CurrentLiability, &b.CurrentLiability},
+		{&a.Intangibles, &b.Intangibles},
+		{&a.TotalAssets, &b.TotalAssets},
+		{&a.Equity, &b.Equity},
+		{&a.Debt, &b.Debt},
+		{&a.FreeCashFlow, &b.FreeCashFlow},
 		{&a.CommonDividends, &b.CommonDividends},
 	} {
 		if *field.from != nil {

@@ -176,7 +176,7 @@ func TestFMP(t *testing.T) {
 			require.Equal(t, "2025-09-30", row.PeriodEnd)
 		}
 	}
-	require.Equal(t, -50.0, got["NEGATIVE total_equity"].Value)
+	require.InDelta(t, -50, got["NEGATIVE total_equity"].Value, 0)
 	for _, metric := range []string{"roe_5y", "debt_to_equity"} {
 		require.NotContains(t, got, "NEGATIVE "+metric, "says nothing without equity")
 	}
@@ -224,10 +224,13 @@ func TestRefusals(t *testing.T) {
 			w.Header().Set("Retry-After", "7")
 			w.WriteHeader(http.StatusTooManyRequests)
 		}, "answered 429: an empty answer", true},
-		"down":     {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }, "answered 502", true},
-		"a page":   {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>Sign in</html>") }, "not the documented JSON: <html>", false},
-		"too big":  {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, maxAnswer+1)) }, "larger than", false},
-		"cut off":  {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("Content-Length", "50"); fmt.Fprint(w, "{") }, "broke off", true},
+		"down":    {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }, "answered 502", true},
+		"a page":  {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "<html>Sign in</html>") }, "not the documented JSON: <html>", false},
+		"too big": {func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(make([]byte, maxAnswer+1)) }, "larger than", false},
+		"cut off": {func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "50")
+			fmt.Fprint(w, "{")
+		}, "broke off", true},
 		"no shape": {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"seriess":[]}`) }, "0 descriptions", false},
 	}
 	for name, tt := range answers {
@@ -249,7 +252,8 @@ func TestRefusals(t *testing.T) {
 				e = u.Unwrap()
 			}
 			if name == "too many" {
-				e := err.(*Error)
+				var e *Error
+				require.ErrorAs(t, err, &e)
 				require.Equal(t, 7*time.Second, e.RetryAfter)
 			}
 		})
