@@ -1,0 +1,157 @@
+package provider
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/dawsos/dawsos/internal/imports"
+)
+
+// Config says what is fetched.
+type Config struct {
+	FRED struct {
+		Series []string `yaml:"series"`
+	} `yaml:"fred"`
+	FMP struct {
+		Symbols map[string]string `yaml:"symbols"` // ours, to the service's; "" when it is the same
+	} `yaml:"fmp"`
+	News struct {
+		Symbols map[string]string `yaml:"symbols"`
+		Days    int               `yaml:"days"`
+	} `yaml:"news"`
+}
+
+const mostSubjects = 1000 // of one provider
+
+// LoadConfig reads a file such as configs/analytics/providers.yaml. An error names what is wrong in it.
+func LoadConfig(path string) (Config, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, err
+	}
+	var c Config
+	decoder := yaml.NewDecoder(bytes.NewReader(raw))
+	decoder.KnownFields(true)
+	if err := decoder.Decode(&c); err != nil {
+		return Config{}, fmt.Errorf("%s: %w", path, err)
+	}
+	if c.News.Days < 1 || c.News.Days > 365 {
+		return Config{}, fmt.Errorf("%s: news.days: %d is outside 1 to 365", path, c.News.Days)
+	}
+	for name, n := range map[string]int{"fred.series": len(c.FRED.Series), "fmp.symbols": len(c.FMP.Symbols), "news.symbols": len(c.News.Symbols)} {
+		if n > mostSubjects {
+			return Config{}, fmt.Errorf("%s: %s: %d are more than %d", path, name, n, mostSubjects)
+		}
+	}
+	return c, nil
+}
+
+// Task is what one provider is asked for.
+type Task struct {
+	Provider Provider
+	Subjects []string // as the service calls them
+	Days     int      // how far back; 0 means all there is
+	ours     map[string]string
+}
+
+// Keys are the services' secrets; a service without one is not asked.
+type Keys struct{ FRED, FMP, News string }
+
+// Tasks returns what there is to fetch, given the keys. o.Key is not used.
+func (c Config) Tasks(keys Keys, o Options) []Task {
+	var tasks []Task
+	with := func(key string) Options {
+		o.Key = key
+		return o
+	}
+	if keys.FRED != "" && len(c.FRED.Series) > 0 {
+		tasks = append(tasks, Task{Provider: NewFRED(with(keys.FRED)), Subjects: c.FRED.Series})
+	}
+	if keys.FMP != "" && len(c.FMP.Symbols) > 0 {
+		subjects, ours := translate(c.FMP.Symbols)
+		tasks = append(tasks, Task{Provider: NewFMP(with(keys.FMP)), Subjects: subjects, ours: ours})
+	}
+	if keys.News != "" && len(c.News.Symbols) > 0 {
+		subjects, ours := translate(c.News.Symbols)
+		tasks = append(tasks, Task{Provider: NewMarketaux(with(keys.News)), Subjects: subjects, Days: c.News.Days, ours: ours})
+	}
+	return tasks
+}
+
+// translate returns the service's symbols, sorted, and ours by them.
+func translate(symbols map[string]string) (subjects []string, ours map[string]string) {
+	ours = map[string]string{}
+	for symbol, theirs := range symbols {
+		if theirs == "" {
+			theirs = symbol
+		}
+		ours[theirs] = symbol
+	}
+	return slices.Sorted(maps.Keys(ours)), ours
+}
+
+// Importer imports rows.
+type Importer interface {
+	Import(ctx context.Context, r imports.Request) (imports.Summary, error)
+}
+
+// Run fetches and imports, all rows or none. Rows go from one to the other as they come.
+func (t Task) Run(ctx context.Context, importer Importer, tenantID string, now time.Time) (imports.Summary, error) {
+	var since time.Time
+	if t.Days > 0 {
+		since = now.UTC().AddDate(0, 0, -t.Days)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	reader, writer := io.Pipe()
+	fetched := make(chan error, 1)
+	go func() {
+		encoder := json.NewEncoder(writer)
+		err := t.Provider.Fetch(ctx, t.Subjects, since, func(r Row) error { return encoder.Encode(t.translated(r)) })
+		// An import that reads this error instead of the end stores nothing.
+		_ = writer.CloseWithError(err)
+		fetched <- err
+	}()
+	summary, err := importer.Import(ctx, imports.Request{
+		TenantID: tenantID, Kind: imports.Kind(t.Provider.Kind()), Format: imports.NDJSON, Body: reader,
+		Source: t.Provider.Name(), Actor: "fetch_data",
+	})
+	cancel()
+	_ = reader.Close() // whoever still writes is told
+	fetchErr := <-fetched
+	if _, failed := errors.AsType[*Error](fetchErr); failed {
+		return imports.Summary{}, fetchErr // the cause; the import's error follows from it
+	}
+	if err != nil {
+		return imports.Summary{}, fmt.Errorf("import what %s answered: %w", t.Provider.Name(), err)
+	}
+	return summary, nil
+}
+
+// translated gives rows our symbols.
+func (t Task) translated(r Row) Row {
+	switch r := r.(type) {
+	case FundamentalRow:
+		r.Symbol = t.ours[r.Symbol]
+		return r
+	case NewsRow:
+		symbols := make([]string, len(r.Symbols))
+		for i, s := range r.Symbols {
+			symbols[i] = t.ours[s]
+		}
+		slices.Sort(symbols)
+		r.Symbols = symbols
+		return r
+	}
+	return r
+}
