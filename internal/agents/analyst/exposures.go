@@ -135,7 +135,7 @@ func (a *Analyst) openFactors(ctx context.Context, req agent.Request, id string,
 // regress fits the portfolio's returns of a window on the model's factors.
 func (a *Analyst) regress(d capability.Dossier, w portfolio.Window) (portfolio.Regression, error) {
 	if len(a.opts.Factors.Factors) == 0 {
-		return portfolio.Regression{}, portfolio.Shortages{{Missing: "config:" + factor.File, Reason: "no factors are configured"}}
+		return portfolio.Regression{}, noModel()
 	}
 	r, err := d.History.Returns(w)
 	if err != nil {
@@ -301,6 +301,8 @@ func (g *weekGaps) note(gaps *capability.Gaps) {
 			x.weeks, x.first.Format(time.DateOnly), x.last.Format(time.DateOnly), x.reason)}}, "history")
 	}
 }
+
+func noModel() error { return shortage("config:"+factor.File, "no factors are configured") }
 
 // shortage is the error of a figure that lacks one thing.
 func shortage(missing, format string, args ...any) error {

@@ -156,7 +156,7 @@ func earliest(cycles ...*phases) (from time.Time, ok bool) {
 // factorReturns reads the model's factors and returns their changes from one of their own observations to
 // the next, by name.
 func (a *Analyst) factorReturns(ctx context.Context, req agent.Request, from time.Time) (map[string]portfolio.Series, []agent.Source, error) {
-	q := portfolio.SeriesQuery{From: from}
+	q := portfolio.SeriesQuery{From: from.AddDate(0, 0, -1)} // what the first day's change starts from
 	for _, f := range a.opts.Factors.Factors {
 		switch f.Kind {
 		case factor.Security:
@@ -206,6 +206,9 @@ func (a *Analyst) overlay(g *capability.Gaps, field, missing string, c *phases, 
 	switch {
 	case c == nil:
 		g.Note(portfolio.Shortages{{Missing: missing, Reason: "its phase is not known"}}, field)
+		return nil
+	case len(a.opts.Factors.Factors) == 0:
+		g.Note(noModel(), field)
 		return nil
 	case len(exposures) == 0:
 		g.Note(shortage("factor_exposures", "there are none"), field)
