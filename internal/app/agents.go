@@ -4,15 +4,22 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/http"
+	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/dawsos/dawsos/internal/agents"
+	"github.com/dawsos/dawsos/internal/agents/alerting"
 	"github.com/dawsos/dawsos/internal/agents/analyst"
+	"github.com/dawsos/dawsos/internal/agents/claude"
+	"github.com/dawsos/dawsos/internal/agents/harvester"
+	"github.com/dawsos/dawsos/internal/agents/ratings"
 	"github.com/dawsos/dawsos/internal/agents/remote"
 	"github.com/dawsos/dawsos/internal/config"
 	"github.com/dawsos/dawsos/internal/outbound"
 	"github.com/dawsos/dawsos/internal/patterns"
+	"github.com/dawsos/dawsos/internal/research"
 	"github.com/dawsos/dawsos/internal/store"
 	"github.com/dawsos/dawsos/internal/telemetry"
 	"github.com/dawsos/dawsos/pkg/agent"
@@ -42,16 +49,20 @@ func newCrew(ctx context.Context, cfg config.Config, getenv func(string) string,
 		return nil, fmt.Errorf("AGENTS_FILE: %w", err)
 	}
 	c := &crew{nesting: patterns.NewNesting(), changed: make(chan struct{}, 1)}
-	all := []agent.Agent{
-		analyst.New(db, db, analyst.Options{RiskFreeSeries: riskFreeSeries}),
-		c.nesting,
-	}
 	version, _ := build()
 	client := outbound.NewClient(outbound.Options{
 		// An operator has written the address down, and agents live where the process does.
 		Policy:  outbound.Policy{AllowPrivate: true},
 		Timeout: remoteTimeout, TracerProvider: tel.TracerProvider, Propagator: tel.Propagator,
 	})
+	rest, err := researchers(cfg, db, client, "dawsos/"+version, opts)
+	if err != nil {
+		return nil, err
+	}
+	all := append([]agent.Agent{
+		analyst.New(db, db, analyst.Options{RiskFreeSeries: riskFreeSeries}),
+		c.nesting,
+	}, rest...)
 	for _, name := range slices.Sorted(maps.Keys(settings.Agents)) {
 		a := settings.Agents[name]
 		if a.Remote == nil {
@@ -86,6 +97,35 @@ func newCrew(ctx context.Context, cfg config.Config, getenv func(string) string,
 	})
 	c.discovery.Once(ctx)
 	return c, nil
+}
+
+// researchers makes the agents that read, score and explain what others say of securities.
+func researchers(cfg config.Config, db *store.Store, client *http.Client, userAgent string, opts agents.Options) ([]agent.Agent, error) {
+	model, err := research.LoadModel(filepath.Join(cfg.AnalyticsDir, "ratings.yaml"))
+	if err != nil {
+		return nil, fmt.Errorf("ANALYTICS_DIR: %w", err)
+	}
+	news, err := research.LoadNewsSettings(filepath.Join(cfg.AnalyticsDir, "news.yaml"))
+	if err != nil {
+		return nil, fmt.Errorf("ANALYTICS_DIR: %w", err)
+	}
+	presets, err := alerting.LoadPresets(filepath.Join(cfg.AnalyticsDir, "presets.yaml"))
+	if err != nil {
+		return nil, fmt.Errorf("ANALYTICS_DIR: %w", err)
+	}
+	explaining := claude.Options{Registerer: opts.Registerer, Logger: opts.Logger}
+	if cfg.LLMURL != "" {
+		explaining.Model, err = claude.NewChat(claude.ChatOptions{
+			URL: cfg.LLMURL, Model: cfg.LLMModel, Key: string(cfg.LLMAPIKey), Client: client, Timeout: cfg.LLMTimeout,
+			UserAgent: userAgent,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("LLM_URL: %w", err)
+		}
+	}
+	return []agent.Agent{
+		harvester.New(db, news), ratings.New(db, model), alerting.New(db, presets), claude.New(explaining),
+	}, nil
 }
 
 func (c *crew) register(a agent.Agent) error {

@@ -38,15 +38,16 @@ type Options struct {
 	// Delay is how long the model is left alone then; 0 means 60 s.
 	Delay time.Duration
 
-	Registerer prometheus.Registerer // required
-	Logger     *slog.Logger          // required
+	// Registerer and Logger are required with a Model.
+	Registerer prometheus.Registerer
+	Logger     *slog.Logger
 }
 
 // Agent explains.
 type Agent struct {
 	model   *Chat
 	log     *slog.Logger
-	answers *prometheus.CounterVec
+	answers *prometheus.CounterVec // nil without a model, as the breaker is
 
 	// mu makes asking the breaker and using what it allows one step, see admit.
 	mu      sync.Mutex
@@ -68,16 +69,14 @@ const (
 // New returns the agent.
 func New(o Options) *Agent {
 	const failures, delay = 5, 60 * time.Second
-	a := &Agent{
-		model: o.Model, log: o.Logger,
-		answers: promauto.With(o.Registerer).NewCounterVec(prometheus.CounterOpts{
-			Name: "dawsos_model_answers_total",
-			Help: "Explanations that a language model was to give, by what became of it. All but answered were given as sentences.",
-		}, []string{"outcome"}),
-	}
+	a := &Agent{model: o.Model, log: o.Logger}
 	if a.model == nil {
 		return a
 	}
+	a.answers = promauto.With(o.Registerer).NewCounterVec(prometheus.CounterOpts{
+		Name: "dawsos_model_answers_total",
+		Help: "Explanations that a language model was to give, by what became of it. All but answered were given as sentences.",
+	}, []string{"outcome"})
 	for _, outcome := range []string{answered, failed, refused, introduced, notAsked, disconnected} {
 		a.answers.WithLabelValues(outcome)
 	}

@@ -81,7 +81,7 @@ const data = `{
 }`
 
 func plain() *claude.Agent {
-	return claude.New(claude.Options{Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler)})
+	return claude.New(claude.Options{})
 }
 
 func TestSentencesNameNumbersAndTheirPlaces(t *testing.T) {
