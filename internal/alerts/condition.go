@@ -118,9 +118,9 @@ var forms = map[Type]form{
 	},
 	Price: {
 		subject: "symbol", needed: true, limit: valueField,
-		metrics: []string{MetricClose, "open", "high", "low", "volume", MetricChangePct, MetricChangeAbs},
+		metrics: []string{MetricClose, MetricOpen, MetricHigh, MetricLow, MetricVolume, MetricChangePct, MetricChangeAbs},
 	},
-	NewsSentiment: {subject: "symbol", metrics: []string{"sentiment"}, limit: valueField, least: "-1", most: "1"},
+	NewsSentiment: {subject: "symbol", metrics: []string{MetricSentiment}, limit: valueField, least: "-1", most: "1"},
 	DrawdownLimit: {
 		subject: "portfolio_id", metrics: []string{drawdownMetric},
 		limit: "limit", op: AtLeast, fallback: "0.2", least: "0.1", most: "0.4",
@@ -135,10 +135,15 @@ var forms = map[Type]form{
 	},
 }
 
-// The metric of macro series, and those of prices that can be told from closes.
+// The metrics of macro series, prices and news.
 const (
 	MetricLevel     = "level"
-	MetricClose     = "close"
+	MetricClose     = "close" // of the newest day, as with the four below
+	MetricOpen      = "open"
+	MetricHigh      = "high"
+	MetricLow       = "low"
+	MetricVolume    = "volume"
+	MetricSentiment = "sentiment"
 	MetricChangePct = "change_pct" // from the close before, in percent
 	MetricChangeAbs = "change_abs" // from the close before, in the price's currency
 )

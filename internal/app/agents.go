@@ -8,21 +8,14 @@ import (
 	"time"
 
 	"github.com/dawsos/dawsos/internal/agents"
-	"github.com/dawsos/dawsos/internal/agents/analyst"
-	"github.com/dawsos/dawsos/internal/agents/macrohound"
 	"github.com/dawsos/dawsos/internal/agents/remote"
 	"github.com/dawsos/dawsos/internal/config"
-	"github.com/dawsos/dawsos/internal/factor"
-	"github.com/dawsos/dawsos/internal/macro"
 	"github.com/dawsos/dawsos/internal/outbound"
 	"github.com/dawsos/dawsos/internal/patterns"
 	"github.com/dawsos/dawsos/internal/store"
 	"github.com/dawsos/dawsos/internal/telemetry"
 	"github.com/dawsos/dawsos/pkg/agent"
 )
-
-// riskFreeSeries is the macro series of daily bill returns that the sample data brings.
-const riskFreeSeries = "FF_RF"
 
 // remoteTimeout bounds a call of a remote agent whatever its context says: the longest timeout that
 // may be configured, and what it takes to say so.
@@ -44,26 +37,18 @@ func newCrew(ctx context.Context, cfg config.Config, getenv func(string) string,
 	if err != nil {
 		return nil, fmt.Errorf("AGENTS_FILE: %w", err)
 	}
-	economy, err := macro.LoadConfig(cfg.AnalyticsDir)
-	if err != nil {
-		return nil, fmt.Errorf("ANALYTICS_DIR: %w", err)
-	}
-	factors, err := factor.Load(cfg.AnalyticsDir)
-	if err != nil {
-		return nil, fmt.Errorf("ANALYTICS_DIR: %w", err)
-	}
 	c := &crew{nesting: patterns.NewNesting(), changed: make(chan struct{}, 1)}
-	all := []agent.Agent{
-		macrohound.New(db, economy),
-		analyst.New(db, db, analyst.Options{RiskFreeSeries: riskFreeSeries, Factors: factors}),
-		c.nesting,
-	}
 	version, _ := build()
 	client := outbound.NewClient(outbound.Options{
 		// An operator has written the address down, and agents live where the process does.
 		Policy:  outbound.Policy{AllowPrivate: true},
 		Timeout: remoteTimeout, TracerProvider: tel.TracerProvider, Propagator: tel.Propagator,
 	})
+	all, err := builtin(cfg, db, client, "dawsos/"+version, opts)
+	if err != nil {
+		return nil, err
+	}
+	all = append(all, c.nesting)
 	for _, name := range slices.Sorted(maps.Keys(settings.Agents)) {
 		a := settings.Agents[name]
 		if a.Remote == nil {

@@ -99,6 +99,11 @@ type Config struct {
 	AgentsFile   string
 	AnalyticsDir string
 
+	LLMURL     string        // "" means that there is no model
+	LLMModel   string        // set when LLMURL is
+	LLMAPIKey  Secret        // "" means that none is sent
+	LLMTimeout time.Duration // of one answer
+
 	PatternParallelism int           // capability calls of one run at the same time
 	PatternCacheSize   int64         // bytes; 0 means that results are not kept for later requests
 	RunRetention       time.Duration // how long recorded runs are kept
@@ -184,6 +189,9 @@ func Load(getenv func(string) string, role Role) (Config, error) {
 	}
 	if len(problems) == 0 && cfg.SMTP.Host != "" && cfg.SMTPFrom.Address == "" {
 		problems = append(problems, errors.New("SMTP_FROM is not set; with SMTP_URL it must be the address that mail is from"))
+	}
+	if len(problems) == 0 && (cfg.LLMURL == "") != (cfg.LLMModel == "") {
+		problems = append(problems, errors.New("LLM_URL and LLM_MODEL go together: set both, or none of them"))
 	}
 	if err := errors.Join(problems...); err != nil {
 		return Config{}, err

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // setting is one row of the table: everything that is to say about one variable.
@@ -120,6 +122,16 @@ var settings = []setting{
 	row("PATTERN_CACHE_SIZE", func(c *Config) *int64 { return &c.PatternCacheSize },
 		orZero(size(1<<20, 4<<30)), always("64MiB"),
 		"Memory for results of pure capabilities that later requests may use; `0` turns that off. Within a request results are shared in any case."),
+	row("LLM_URL", func(c *Config) *string { return &c.LLMURL }, apiURL(), always(""),
+		"The base address of an OpenAI-compatible API, such as `http://localhost:11434/v1`. Its model explains figures in words; unset, fixed sentences do, as they do whenever the model fails. The figures of a run are sent there.").shownAs(showEndpoint),
+	row("LLM_MODEL", func(c *Config) *string { return &c.LLMModel }, line(200), always(""),
+		"The model's name at that API. Required when LLM_URL is set."),
+	row("LLM_API_KEY", func(c *Config) *Secret { return &c.LLMAPIKey }, token(), always(""),
+		"The bearer token for that API. Servers on one's own machine often need none.").
+		shownAs(func(string) string { return redacted }),
+	row("LLM_TIMEOUT", func(c *Config) *time.Duration { return &c.LLMTimeout },
+		duration(100*time.Millisecond, 5*time.Minute), always("20s"),
+		"How long the model may take to answer. The timeouts of the agent `claude` and of a request end it earlier."),
 	row("RUN_RETENTION", func(c *Config) *time.Duration { return &c.RunRetention },
 		duration(time.Hour, 87600*time.Hour), always("720h"),
 		"How long recorded pattern runs are kept. The worker deletes older ones every hour."),
@@ -343,6 +355,38 @@ func otlpEndpoint() rule[string] {
 			return "", errors.New("not an endpoint")
 		}
 		return scheme + "://" + hostport, checkPort(port)
+	}}
+}
+
+// apiURL reads the base address of an HTTP API. The parser's own errors quote the whole address, so none
+// is passed on.
+func apiURL() rule[string] {
+	return rule[string]{"an http or https address without user, query and fragment", func(s string) (string, error) {
+		u, err := url.Parse(s)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+			return "", errors.New("not such an address")
+		}
+		return s, nil
+	}}
+}
+
+// line reads a text of printable characters.
+func line(most int) rule[string] {
+	return rule[string]{fmt.Sprintf("1 to %d printable characters", most), func(s string) (string, error) {
+		if utf8.RuneCountInString(s) > most || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			return "", errors.New("not a name")
+		}
+		return s, nil
+	}}
+}
+
+// token reads what stands in an Authorization header.
+func token() rule[Secret] {
+	return rule[Secret]{"printable ASCII without spaces", func(s string) (Secret, error) {
+		if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return "", errors.New("not a token")
+		}
+		return Secret(s), nil
 	}}
 }
 

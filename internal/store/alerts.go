@@ -58,14 +58,47 @@ const ruleSubject = "rule"
 
 // CreateRule adds a rule of a tenant, giving it id, state and revision. actor is who wants it.
 func (s *Alerts) CreateRule(ctx context.Context, r alerts.Rule, actor string) (alerts.Rule, error) {
+	r.ID = s.newID()
+	created, inserted, err := s.insertRule(ctx, r, actor)
+	if err == nil && !inserted {
+		err = tooManyRules()
+	}
+	return created, err
+}
+
+// AddRule adds a rule of a tenant under the id that it brings, giving it state and revision. A rule with
+// that id is returned as it is, and added is false. actor is who wants it.
+func (s *Store) AddRule(ctx context.Context, r alerts.Rule, actor string) (stored alerts.Rule, added bool, err error) {
+	stored, added, err = s.insertRule(ctx, r, actor)
+	if err != nil || added {
+		return stored, added, err
+	}
+	row, err := s.q.Rule(ctx, r.TenantID, r.ID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return alerts.Rule{}, false, tooManyRules()
+	}
+	if err != nil {
+		return alerts.Rule{}, false, fmt.Errorf("rule %s: %w", r.ID, err)
+	}
+	stored, err = rule(row)
+	return stored, false, err
+}
+
+func tooManyRules() error {
+	return fault.New(fault.Conflict, "there are %d rules, no more are taken: delete some first", maxRules)
+}
+
+// insertRule reports whether the rule was inserted: not when its id is taken or there are too many.
+func (s *Store) insertRule(ctx context.Context, r alerts.Rule, actor string) (alerts.Rule, bool, error) {
 	now := s.now().UTC().Truncate(time.Microsecond)
-	r.ID, r.State, r.Revision, r.CreatedAt, r.UpdatedAt = s.newID(), alerts.OK, 1, now, now
+	r.State, r.Revision, r.CreatedAt, r.UpdatedAt = alerts.OK, 1, now, now
 	row, err := ruleRow(r)
 	if err != nil {
-		return alerts.Rule{}, err
+		return alerts.Rule{}, false, err
 	}
+	var inserted int64
 	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-		inserted, err := s.q.WithTx(tx).InsertRule(ctx, db.InsertRuleParams{
+		inserted, err = s.q.WithTx(tx).InsertRule(ctx, db.InsertRuleParams{
 			ID: row.ID, TenantID: row.TenantID, UserID: row.UserID, Name: row.Name, Type: row.Type, Condition: row.Condition,
 			Severity: row.Severity, Title: row.Title, Message: row.Message, CooldownHours: row.CooldownHours,
 			TtlSeconds: row.TtlSeconds, Channels: row.Channels, Fallback: row.Fallback, Active: row.Active,
@@ -75,7 +108,7 @@ func (s *Alerts) CreateRule(ctx context.Context, r alerts.Rule, actor string) (a
 			return fmt.Errorf("insert rule: %w", err)
 		}
 		if inserted == 0 {
-			return fault.New(fault.Conflict, "there are %d rules, no more are taken: delete some first", maxRules)
+			return nil
 		}
 		detail, err := json.Marshal(map[string]string{"name": r.Name, "type": row.Type, "user_id": r.UserID})
 		if err != nil {
@@ -86,7 +119,7 @@ func (s *Alerts) CreateRule(ctx context.Context, r alerts.Rule, actor string) (a
 			Subject: ruleSubject, SubjectID: r.ID.String(), Detail: detail,
 		})
 	})
-	return r, err
+	return r, inserted > 0, err
 }
 
 // Rule returns one, or fault.NotFound.
@@ -265,8 +298,8 @@ func (s *Alerts) RecordEvaluations(ctx context.Context, tenantID string, at time
 	return recorded, err
 }
 
-// Values implements jobs.Rules: it reads what the database holds now. Macro observations and prices
-// take one statement each; portfolios one together, and what measuring takes each.
+// Values implements jobs.Rules: it reads what the database holds now. Macro observations, prices, ratings
+// and news take one statement each; portfolios one together, and what measuring takes each.
 func (s *Alerts) Values(ctx context.Context, tenantID string, keys []alerts.Key) (alerts.Values, error) {
 	subjects := map[alerts.Source][]string{}
 	for _, k := range keys {
@@ -279,7 +312,8 @@ func (s *Alerts) Values(ctx context.Context, tenantID string, keys []alerts.Key)
 		source alerts.Source
 		read   func(context.Context, string, []string, alerts.Values) error
 	}{
-		{alerts.MacroSeries, s.macroLevels}, {alerts.Prices, s.closes}, {alerts.PortfolioFigures, s.portfolioFigures},
+		{alerts.MacroSeries, s.macroLevels}, {alerts.Prices, s.bars}, {alerts.Ratings, s.scores}, {alerts.News, s.sentiment},
+		{alerts.PortfolioFigures, s.portfolioFigures},
 	} {
 		if len(subjects[read.source]) == 0 {
 			continue
@@ -308,11 +342,11 @@ func absent(k alerts.Key) string {
 		case alerts.MetricChangePct, alerts.MetricChangeAbs:
 			return "two closes of " + k.Subject + " are needed, fewer are stored"
 		}
-		return "only closes are stored, no " + k.Metric
+		return "no " + k.Metric + " of " + k.Subject + " is stored"
 	case alerts.Ratings:
-		return "no ratings are stored yet"
+		return "no " + k.Metric + " of " + k.Subject + " is stored"
 	case alerts.News:
-		return "no news are stored yet"
+		return "no news about " + k.Subject + " are stored of the seven days before the newest news"
 	case alerts.Regimes:
 		return "no macro regimes are stored yet"
 	}
@@ -336,10 +370,11 @@ func (s *Alerts) macroLevels(ctx context.Context, tenantID string, series []stri
 	return nil
 }
 
-func (s *Alerts) closes(ctx context.Context, tenantID string, symbols []string, values alerts.Values) error {
+// bars reads closes and what else is stored of the newest day, and the change from the close before.
+func (s *Alerts) bars(ctx context.Context, tenantID string, symbols []string, values alerts.Values) error {
 	rows, err := s.q.NewestCloses(ctx, tenantID, symbols)
 	if err != nil {
-		return fmt.Errorf("newest closes: %w", err)
+		return fmt.Errorf("newest prices: %w", err)
 	}
 	key := func(symbol, metric string) alerts.Key {
 		return alerts.Key{Source: alerts.Prices, Subject: symbol, Metric: metric}
@@ -353,9 +388,67 @@ func (s *Alerts) closes(ctx context.Context, tenantID string, symbols []string, 
 			values[key(r.Symbol, alerts.MetricChangePct)] = alerts.Value{Value: change.Mul(hundred).Div(r.Close), Asof: newest.Date}
 			continue
 		}
-		values[key(r.Symbol, alerts.MetricClose)] = alerts.Value{Value: r.Close, Asof: r.Date}
+		for metric, v := range map[string]struct {
+			value  decimal.Decimal
+			stored bool
+		}{
+			alerts.MetricClose:  {r.Close, true},
+			alerts.MetricOpen:   {r.Open, r.Open.IsPositive()},
+			alerts.MetricHigh:   {r.High, r.High.IsPositive()},
+			alerts.MetricLow:    {r.Low, r.Low.IsPositive()},
+			alerts.MetricVolume: {r.Volume, !r.Volume.IsNegative()},
+		} {
+			value := alerts.Value{Value: v.value, Asof: r.Date}
+			if !v.stored { // of an earlier day there may be one: it is not what the price is now
+				value = alerts.Value{Unknown: "the newest price of " + r.Symbol + ", of " + r.Date.Format(time.DateOnly) + ", has no " + metric}
+			}
+			values[key(r.Symbol, metric)] = value
+		}
 	}
 	return nil
+}
+
+func (s *Alerts) scores(ctx context.Context, tenantID string, symbols []string, values alerts.Values) error {
+	rows, err := s.q.NewestScores(ctx, tenantID, symbols, day(s.now()))
+	if err != nil {
+		return fmt.Errorf("newest ratings: %w", err)
+	}
+	for _, r := range rows {
+		values[alerts.Key{Source: alerts.Ratings, Subject: r.Symbol, Metric: r.Metric}] = alerts.Value{Value: r.Score, Asof: r.Date}
+	}
+	return nil
+}
+
+// sentimentWindow is the time whose news make a security's sentiment. It ends with the newest news about
+// anything, so that a security of which nothing is heard has no sentiment, while a feed that stops leaves
+// every value where it was, as it does with prices.
+const sentimentWindow = 7 * 24 * time.Hour
+
+// sentimentPlaces are the decimals of a mean sentiment: more would be noise of its binary sum.
+const sentimentPlaces = 9
+
+func (s *Alerts) sentiment(ctx context.Context, tenantID string, symbols []string, values alerts.Values) error {
+	now := s.now().UTC()
+	rows, err := s.q.RecentSentiment(ctx, db.RecentSentimentParams{
+		TenantID: tenantID, Symbols: symbols, WindowSeconds: sentimentWindow.Seconds(), Today: day(now), Now: now,
+	})
+	if err != nil {
+		return fmt.Errorf("recent sentiment: %w", err)
+	}
+	for _, r := range rows {
+		v := alerts.Value{Value: decimal.NewFromFloat(r.Mean).Round(sentimentPlaces), Asof: r.PublishedAt.UTC()}
+		if r.Judged == 0 {
+			v = alerts.Value{Unknown: fmt.Sprintf("none of the %d news about %s in the last seven days has a sentiment", r.Items, r.Symbol)}
+		}
+		values[alerts.Key{Source: alerts.News, Subject: r.Symbol, Metric: alerts.MetricSentiment}] = v
+	}
+	return nil
+}
+
+// day returns the UTC midnight that a time's day begins with.
+func day(t time.Time) time.Time {
+	t = t.UTC()
+	return time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC)
 }
 
 // portfolioFigures measures portfolios over the newest fresh pack. What keeps one from being measured

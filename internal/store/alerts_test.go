@@ -209,11 +209,11 @@ func TestValuesAreWhatIsStoredNow(t *testing.T) {
 		key(alerts.Prices, "AAA", "close"):          "78.4 of 2026-04-30",
 		key(alerts.Prices, "AAA", "change_abs"):     "-1.6 of 2026-04-30",
 		key(alerts.Prices, "AAA", "change_pct"):     "-2 of 2026-04-30",
-		key(alerts.Prices, "AAA", "volume"):         "only closes are stored, no volume",
+		key(alerts.Prices, "AAA", "volume"):         "the newest price of AAA, of 2026-04-30, has no volume",
 		key(alerts.Prices, "BBB", "change_pct"):     "two closes of BBB are needed, fewer are stored",
 		key(alerts.Prices, "CAL", "close"):          "no price of CAL is stored",
-		key(alerts.Ratings, "AAA", "moat_score"):    "no ratings are stored yet",
-		key(alerts.News, "AAA", "sentiment"):        "no news are stored yet",
+		key(alerts.Ratings, "AAA", "moat_score"):    "no moat_score of AAA is stored",
+		key(alerts.News, "AAA", "sentiment"):        "no news about AAA are stored of the seven days before the newest news",
 		key(alerts.Regimes, "", "shift_confidence"): "no macro regimes are stored yet",
 	} {
 		v, ok := values[k]
@@ -224,6 +224,123 @@ func TestValuesAreWhatIsStoredNow(t *testing.T) {
 		}
 		require.Equal(t, want, got, "%v", k)
 	}
+}
+
+// read returns values as "value of day", or why there is none.
+func read(t *testing.T, a *store.Alerts, keys ...alerts.Key) []string {
+	t.Helper()
+	values, err := a.Values(t.Context(), "default", keys)
+	require.NoError(t, err)
+	list := make([]string, len(keys))
+	for i, k := range keys {
+		if list[i] = values[k].Unknown; list[i] == "" {
+			list[i] = values[k].Value.String() + " of " + values[k].Asof.Format(time.RFC3339)
+		}
+	}
+	return list
+}
+
+func TestWholeBarsAreWatched(t *testing.T) {
+	t.Parallel()
+	_, pool := setup(t)
+	addPrice(t, pool, "default", "AAA", "2026-04-29", 1, "80")
+	exec(t, pool, `UPDATE prices SET open = 79, high = 81, low = 78, volume = 1000`)
+	addPrice(t, pool, "default", "AAA", "2026-04-30", 1, "82")
+	exec(t, pool, `UPDATE prices SET open = 80.5, high = 83.25, volume = 0 WHERE date = '2026-04-30'`)
+	a := newAlerts(pool, nil, nil)
+	var keys []alerts.Key
+	for _, metric := range []string{"close", "open", "high", "low", "volume", "change_abs"} {
+		keys = append(keys, key(alerts.Prices, "AAA", metric))
+	}
+	const of = " of 2026-04-30T00:00:00Z"
+	require.Equal(t, []string{
+		"82" + of, "80.5" + of, "83.25" + of, "the newest price of AAA, of 2026-04-30, has no low", "0" + of, "2" + of,
+	}, read(t, a, keys...))
+	// A correction counts as it is: it says nothing of the day's other prices.
+	addPrice(t, pool, "default", "AAA", "2026-04-30", 2, "81")
+	require.Equal(t, []string{"81" + of, "the newest price of AAA, of 2026-04-30, has no open"}, read(t, a, keys[:2]...))
+	require.Equal(t, []string{"no open of BBB is stored"}, read(t, a, key(alerts.Prices, "BBB", "open")))
+}
+
+func TestRatingsAreWatched(t *testing.T) {
+	t.Parallel()
+	_, pool := setup(t)
+	addRating(t, pool, "default", "AAA", "moat_score", "2026-03-01", 1, "6")
+	addRating(t, pool, "default", "AAA", "moat_score", "2026-04-01", 1, "7")
+	addRating(t, pool, "default", "AAA", "moat_score", "2026-04-01", 2, "7.5") // a correction
+	addRating(t, pool, "default", "AAA", "moat_score", "2026-05-02", 1, "1")   // not known yet
+	addRating(t, pool, "other", "BBB", "moat_score", "2026-04-01", 1, "1")
+	require.Equal(t, []string{"7.5 of 2026-04-01T00:00:00Z", "no dividend_safety of AAA is stored", "no moat_score of BBB is stored"},
+		read(t, newAlerts(pool, nil, nil),
+			key(alerts.Ratings, "AAA", "moat_score"), key(alerts.Ratings, "AAA", "dividend_safety"), key(alerts.Ratings, "BBB", "moat_score")))
+}
+
+func TestSentimentIsTheMeanOfSevenDays(t *testing.T) {
+	t.Parallel()
+	_, pool := setup(t)
+	a := newAlerts(pool, nil, nil)
+	aaa, bbb, cal := key(alerts.News, "AAA", "sentiment"), key(alerts.News, "BBB", "sentiment"), key(alerts.News, "CAL", "sentiment")
+	none := func(symbol string) string {
+		return "no news about " + symbol + " are stored of the seven days before the newest news"
+	}
+	addNews(t, pool, "other", "x", 1, "2026-04-30T12:00:00Z", new(1.0), "AAA")
+	require.Equal(t, []string{none("AAA")}, read(t, a, aaa))
+
+	addNews(t, pool, "default", "eight days", 1, "2026-04-22T12:00:00Z", new(-1.0), "AAA")
+	addNews(t, pool, "default", "seven days", 1, "2026-04-23T12:00:00Z", new(-1.0), "AAA") // just out
+	addNews(t, pool, "default", "in", 1, "2026-04-23T12:00:01Z", new(0.5), "AAA", "AAA")
+	addNews(t, pool, "default", "corrected", 1, "2026-04-28T12:00:00Z", new(-0.9), "AAA")
+	addNews(t, pool, "default", "corrected", 2, "2026-04-28T12:00:00Z", new(0.2), "AAA", "BBB")
+	addNews(t, pool, "default", "unjudged", 1, "2026-04-30T11:00:00Z", nil, "AAA", "CAL")
+	addNews(t, pool, "default", "of something else", 1, "2026-04-30T12:00:00Z", nil, "XXX")
+	addNews(t, pool, "default", "from the future", 1, "2026-05-01T12:00:01Z", new(-1.0), "AAA")
+	require.Equal(t, []string{
+		"0.35 of 2026-04-30T11:00:00Z", "0.2 of 2026-04-28T12:00:00Z",
+		"none of the 1 news about CAL in the last seven days has a sentiment",
+	}, read(t, a, aaa, bbb, cal))
+
+	addNews(t, pool, "default", "later", 1, "2026-05-01T11:59:00Z", nil, "XXX") // the window moves on
+	require.Equal(t, []string{"0.2 of 2026-04-30T11:00:00Z"}, read(t, a, aaa))
+}
+
+func TestARuleIsAddedOnce(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	s := newAlerts(pool, nil, nil)
+	r := ruleFrom(t, watchesVIX+`,"user_id":"ada"`)
+	r.ID = uuid.NewSHA1(uuid.NameSpaceOID, []byte("this one"))
+	first, added, err := s.AddRule(t.Context(), r, "ada")
+	require.NoError(t, err)
+	require.True(t, added)
+	require.Equal(t, r.ID, first.ID)
+	_, err = s.ChangeRule(t.Context(), "default", r.ID, 0, audit.Entry{Actor: "ada", Action: "rule.update"}, func(r alerts.Rule) (alerts.Rule, error) {
+		return alerts.Merge(r, []byte(`{"name":"mine"}`))
+	})
+	require.NoError(t, err)
+	again, added, err := s.AddRule(t.Context(), r, "ada")
+	require.NoError(t, err)
+	require.False(t, added)
+	require.Equal(t, "mine", again.Name, "what its user made of it stays")
+	trail, err := s.AuditLog(t.Context(), "default", audit.Filter{Subject: "rule", SubjectID: r.ID.String()}, uuid.Max, 10)
+	require.NoError(t, err)
+	require.Len(t, trail, 2)
+
+	// Two at once: one of them adds it.
+	r.ID = uuid.NewSHA1(uuid.NameSpaceOID, []byte("another one"))
+	outcomes := make(chan bool, 8)
+	for range cap(outcomes) {
+		go func() {
+			_, added, err := s.AddRule(t.Context(), r, "ada")
+			outcomes <- added && err == nil
+		}()
+	}
+	var winners int
+	for range cap(outcomes) {
+		if <-outcomes {
+			winners++
+		}
+	}
+	require.Equal(t, 1, winners)
 }
 
 func TestPortfoliosAreMeasuredOnce(t *testing.T) {
@@ -273,11 +390,11 @@ func TestTheNumberOfStatementsDoesNotGrowWithTheValues(t *testing.T) {
 	var keys []alerts.Key
 	for i := range 10_000 {
 		keys = append(keys, key(alerts.MacroSeries, fmt.Sprint("M", i), "level"), key(alerts.Prices, fmt.Sprint("S", i), "close"),
-			key(alerts.Ratings, fmt.Sprint("S", i), "moat_score"))
+			key(alerts.Ratings, fmt.Sprint("S", i), "moat_score"), key(alerts.News, fmt.Sprint("S", i), "sentiment"))
 	}
 	_, err = newAlerts(pool, nil, nil).Values(t.Context(), "default", keys)
 	require.NoError(t, err)
-	require.EqualValues(t, 2, tracer.statements.Load())
+	require.EqualValues(t, 4, tracer.statements.Load())
 }
 
 // evaluated is a rule that fires, or does not.

@@ -105,7 +105,7 @@ func (s *Store) News(ctx context.Context, cut portfolio.Cut, symbols []string, s
 	rows, err := s.q.News(ctx, db.NewsParams{
 		TenantID: cut.TenantID, Asof: cut.Date, Revision: cut.Revision,
 		Symbols: slices.DeleteFunc(slices.Clone(symbols), func(symbol string) bool { return !storable(symbol) }),
-		Since:   since, SinceDate: time.Date(since.Year(), since.Month(), since.Day(), 0, 0, 0, 0, time.UTC),
+		Since:   since, SinceDate: day(since),
 		RowLimit: int32(limit), //nolint:gosec // bounded by the agent
 	})
 	if err != nil {

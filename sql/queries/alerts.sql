@@ -1,4 +1,4 @@
--- InsertRule adds a rule unless the tenant has as many as it may.
+-- InsertRule adds a rule unless the tenant has as many as it may, or the id is taken.
 -- name: InsertRule :execrows
 INSERT INTO alert_rules (
     id, tenant_id, user_id, name, type, condition, severity, title, message, cooldown_hours, ttl_seconds,
@@ -7,7 +7,8 @@ INSERT INTO alert_rules (
 SELECT
     @id, @tenant_id, @user_id, @name, @type, @condition, @severity, @title, @message, @cooldown_hours,
     sqlc.narg(ttl_seconds), @channels, sqlc.narg(fallback), @active, 'ok', @created_at, @created_at
-WHERE (SELECT count(*) FROM alert_rules AS r WHERE r.tenant_id = @tenant_id) < @most::bigint;
+WHERE (SELECT count(*) FROM alert_rules AS r WHERE r.tenant_id = @tenant_id) < @most::bigint
+ON CONFLICT (id) DO NOTHING;
 
 -- name: Rule :one
 SELECT * FROM alert_rules WHERE tenant_id = @tenant_id AND id = @id;
@@ -102,12 +103,18 @@ CROSS JOIN LATERAL (
 ) AS v
 WHERE m.tenant_id = @tenant_id AND m.series = ANY (@names::text[]);
 
--- NewestCloses returns the last two closes of each security, newest first, each in its latest revision.
+-- NewestCloses returns the last two bars of each security, newest first, each in its latest revision. A
+-- price that is not stored is 0, a volume -1: no bar has those.
 -- name: NewestCloses :many
-SELECT s.symbol, p.date, p.close
+SELECT
+    s.symbol, p.date, p.close,
+    coalesce(p.open, 0)::numeric AS open,
+    coalesce(p.high, 0)::numeric AS high,
+    coalesce(p.low, 0)::numeric AS low,
+    coalesce(p.volume, -1)::numeric AS volume
 FROM securities AS s
 CROSS JOIN LATERAL (
-    SELECT DISTINCT ON (prices.date) prices.date, prices.close
+    SELECT DISTINCT ON (prices.date) prices.date, prices.close, prices.open, prices.high, prices.low, prices.volume
     FROM prices
     WHERE prices.security_id = s.id
     ORDER BY prices.date DESC, prices.revision DESC
@@ -115,3 +122,45 @@ CROSS JOIN LATERAL (
 ) AS p
 WHERE s.tenant_id = @tenant_id AND s.symbol = ANY (@symbols::text[])
 ORDER BY s.symbol, p.date DESC;
+
+-- NewestScores returns the last score of each metric of each security up to a day, in its latest revision.
+-- name: NewestScores :many
+SELECT DISTINCT ON (s.symbol, r.metric) s.symbol, r.metric, r.date, r.score
+FROM securities AS s
+JOIN ratings AS r ON r.security_id = s.id
+WHERE s.tenant_id = @tenant_id AND s.symbol = ANY (@symbols::text[]) AND r.date <= @today
+ORDER BY s.symbol, r.metric, r.date DESC, r.revision DESC;
+
+-- RecentSentiment returns the mean sentiment of the news about each symbol in the time before the newest
+-- news of the tenant about anything, how many were judged and how many not. Only the latest revision of an
+-- item counts. Symbols without such news are absent.
+-- name: RecentSentiment :many
+WITH newest AS (
+    SELECT n.published_at
+    FROM news AS n
+    WHERE n.tenant_id = @tenant_id AND n.date <= @today AND n.published_at <= @now
+        AND NOT EXISTS (
+            SELECT FROM news AS later
+            WHERE later.tenant_id = n.tenant_id AND later.id = n.id AND later.revision > n.revision
+        )
+    ORDER BY n.date DESC, n.published_at DESC
+    LIMIT 1
+)
+SELECT
+    about.symbol::text AS symbol, max(n.published_at)::timestamptz AS published_at,
+    count(n.sentiment) AS judged, count(*) AS items, coalesce(avg(n.sentiment), 0)::double precision AS mean
+FROM newest
+JOIN news AS n ON n.tenant_id = @tenant_id AND n.symbols && @symbols::text[]
+    AND n.published_at > newest.published_at - make_interval(secs => @window_seconds)
+    AND n.date >= (newest.published_at - make_interval(secs => @window_seconds))::date - 1
+    AND n.published_at <= newest.published_at
+CROSS JOIN LATERAL (
+    SELECT unnest(n.symbols) AS symbol
+    GROUP BY 1
+) AS about
+WHERE about.symbol = ANY (@symbols::text[])
+    AND NOT EXISTS (
+        SELECT FROM news AS later
+        WHERE later.tenant_id = n.tenant_id AND later.id = n.id AND later.revision > n.revision
+    )
+GROUP BY about.symbol;

@@ -83,6 +83,7 @@ SELECT
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
     $11, $12, $13, $14, 'ok', $15, $15
 WHERE (SELECT count(*) FROM alert_rules AS r WHERE r.tenant_id = $2) < $16::bigint
+ON CONFLICT (id) DO NOTHING
 `
 
 type InsertRuleParams struct {
@@ -104,7 +105,7 @@ type InsertRuleParams struct {
 	Most          int64
 }
 
-// InsertRule adds a rule unless the tenant has as many as it may.
+// InsertRule adds a rule unless the tenant has as many as it may, or the id is taken.
 func (q *Queries) InsertRule(ctx context.Context, arg InsertRuleParams) (int64, error) {
 	result, err := q.db.Exec(ctx, insertRule,
 		arg.ID,
@@ -166,10 +167,15 @@ func (q *Queries) LockRule(ctx context.Context, tenantID string, iD uuid.UUID) (
 }
 
 const newestCloses = `-- name: NewestCloses :many
-SELECT s.symbol, p.date, p.close
+SELECT
+    s.symbol, p.date, p.close,
+    coalesce(p.open, 0)::numeric AS open,
+    coalesce(p.high, 0)::numeric AS high,
+    coalesce(p.low, 0)::numeric AS low,
+    coalesce(p.volume, -1)::numeric AS volume
 FROM securities AS s
 CROSS JOIN LATERAL (
-    SELECT DISTINCT ON (prices.date) prices.date, prices.close
+    SELECT DISTINCT ON (prices.date) prices.date, prices.close, prices.open, prices.high, prices.low, prices.volume
     FROM prices
     WHERE prices.security_id = s.id
     ORDER BY prices.date DESC, prices.revision DESC
@@ -183,9 +189,14 @@ type NewestClosesRow struct {
 	Symbol string
 	Date   time.Time
 	Close  decimal.Decimal
+	Open   decimal.Decimal
+	High   decimal.Decimal
+	Low    decimal.Decimal
+	Volume decimal.Decimal
 }
 
-// NewestCloses returns the last two closes of each security, newest first, each in its latest revision.
+// NewestCloses returns the last two bars of each security, newest first, each in its latest revision. A
+// price that is not stored is 0, a volume -1: no bar has those.
 func (q *Queries) NewestCloses(ctx context.Context, tenantID string, symbols []string) ([]NewestClosesRow, error) {
 	rows, err := q.db.Query(ctx, newestCloses, tenantID, symbols)
 	if err != nil {
@@ -195,7 +206,15 @@ func (q *Queries) NewestCloses(ctx context.Context, tenantID string, symbols []s
 	items := []NewestClosesRow{}
 	for rows.Next() {
 		var i NewestClosesRow
-		if err := rows.Scan(&i.Symbol, &i.Date, &i.Close); err != nil {
+		if err := rows.Scan(
+			&i.Symbol,
+			&i.Date,
+			&i.Close,
+			&i.Open,
+			&i.High,
+			&i.Low,
+			&i.Volume,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -236,6 +255,130 @@ func (q *Queries) NewestMacro(ctx context.Context, tenantID string, names []stri
 	for rows.Next() {
 		var i NewestMacroRow
 		if err := rows.Scan(&i.Series, &i.Date, &i.Value); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const newestScores = `-- name: NewestScores :many
+SELECT DISTINCT ON (s.symbol, r.metric) s.symbol, r.metric, r.date, r.score
+FROM securities AS s
+JOIN ratings AS r ON r.security_id = s.id
+WHERE s.tenant_id = $1 AND s.symbol = ANY ($2::text[]) AND r.date <= $3
+ORDER BY s.symbol, r.metric, r.date DESC, r.revision DESC
+`
+
+type NewestScoresRow struct {
+	Symbol string
+	Metric string
+	Date   time.Time
+	Score  decimal.Decimal
+}
+
+// NewestScores returns the last score of each metric of each security up to a day, in its latest revision.
+func (q *Queries) NewestScores(ctx context.Context, tenantID string, symbols []string, today time.Time) ([]NewestScoresRow, error) {
+	rows, err := q.db.Query(ctx, newestScores, tenantID, symbols, today)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []NewestScoresRow{}
+	for rows.Next() {
+		var i NewestScoresRow
+		if err := rows.Scan(
+			&i.Symbol,
+			&i.Metric,
+			&i.Date,
+			&i.Score,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const recentSentiment = `-- name: RecentSentiment :many
+WITH newest AS (
+    SELECT n.published_at
+    FROM news AS n
+    WHERE n.tenant_id = $1 AND n.date <= $4 AND n.published_at <= $5
+        AND NOT EXISTS (
+            SELECT FROM news AS later
+            WHERE later.tenant_id = n.tenant_id AND later.id = n.id AND later.revision > n.revision
+        )
+    ORDER BY n.date DESC, n.published_at DESC
+    LIMIT 1
+)
+SELECT
+    about.symbol::text AS symbol, max(n.published_at)::timestamptz AS published_at,
+    count(n.sentiment) AS judged, count(*) AS items, coalesce(avg(n.sentiment), 0)::double precision AS mean
+FROM newest
+JOIN news AS n ON n.tenant_id = $1 AND n.symbols && $2::text[]
+    AND n.published_at > newest.published_at - make_interval(secs => $3)
+    AND n.date >= (newest.published_at - make_interval(secs => $3))::date - 1
+    AND n.published_at <= newest.published_at
+CROSS JOIN LATERAL (
+    SELECT unnest(n.symbols) AS symbol
+    GROUP BY 1
+) AS about
+WHERE about.symbol = ANY ($2::text[])
+    AND NOT EXISTS (
+        SELECT FROM news AS later
+        WHERE later.tenant_id = n.tenant_id AND later.id = n.id AND later.revision > n.revision
+    )
+GROUP BY about.symbol
+`
+
+type RecentSentimentParams struct {
+	TenantID      string
+	Symbols       []string
+	WindowSeconds float64
+	Today         time.Time
+	Now           time.Time
+}
+
+type RecentSentimentRow struct {
+	Symbol      string
+	PublishedAt time.Time
+	Judged      int64
+	Items       int64
+	Mean        float64
+}
+
+// RecentSentiment returns the mean sentiment of the news about each symbol in the time before the newest
+// news of the tenant about anything, how many were judged and how many not. Only the latest revision of an
+// item counts. Symbols without such news are absent.
+func (q *Queries) RecentSentiment(ctx context.Context, arg RecentSentimentParams) ([]RecentSentimentRow, error) {
+	rows, err := q.db.Query(ctx, recentSentiment,
+		arg.TenantID,
+		arg.Symbols,
+		arg.WindowSeconds,
+		arg.Today,
+		arg.Now,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []RecentSentimentRow{}
+	for rows.Next() {
+		var i RecentSentimentRow
+		if err := rows.Scan(
+			&i.Symbol,
+			&i.PublishedAt,
+			&i.Judged,
+			&i.Items,
+			&i.Mean,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
