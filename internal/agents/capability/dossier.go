@@ -27,6 +27,9 @@ type Dossier struct {
 type Wanted struct {
 	Macro   []string // macro series, by name
 	Symbols []string // securities, whether held or not
+	// Returns is how many daily returns market data must reach back before the as-of date, however
+	// young the portfolio is; see Dossier.Market.
+	Returns int
 }
 
 // Open reads the run's portfolio, its ledger and market data, and values it on every valuation day:
@@ -60,6 +63,11 @@ func Open(ctx context.Context, ledger Ledger, market Market, req agent.Request, 
 	from := c.Asof
 	if len(txs) > 0 {
 		from = txs[0].Date
+	}
+	if wanted.Returns > 0 {
+		if since := c.Asof.AddDate(0, 0, -daysFor(wanted.Returns)); since.Before(from) {
+			from = since
+		}
 	}
 	series, err := market.Series(ctx, Cut(c), portfolio.SeriesQuery{
 		From: from, Symbols: symbols, Currencies: Currencies(p.BaseCurrency, txs, securities), Macro: wanted.Macro,
