@@ -389,6 +389,10 @@ func (s *solver) bind(limit string) {
 	}
 }
 
+// noise is a bound of what float64 arithmetic adds to or takes from a relative weight. Without it a move
+// of exactly 100 shares that comes out as 99.99999999999999 would be one of 99.
+const noise = 1e-12
+
 // tries bounds how often trades are made smaller until the tracking error holds after rounding.
 const tries = 40
 
@@ -398,8 +402,8 @@ func (s *solver) solve() (Plan, error) {
 		gross += math.Abs(s.targets[i] - s.weights[i])
 	}
 	k := 1.0
-	if most := share(s.Limits.MaxTurnoverPct); gross > most {
-		k = most / gross * (1 - 1e-12) // what rounding could add
+	if most := share(s.Limits.MaxTurnoverPct); gross*(1+2*noise) > most {
+		k = most / gross * (1 - 2*noise)
 		s.bind("max_turnover_pct")
 	}
 	ceiling := math.Inf(1)
@@ -462,18 +466,18 @@ func (s *solver) trade(k float64) {
 			sells = append(sells, t)
 		}
 	}
-	want := map[string]decimal.Decimal{} // quantities to buy, unrounded
+	want := map[string]decimal.Decimal{} // quantities to buy before cash is looked at
 	for i, l := range s.Book.Lines {
 		move := k * (s.targets[i] - s.weights[i])
 		unit := l.Price.Mul(l.FX)
-		quantity := decimal.NewFromFloat(math.Abs(move) * s.nav).DivRound(unit, quantityPlaces)
+		quantity := decimal.NewFromFloat(math.Abs(move) * s.nav * (1 + noise)).DivRound(unit, quantityPlaces)
 		switch {
 		case move < 0 && s.targets[i] == 0 && k == 1:
 			add(i, Sell, l.Quantity)
 		case move < 0:
 			add(i, Sell, decimal.Min(whole(quantity), l.Quantity))
 		case move > 0:
-			want[l.Symbol] = quantity
+			want[l.Symbol] = whole(quantity)
 			add(i, Buy, whole(quantity))
 		}
 	}
@@ -638,15 +642,16 @@ func (s *solver) judge() {
 		if i < 0 {
 			continue
 		}
+		// One lot is as near as rounding gets.
+		l := s.Book.Lines[i]
+		lot := s.Limits.LotSize * l.Price.Mul(l.FX).InexactFloat64() / nav
 		switch p.Type {
 		case Band:
-			if weights[i] < *p.Min || weights[i] > *p.Max {
+			if weights[i] < *p.Min-lot || weights[i] > *p.Max+lot {
 				unmet(Band, p.Symbol, "its weight is %.4f, the band %.4f to %.4f", weights[i], *p.Min, *p.Max)
 			}
 		case TargetWeight:
-			// Half a lot is as near as it gets.
-			l := s.Book.Lines[i]
-			if lot := s.Limits.LotSize * l.Price.Mul(l.FX).InexactFloat64() / nav; math.Abs(weights[i]-*p.Weight) > lot {
+			if math.Abs(weights[i]-*p.Weight) > lot {
 				unmet(TargetWeight, p.Symbol, "its weight is %.4f, the target %.4f", weights[i], *p.Weight)
 			}
 		}

@@ -244,12 +244,13 @@ func (o *outcome) fill(v portfolio.Valuation, out scenario.Outcome) error {
 					g.Note(portfolio.Shortages{u.Shortage}, field+".delta", field+".delta_pct")
 				}
 			}
-		case p.Value.Decimal.IsZero():
-			g.Note(portfolio.Shortages{{Missing: "value", Reason: "the line is worth nothing"}}, field+".delta_pct")
 		default:
 			// The line's own change: of a short position, its price's.
-			share := p.Delta.Decimal.DivRound(p.Value.Decimal, ratioPlaces).InexactFloat64()
-			pct = &share
+			var change float64
+			for _, e := range p.Effects {
+				change += e.Size * e.Sensitivity
+			}
+			pct = g.Field(field+".delta_pct").Number(change, nil)
 		}
 		if p.Kind == portfolio.KindCash {
 			o.Cash = append(o.Cash, shockedCash{
@@ -266,8 +267,6 @@ func (o *outcome) fill(v portfolio.Valuation, out scenario.Outcome) error {
 	o.Insufficient = g.List
 	return g.Err()
 }
-
-const ratioPlaces = 18
 
 func (o *outcome) totals(g *capability.Gaps, v portfolio.Valuation, out scenario.Outcome) {
 	if v.Total.Valid {
