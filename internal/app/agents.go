@@ -9,10 +9,16 @@ import (
 
 	"github.com/dawsos/dawsos/internal/agents"
 	"github.com/dawsos/dawsos/internal/agents/analyst"
+	"github.com/dawsos/dawsos/internal/agents/macrohound"
+	"github.com/dawsos/dawsos/internal/agents/optimizer"
 	"github.com/dawsos/dawsos/internal/agents/remote"
+	"github.com/dawsos/dawsos/internal/agents/scenarios"
 	"github.com/dawsos/dawsos/internal/config"
+	"github.com/dawsos/dawsos/internal/macro"
 	"github.com/dawsos/dawsos/internal/outbound"
 	"github.com/dawsos/dawsos/internal/patterns"
+	"github.com/dawsos/dawsos/internal/rebalance"
+	"github.com/dawsos/dawsos/internal/scenario"
 	"github.com/dawsos/dawsos/internal/store"
 	"github.com/dawsos/dawsos/internal/telemetry"
 	"github.com/dawsos/dawsos/pkg/agent"
@@ -41,9 +47,19 @@ func newCrew(ctx context.Context, cfg config.Config, getenv func(string) string,
 	if err != nil {
 		return nil, fmt.Errorf("AGENTS_FILE: %w", err)
 	}
+	economy, err := macro.LoadConfig(cfg.AnalyticsDir)
+	if err != nil {
+		return nil, fmt.Errorf("ANALYTICS_DIR: %w", err)
+	}
+	tables, err := loadTables(cfg.AnalyticsDir)
+	if err != nil {
+		return nil, fmt.Errorf("ANALYTICS_DIR: %w", err)
+	}
 	c := &crew{nesting: patterns.NewNesting(), changed: make(chan struct{}, 1)}
 	all := []agent.Agent{
 		analyst.New(db, db, analyst.Options{RiskFreeSeries: riskFreeSeries}),
+		macrohound.New(db, economy, scenarios.Capabilities(db, db, tables.Library)...),
+		optimizer.New(db, db, tables),
 		c.nesting,
 	}
 	version, _ := build()
@@ -86,6 +102,18 @@ func newCrew(ctx context.Context, cfg config.Config, getenv func(string) string,
 	})
 	c.discovery.Once(ctx)
 	return c, nil
+}
+
+// loadTables reads what scenarios, rebalances and hedges assume.
+func loadTables(dir string) (t optimizer.Tables, err error) {
+	if t.Library, err = scenario.Load(dir); err != nil {
+		return t, err
+	}
+	if t.Rules, err = rebalance.LoadRules(dir); err != nil {
+		return t, err
+	}
+	t.Hedges, err = rebalance.LoadHedges(dir)
+	return t, err
 }
 
 func (c *crew) register(a agent.Agent) error {

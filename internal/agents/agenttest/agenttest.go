@@ -334,13 +334,22 @@ func (d *Desk) Security(symbol string) portfolio.Security { return d.securities[
 
 // Closes returns the sample's closes of a security up to a day, by date.
 func (d *Desk) Closes(symbol string, asof time.Time) map[time.Time]float64 {
-	closes := map[time.Time]float64{}
-	for _, q := range d.prices[symbol] {
+	return byDate(d.prices[symbol], asof)
+}
+
+// Rates returns the sample's rates of a pair up to a day, by date.
+func (d *Desk) Rates(pair string, asof time.Time) map[time.Time]float64 {
+	return byDate(d.fx[pair], asof)
+}
+
+func byDate(quotes []portfolio.Quote, asof time.Time) map[time.Time]float64 {
+	values := map[time.Time]float64{}
+	for _, q := range quotes {
 		if !q.Date.After(asof) {
-			closes[q.Date] = q.Value.InexactFloat64()
+			values[q.Date] = q.Value.InexactFloat64()
 		}
 	}
-	return closes
+	return values
 }
 
 // Run asks one capability.
