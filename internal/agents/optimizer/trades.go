@@ -169,7 +169,8 @@ func (d *desk) plan(p rebalance.Problem) (rebalance.Plan, error) {
 	if d.short != nil {
 		return rebalance.Plan{}, d.short
 	}
-	if len(p.Book.Lines)+len(p.Book.Cash) == 0 {
+	held := slices.ContainsFunc(p.Book.Lines, func(l rebalance.Line) bool { return !l.Quantity.IsZero() })
+	if !held && len(p.Book.Cash) == 0 {
 		return rebalance.Plan{}, portfolio.Shortages{{Missing: "holdings", Reason: "the portfolio holds nothing"}}
 	}
 	return rebalance.Propose(p)
