@@ -12,11 +12,15 @@ import (
 	"github.com/dawsos/dawsos/internal/agents/claude"
 	"github.com/dawsos/dawsos/internal/agents/harvester"
 	"github.com/dawsos/dawsos/internal/agents/macrohound"
+	"github.com/dawsos/dawsos/internal/agents/optimizer"
 	"github.com/dawsos/dawsos/internal/agents/ratings"
+	"github.com/dawsos/dawsos/internal/agents/scenarios"
 	"github.com/dawsos/dawsos/internal/config"
 	"github.com/dawsos/dawsos/internal/factor"
 	"github.com/dawsos/dawsos/internal/macro"
+	"github.com/dawsos/dawsos/internal/rebalance"
 	"github.com/dawsos/dawsos/internal/research"
+	"github.com/dawsos/dawsos/internal/scenario"
 	"github.com/dawsos/dawsos/internal/store"
 	"github.com/dawsos/dawsos/pkg/agent"
 )
@@ -31,17 +35,21 @@ type models struct {
 	ratings research.Model
 	news    research.NewsSettings
 	presets alerting.Presets
+	trades  optimizer.Tables
 }
 
 // loadModels reads all of them. What is wrong in a file is named, and ends the start.
 func loadModels(dir string) (models, error) {
 	var m models
-	var errs [5]error
+	var errs [8]error
 	m.economy, errs[0] = macro.LoadConfig(dir)
 	m.factors, errs[1] = factor.Load(dir)
 	m.ratings, errs[2] = research.LoadModel(filepath.Join(dir, "ratings.yaml"))
 	m.news, errs[3] = research.LoadNewsSettings(filepath.Join(dir, "news.yaml"))
 	m.presets, errs[4] = alerting.LoadPresets(filepath.Join(dir, "presets.yaml"))
+	m.trades.Library, errs[5] = scenario.Load(dir)
+	m.trades.Rules, errs[6] = rebalance.LoadRules(dir)
+	m.trades.Hedges, errs[7] = rebalance.LoadHedges(dir)
 	if err := errors.Join(errs[:]...); err != nil {
 		return models{}, fmt.Errorf("ANALYTICS_DIR: %w", err)
 	}
@@ -66,7 +74,8 @@ func builtin(cfg config.Config, db *store.Store, client *http.Client, userAgent 
 	}
 	return []agent.Agent{
 		analyst.New(db, db, analyst.Options{RiskFreeSeries: riskFreeSeries, Factors: m.factors}),
-		macrohound.New(db, m.economy),
+		macrohound.New(db, m.economy, scenarios.Capabilities(db, db, m.trades.Library)...),
+		optimizer.New(db, db, m.trades),
 		harvester.New(db, m.news),
 		ratings.New(db, m.ratings),
 		alerting.New(db, m.presets),

@@ -29,6 +29,9 @@ type Wanted struct {
 	Symbols []string // securities, whether held or not
 	// Currencies are those of further FX pairs: every pair with one of them on either side.
 	Currencies []string
+	// Returns is how many daily returns market data must reach back before the as-of date, however
+	// young the portfolio is; see Dossier.Market.
+	Returns int
 }
 
 // Open reads the run's portfolio, its ledger and market data, and values it on every valuation day:
@@ -65,6 +68,11 @@ func Open(ctx context.Context, ledger Ledger, market Market, req agent.Request, 
 	from := c.Asof
 	if len(txs) > 0 {
 		from = txs[0].Date
+	}
+	if wanted.Returns > 0 {
+		if since := c.Asof.AddDate(0, 0, -daysFor(wanted.Returns)); since.Before(from) {
+			from = since
+		}
 	}
 	series, err := market.Series(ctx, Cut(c), portfolio.SeriesQuery{
 		From: from, Symbols: symbols, Macro: wanted.Macro,
