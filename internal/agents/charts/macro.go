@@ -87,7 +87,7 @@ func (s *sheet) regime(raw json.RawMessage) {
 	}
 	s.add(figure(name, "Regime: "+words(*r.Regime), note,
 		fmt.Sprintf("Bars of %d regimes' probabilities; the likeliest is %s.", len(values), words(*r.Regime)), values,
-		bars("regime", "probability", "Probability", ".0%", regimeColours(r.names()), hint("regime", "Regime", ""), hint("probability", "Probability", ".1%"))))
+		bars(values, "regime", "probability", "Probability", ".0%", regimeColours(r.names()), hint("regime", "Regime", ""), hint("probability", "Probability", ".1%"))))
 }
 
 func (s *sheet) regimes(raw json.RawMessage) {
@@ -155,7 +155,7 @@ func (s *sheet) regimeStrip(name string, dated []regime, all []string, span stri
 			"mark":   spec{"type": "point", "filled": true, "shape": "square", "opacity": 0.9, "stroke": grey, "strokeWidth": 0.3},
 			"height": spec{"step": 26},
 			"encoding": spec{
-				"x": day(nil), "y": y, "color": colours,
+				"x": days(dated[0].Date, last.Date), "y": y, "color": colours,
 				"size":    spec{"field": "confidence", "type": "quantitative", "scale": spec{"domain": []int{0, 1}, "range": []int{10, 140}}, "legend": nil},
 				"tooltip": []spec{hintDay(), hint("regime", "Regime", ""), hint("confidence", "Confidence", ".1%")},
 			},
@@ -164,6 +164,7 @@ func (s *sheet) regimeStrip(name string, dated []regime, all []string, span stri
 
 // regimeAreas shows all probabilities, one above the other.
 func (s *sheet) regimeAreas(name string, dated []regime, all []string, span string) {
+	last := dated[len(dated)-1]
 	if len(dated) == 1 {
 		s.omit(name, "one date makes no history")
 		return
@@ -188,7 +189,7 @@ func (s *sheet) regimeAreas(name string, dated []regime, all []string, span stri
 			"mark":   spec{"type": "area", "stroke": grey, "strokeWidth": 0.5},
 			"height": 220,
 			"encoding": spec{
-				"x": day(nil), "y": y,
+				"x": days(dated[0].Date, last.Date), "y": y,
 				"color":   regimeColours(all),
 				"order":   spec{"field": "order", "type": "quantitative"},
 				"tooltip": []spec{hintDay(), hint("regime", "Regime", ""), hint("probability", "Probability", ".1%")},
@@ -231,5 +232,5 @@ func (s *sheet) indicators(raw json.RawMessage) {
 	}
 	s.add(figure(name, "Indicators", "Latest value in standard deviations from its mean"+most(len(shown), len(known)),
 		fmt.Sprintf("Bars of %d series' z-scores; the most unusual is %s with %.1f.", len(shown), values[0]["series"], number(values[0]["z"])), values,
-		bars("series", "z", "z-score", "+.1f", signed("z"), hint("series", "Series", ""), hint("z", "z-score", "+.2f"), hint("date", "Observed", ""))))
+		bars(values, "series", "z", "z-score", "+.1f", signed("z"), hint("series", "Series", ""), hint("z", "z-score", "+.2f"), hint("date", "Observed", ""))))
 }

@@ -40,13 +40,13 @@ func (s *sheet) history(raw json.RawMessage) {
 			spec{
 				"mark": spec{"type": "line", "color": blue, "point": len(h.Days) == 1},
 				"encoding": spec{
-					"x": day(nil), "y": zoomed(quantity("nav", h.Currency, ",.0f")),
+					"x": days(h.Days[0], h.Days[len(h.Days)-1]), "y": zoomed(quantity("nav", h.Currency, ",.0f")),
 					"tooltip": []spec{hintDay(), hint("nav", "Net asset value", ",.2f")},
 				},
 			})
 	})
 	s.series(h, "drawdown", "Drawdown", h.Drawdown, func(span string, last spec) spec {
-		y := quantity("drawdown", "Below the highest value", ".1%")
+		y := quantity("drawdown", "Drawdown", ".1%")
 		y["scale"] = spec{"reverse": true, "zero": true}
 		return figure("drawdown", "Drawdown", "Loss since the highest value so far, "+span,
 			fmt.Sprintf("Area of the drawdown, %s, deeper is lower; %s at the end.", span, percent(last["drawdown"])), nil,
@@ -54,7 +54,7 @@ func (s *sheet) history(raw json.RawMessage) {
 				"mark":   spec{"type": "area", "color": vermillion, "fillOpacity": 0.3, "line": spec{"color": vermillion, "strokeWidth": 1.5}},
 				"height": 140,
 				"encoding": spec{
-					"x": day(nil), "y": y,
+					"x": days(h.Days[0], h.Days[len(h.Days)-1]), "y": y,
 					"tooltip": []spec{hintDay(), hint("drawdown", "Drawdown", ".2%")},
 				},
 			})
@@ -69,7 +69,7 @@ func (s *sheet) history(raw json.RawMessage) {
 				"mark":   spec{"type": "line", "color": green, "strokeDash": []int{6, 3}, "point": len(h.Days) == 1},
 				"height": 140,
 				"encoding": spec{
-					"x": day(nil), "y": zoomed(quantity("benchmark", "Level", ",.4~g")),
+					"x": days(h.Days[0], h.Days[len(h.Days)-1]), "y": zoomed(quantity("benchmark", "Level", ",.4~g")),
 					"tooltip": []spec{hintDay(), hint("benchmark", "Benchmark", ",.4f")},
 				},
 			})
@@ -191,7 +191,7 @@ func (s *sheet) allocation(raw json.RawMessage) {
 	first := shown[0]
 	s.add(figure(name, "Allocation", v.note()+most(len(shown), len(all)),
 		fmt.Sprintf("Bars of %d lines by weight; the largest is %s with %s.", len(shown), first.Symbol, percent(*first.Weight)), values,
-		bars("symbol", "weight", "Weight", ".1%", named("asset_class", "Asset class", distinct(values, "asset_class"), categories),
+		bars(values, "symbol", "weight", "Weight", ".1%", named("asset_class", "Asset class", distinct(values, "asset_class"), categories),
 			hint("name", "Name", ""), hint("asset_class", "Asset class", ""), hint("currency", "Currency", ""),
 			hint("weight", "Weight", ".2%"), hint("market_value", "Market value, "+v.Currency, ",.2f"))))
 }

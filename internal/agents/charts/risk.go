@@ -55,7 +55,7 @@ func (s *sheet) betas(raw json.RawMessage) {
 				{
 					"mark": spec{"type": "errorbar", "ticks": true, "color": blue, "thickness": 1.5},
 					"encoding": spec{
-						"x":      spec{"field": "beta", "type": "quantitative", "scale": spec{"zero": true}, "axis": spec{"title": "Beta", "format": ".2~f"}},
+						"x":      spec{"field": "beta", "type": "quantitative", "scale": spec{"zero": true}, "axis": spec{"title": "Beta", "format": ".2~f", "tickCount": 8}},
 						"xError": spec{"field": "interval"},
 					},
 				},
@@ -95,7 +95,7 @@ func (s *sheet) varianceShares(raw json.RawMessage) {
 	}
 	s.add(figure(name, "What the variance comes from", "Share of the portfolio's variance by factor"+e.fit(),
 		fmt.Sprintf("Bars of %d factors' shares of variance; %s has %s.", len(values), values[0]["factor"], percent(values[0]["variance_share"])), values,
-		bars("factor", "variance_share", "Share of variance", ".1%", signed("variance_share"),
+		bars(values, "factor", "variance_share", "Share of variance", ".1%", signed("variance_share"),
 			hint("factor", "Factor", ""), hint("variance_share", "Share of variance", ".2%"))))
 }
 
@@ -193,7 +193,7 @@ func (s *sheet) scenarioLines(raw json.RawMessage) {
 	}
 	s.add(figure(name, title, "Change of market value in "+r.Currency+most(len(shown), len(lines)),
 		fmt.Sprintf("Bars of %d lines' changes; the largest is %s with %s %s.", len(shown), shown[0].symbol, shown[0].delta, r.Currency), values,
-		bars("symbol", "delta", "Change, "+r.Currency, ",.0f", signed("delta"),
+		bars(values, "symbol", "delta", "Change, "+r.Currency, ",.0f", signed("delta"),
 			hint("symbol", "Line", ""), hint("delta", "Change, "+r.Currency, ",.2f"), hint("delta_pct", "Change of the line", ".2%"))))
 }
 
@@ -227,5 +227,5 @@ func (s *sheet) drawdownAtRisk(raw json.RawMessage) {
 	}
 	s.add(figure(name, "Drawdown at risk", note,
 		fmt.Sprintf("Bars of the drawdown at risk, %s, and the mean drawdown beyond it, %s.", percent(*d.DaR), percent(*d.CDaR)), values,
-		bars("measure", "drawdown", "Drawdown", ".1%", spec{"value": vermillion}, hint("measure", "Measure", ""), hint("drawdown", "Drawdown", ".2%"))))
+		bars(values, "measure", "drawdown", "Drawdown", ".1%", spec{"value": vermillion}, hint("measure", "Measure", ""), hint("drawdown", "Drawdown", ".2%"))))
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -47,7 +48,7 @@ var categories = []string{blue, orange, green, purple, sky, vermillion, yellow, 
 // on dark ones.
 func config() spec {
 	text := spec{"labelColor": grey, "titleColor": grey, "labelFontSize": 11, "titleFontSize": 12, "titleFontWeight": "normal"}
-	axis := spec{"domainColor": grey, "tickColor": grey, "gridColor": grey, "gridOpacity": 0.2, "labelLimit": 200}
+	axis := spec{"domainColor": grey, "tickColor": grey, "gridColor": grey, "gridOpacity": 0.2, "labelLimit": 200, "labelPadding": 6}
 	for k, v := range text {
 		axis[k] = v
 	}
@@ -84,9 +85,24 @@ func figure(name, title, subtitle, description string, values []spec, body spec)
 
 func (s *sheet) add(f spec) { s.Specs = append(s.Specs, f) }
 
-// day is an axis of days. They are UTC, wherever the chart is looked at.
-func day(title any) spec {
-	return spec{"field": "date", "type": "temporal", "scale": spec{"type": "utc"}, "axis": spec{"title": title, "grid": false, "labelOverlap": true}}
+// days is an axis of days from first to last, labelled as finely as that takes. They are UTC, wherever
+// the chart is looked at.
+func days(first, last string) spec {
+	format := "%b %Y"
+	if from, err := time.Parse(time.DateOnly, first); err == nil {
+		if to, err := time.Parse(time.DateOnly, last); err == nil {
+			switch span := to.Sub(from).Hours() / 24; {
+			case span <= 100:
+				format = "%d %b %Y"
+			case span > 365*4:
+				format = "%Y"
+			}
+		}
+	}
+	return spec{
+		"field": "date", "type": "temporal", "scale": spec{"type": "utc"},
+		"axis": spec{"title": nil, "grid": false, "labelOverlap": true, "format": format, "tickCount": 8},
+	}
 }
 
 // quantity is an axis of numbers, with a format of d3-format.
@@ -118,12 +134,16 @@ func zero(channel string) spec {
 	return spec{"mark": spec{"type": "rule", "aria": false}, "encoding": spec{channel: spec{"datum": 0}}}
 }
 
-// bars is a horizontal bar and its figure for each line; colour says what a bar's colour means.
-func bars(label, field, title, format string, colour spec, hints ...spec) spec {
+// bars is a horizontal bar and its figure for each of values; colour says what a bar's colour means.
+func bars(values []spec, label, field, title, format string, colour spec, hints ...spec) spec {
+	x := quantity(field, title, format)
+	if slices.ContainsFunc(values, func(v spec) bool { return strings.HasPrefix(v[field].(json.Number).String(), "-") }) {
+		x["scale"] = spec{"padding": 48} // room for a figure on the left, where the names are
+	}
 	return spec{
 		"height": spec{"step": 20},
 		"encoding": spec{
-			"y": category(label), "x": quantity(field, title, format),
+			"y": category(label), "x": x,
 			"tooltip": hints,
 		},
 		"layer": []spec{
