@@ -23,6 +23,7 @@ RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache
 FROM gcr.io/distroless/static-debian12:nonroot@sha256:afa5c872c891853ca7fcf1f12c3edb23f7eeef36189728842dd51042ff57f7ab
 COPY --from=build /out/api /out/worker /usr/local/bin/
 COPY configs/agents.yaml /app/configs/agents.yaml
+COPY configs/analytics /app/configs/analytics
 COPY configs/patterns /app/configs/patterns
 WORKDIR /app
 ENV ENVIRONMENT=production

@@ -11,6 +11,7 @@ import (
 	"github.com/dawsos/dawsos/internal/agents/analyst"
 	"github.com/dawsos/dawsos/internal/agents/remote"
 	"github.com/dawsos/dawsos/internal/config"
+	"github.com/dawsos/dawsos/internal/factor"
 	"github.com/dawsos/dawsos/internal/outbound"
 	"github.com/dawsos/dawsos/internal/patterns"
 	"github.com/dawsos/dawsos/internal/store"
@@ -41,9 +42,13 @@ func newCrew(ctx context.Context, cfg config.Config, getenv func(string) string,
 	if err != nil {
 		return nil, fmt.Errorf("AGENTS_FILE: %w", err)
 	}
+	factors, err := factor.Load(cfg.AnalyticsDir)
+	if err != nil {
+		return nil, fmt.Errorf("ANALYTICS_DIR: %w", err)
+	}
 	c := &crew{nesting: patterns.NewNesting(), changed: make(chan struct{}, 1)}
 	all := []agent.Agent{
-		analyst.New(db, db, analyst.Options{RiskFreeSeries: riskFreeSeries}),
+		analyst.New(db, db, analyst.Options{RiskFreeSeries: riskFreeSeries, Factors: factors}),
 		c.nesting,
 	}
 	version, _ := build()

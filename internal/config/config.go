@@ -93,8 +93,9 @@ type Config struct {
 	LogFormat    string // LogText or LogJSON
 	OTLPEndpoint string // http://host:port or https://host:port; "" means that tracing is off
 
-	PatternsDir string
-	AgentsFile  string
+	PatternsDir  string
+	AgentsFile   string
+	AnalyticsDir string
 
 	PatternParallelism int           // capability calls of one run at the same time
 	PatternCacheSize   int64         // bytes; 0 means that results are not kept for later requests

@@ -108,6 +108,8 @@ var settings = []setting{
 		"The directory of pattern definitions."),
 	row("AGENTS_FILE", func(c *Config) *string { return &c.AgentsFile }, path(), always("configs/agents.yaml"),
 		"Timeouts and circuit breakers of the agents."),
+	row("ANALYTICS_DIR", func(c *Config) *string { return &c.AnalyticsDir }, path(), always("configs/analytics"),
+		"The directory of the tables that analytics work with: factors, scenarios, thresholds, policies. They are read and checked at start."),
 	row("PATTERN_PARALLELISM", func(c *Config) *int { return &c.PatternParallelism }, whole(1, 256), always("16"),
 		"Capability calls that one pattern run may have under way at the same time."),
 	row("PATTERN_CACHE_SIZE", func(c *Config) *int64 { return &c.PatternCacheSize },

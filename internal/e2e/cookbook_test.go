@@ -88,6 +88,7 @@ func TestCookbookIsValid(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "readme.json"), []byte(definition), 0o600))
 	p := start(t, "api", []string{
 		"PATTERNS_DIR=" + dir, "AGENTS_FILE=" + filepath.Join(root, "configs/agents.yaml"),
+		"ANALYTICS_DIR=" + filepath.Join(root, "configs/analytics"),
 		"HOME=" + os.Getenv("HOME"), "PATH=" + os.Getenv("PATH"),
 	}, "validate")
 	require.Equal(t, 0, p.exitCode(), p.log.String())

@@ -93,6 +93,7 @@ func prepare(t testing.TB, databaseURL string, env ...string) *system {
 		"DATABASE_URL=" + databaseURL, "API_ADDR=" + s.apiAddr, "WORKER_ADDR=" + s.workerAddr,
 		"WEBHOOK_SECRET=" + secret, "DELIVERY_TIMEOUT=2s", "LOG_LEVEL=debug",
 		"PATTERNS_DIR=" + filepath.Join(root, "configs/patterns"), "AGENTS_FILE=" + filepath.Join(root, "configs/agents.yaml"),
+		"ANALYTICS_DIR=" + filepath.Join(root, "configs/analytics"),
 		"HOME=" + os.Getenv("HOME"), "PATH=" + os.Getenv("PATH"),
 	}, env...)
 	client, err := api.NewClientWithResponses("http://"+s.apiAddr, api.WithHTTPClient(&http.Client{

@@ -24,6 +24,7 @@ func TestRefusesToStart(t *testing.T) {
 	good := []string{
 		"DATABASE_URL=" + dbtest.URL(t), "API_ADDR=127.0.0.1:0", "WORKER_ADDR=127.0.0.1:0",
 		"PATTERNS_DIR=" + filepath.Join(root, "configs/patterns"), "AGENTS_FILE=" + filepath.Join(root, "configs/agents.yaml"),
+		"ANALYTICS_DIR=" + filepath.Join(root, "configs/analytics"),
 	}
 	for _, c := range []struct {
 		name, binary string

@@ -88,6 +88,7 @@ func NewSystem(p Place, apis, workers int, settings ...string) (*System, error) 
 				"HOME=" + os.Getenv("HOME"), "PATH=" + os.Getenv("PATH"), "DATABASE_URL=" + p.DatabaseURL, kind.variable + "=" + addr,
 				"WEBHOOK_SECRET=whsec_" + base64.StdEncoding.EncodeToString([]byte("a load test's secret, 32 bytes..")),
 				"PATTERNS_DIR=" + filepath.Join(p.Root, "configs/patterns"), "AGENTS_FILE=" + filepath.Join(p.Root, "configs/agents.yaml"),
+				"ANALYTICS_DIR=" + filepath.Join(p.Root, "configs/analytics"),
 				"WEBHOOK_ALLOW_PRIVATE=true", "LOG_LEVEL=error", "LOG_FORMAT=text", "SHUTDOWN_GRACE=" + shutdownGrace,
 			}, settings...)
 			s.members = append(s.members, m)

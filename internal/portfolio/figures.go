@@ -125,22 +125,35 @@ func FigureNames() []string {
 // Figures computes every figure there is, by name: valuing the portfolio is the dear part, and done
 // already.
 func (h *History) Figures(rel Relative) map[string]Figure {
+	all := make(map[string]Figure, len(figures))
+	for _, f := range figures {
+		all[f.name] = h.figure(f, rel)
+	}
+	return all
+}
+
+// Figure computes the figure of a name; false means that there is no such name.
+func (h *History) Figure(name string, rel Relative) (Figure, bool) {
+	i := slices.IndexFunc(figures, func(f figure) bool { return f.name == name })
+	if i < 0 {
+		return Figure{}, false
+	}
+	return h.figure(figures[i], rel), true
+}
+
+func (h *History) figure(f figure, rel Relative) Figure {
 	var asof time.Time
 	if n := len(h.Days); n > 0 {
 		asof = h.Days[n-1]
 	}
-	all := make(map[string]Figure, len(figures))
-	for _, f := range figures {
-		v, err := f.compute(h, rel)
-		if err == nil && (math.IsNaN(v) || math.IsInf(v, 0)) {
-			err = short("range", "the figure is too large to be a number")
-		}
-		if err != nil {
-			v = 0
-		}
-		all[f.name] = Figure{Value: v, Asof: asof, Err: err}
+	v, err := f.compute(h, rel)
+	if err == nil && (math.IsNaN(v) || math.IsInf(v, 0)) {
+		err = short("range", "the figure is too large to be a number")
 	}
-	return all
+	if err != nil {
+		v = 0
+	}
+	return Figure{Value: v, Asof: asof, Err: err}
 }
 
 // Drawdowns returns after each return by which fraction the compounded value lies below its running

@@ -93,7 +93,7 @@ func TestReads(t *testing.T) {
 		f()
 		return d.reads - before
 	}
-	require.Equal(t, 4, reads(func() { d.value(t, run) }), "two to find positions, two to price them")
+	require.Equal(t, 5, reads(func() { d.value(t, run) }), "three to find positions, two to price them")
 	require.Equal(t, 4, reads(func() { d.ask(t, run, "metrics.compute_twr", over(252)) }))
 	require.Equal(t, 4, reads(func() { d.ask(t, run, "attribution.currency", over(252)) }))
 }
@@ -494,7 +494,12 @@ func TestCapabilities(t *testing.T) {
 		require.NotEmpty(t, c.Description)
 		all = append(all, c.Name)
 	}
-	require.Equal(t, []string{"ledger.positions", "pricing.apply_pack", "metrics.compute_twr", "attribution.currency"}, all)
+	require.Equal(t, []string{"ledger.positions", "pricing.apply_pack", "metrics.compute_twr", "attribution.currency",
+		"metrics.compute", "metrics.compute_sharpe", "metrics.history",
+		"get_position_details", "compute_position_return", "compute_portfolio_contribution", "compute_position_currency_attribution",
+		"compute_position_risk", "get_transaction_history", "get_security_fundamentals", "get_comparable_positions",
+		"risk.compute_factor_exposures", "risk.get_factor_exposure_history", "risk.overlay_cycle_phases",
+	}, all)
 }
 
 // Without a configured series and without a rate there is nothing to measure against.

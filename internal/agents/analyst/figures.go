@@ -25,9 +25,16 @@ func (a *Analyst) Figures(ctx context.Context, run agent.Context) (map[string]po
 	if err != nil {
 		return nil, fmt.Errorf("figures of portfolio %s: %w", run.Portfolio.ID, err)
 	}
-	m := measurement{Dossier: d, gaps: capability.NewGaps()}
-	return d.History.Figures(portfolio.Relative{
-		Benchmark: m.BenchmarkReturns,
-		RiskFree:  func(w portfolio.Window) ([]float64, error) { return a.riskFree(&m, nil, w) },
-	}), nil
+	return d.History.Figures(a.relative(d)), nil
+}
+
+// relative is what a portfolio is measured against unless the caller says otherwise.
+func (a *Analyst) relative(d capability.Dossier) portfolio.Relative {
+	return portfolio.Relative{
+		Benchmark: d.BenchmarkReturns,
+		RiskFree: func(w portfolio.Window) ([]float64, error) {
+			rf, _, err := a.riskFree(d.History, nil, w)
+			return rf, err
+		},
+	}
 }

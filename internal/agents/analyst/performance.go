@@ -69,12 +69,9 @@ func (a *Analyst) computeTWR(ctx context.Context, req agent.Request) (agent.Resu
 	if err != nil {
 		return agent.Result{}, err
 	}
-	if r := args.RiskFreeAnnual; r != nil && math.Abs(*r) >= 1 {
-		return agent.Result{}, fault.InvalidField("/args/risk_free_annual", "%v is not a yearly rate as a fraction between -1 and 1", *r)
-	}
-	var macro []string
-	if args.RiskFreeAnnual == nil && a.opts.RiskFreeSeries != "" {
-		macro = append(macro, a.opts.RiskFreeSeries)
+	macro, err := a.riskFreeRate(args.RiskFreeAnnual)
+	if err != nil {
+		return agent.Result{}, err
 	}
 	d, err := a.open(ctx, req, args.PortfolioID, macro...)
 	if err != nil {
@@ -83,8 +80,9 @@ func (a *Analyst) computeTWR(ctx context.Context, req agent.Request) (agent.Resu
 
 	m := measurement{Dossier: d, gaps: capability.NewGaps(), answer: performance{Currency: d.Portfolio.BaseCurrency}}
 	m.sinceInception()
-	m.withinWindow(days, func(w portfolio.Window) ([]float64, error) {
-		return a.riskFree(&m, args.RiskFreeAnnual, w)
+	m.withinWindow(days, func(w portfolio.Window) (rf []float64, err error) {
+		rf, m.answer.RiskFree, err = a.riskFree(d.History, args.RiskFreeAnnual, w)
+		return rf, err
 	})
 	if m.gaps.Err() != nil {
 		return agent.Result{}, fmt.Errorf("measuring portfolio %s: %w", d.Portfolio.ID, m.gaps.Err())
@@ -210,26 +208,35 @@ func (m *measurement) relative(r, b, rf []float64, rfErr error) {
 }
 
 // riskFree returns the daily risk-free returns of the window and says where they come from.
-func (a *Analyst) riskFree(m *measurement, annual *float64, w portfolio.Window) ([]float64, error) {
+func (a *Analyst) riskFree(h *portfolio.History, annual *float64, w portfolio.Window) ([]float64, riskFree, error) {
 	if annual != nil {
 		source := "input"
-		m.answer.RiskFree = riskFree{Source: &source, Annual: annual}
 		rf := make([]float64, w.Len())
 		for i := range rf {
 			rf[i] = *annual / portfolio.YearDays
 		}
-		return rf, nil
+		return rf, riskFree{Source: &source, Annual: annual}, nil
 	}
 	if a.opts.RiskFreeSeries == "" {
-		return nil, portfolio.Shortages{{
+		return nil, riskFree{}, portfolio.Shortages{{
 			Missing: "risk_free_annual", Reason: "no rate was given and no series of risk-free returns is configured",
 		}}
 	}
-	rf, err := m.History.MacroValues(a.opts.RiskFreeSeries, w)
+	rf, err := h.MacroValues(a.opts.RiskFreeSeries, w)
 	if err != nil {
-		return nil, err
+		return nil, riskFree{}, err
 	}
 	source, mean := "macro:"+a.opts.RiskFreeSeries, portfolio.MeanPerYear(rf)
-	m.answer.RiskFree = riskFree{Source: &source, Annual: &mean}
-	return rf, nil
+	return rf, riskFree{Source: &source, Annual: &mean}, nil
+}
+
+// riskFreeRate checks a rate that the caller fixes, and names the macro series to read without one.
+func (a *Analyst) riskFreeRate(annual *float64) (macro []string, err error) {
+	switch {
+	case annual != nil && math.Abs(*annual) >= 1:
+		return nil, fault.InvalidField("/args/risk_free_annual", "%v is not a yearly rate as a fraction between -1 and 1", *annual)
+	case annual == nil && a.opts.RiskFreeSeries != "":
+		return []string{a.opts.RiskFreeSeries}, nil
+	}
+	return nil, nil
 }

@@ -1,6 +1,7 @@
 package analyst
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -27,6 +28,7 @@ type heldPositions struct {
 	LedgerVersion string         `json:"ledger_version"`
 	Asof          string         `json:"asof"`
 	BaseCurrency  string         `json:"base_currency"`
+	CostMethod    string         `json:"cost_method"` // of the lots
 	Positions     []heldPosition `json:"positions"`
 	Cash          []heldCash     `json:"cash"`
 }
@@ -44,6 +46,12 @@ type heldPosition struct {
 	Cost         decimal.NullDecimal `json:"cost"`
 	CostCurrency *string             `json:"cost_currency"`
 	Lots         []heldLot           `json:"lots"`
+	Splits       []heldSplit         `json:"splits,omitempty"` // what a price from before them has to be divided by
+}
+
+type heldSplit struct {
+	Date  string          `json:"date"`
+	Ratio decimal.Decimal `json:"ratio"`
 }
 
 type heldLot struct {
@@ -78,9 +86,16 @@ func (a *Analyst) positions(ctx context.Context, req agent.Request) (agent.Resul
 		asof = req.Context.Asof
 	}
 
+	p, err := a.ledger.Portfolio(ctx, req.Context.TenantID, run.ID)
+	if err != nil {
+		return agent.Result{}, err
+	}
 	ledger, err := a.ledger.Transactions(ctx, req.Context.TenantID, run.ID, run.LedgerSeq, asof)
 	if err != nil {
 		return agent.Result{}, err
+	}
+	if ledger, err = portfolio.Effective(ledger); err != nil {
+		return agent.Result{}, fault.Wrap(err, fault.Internal, "the ledger of portfolio %s can't be booked", run.ID)
 	}
 	var securities map[string]portfolio.Security
 	if symbols := capability.Traded(ledger); len(symbols) > 0 {
@@ -89,15 +104,16 @@ func (a *Analyst) positions(ctx context.Context, req agent.Request) (agent.Resul
 			return agent.Result{}, err
 		}
 	}
-	h, err := portfolio.HoldingsAt(ledger, securities, asof)
+	h, err := p.CostMethod.HoldingsAt(ledger, securities, asof)
 	if err != nil {
 		return agent.Result{}, fault.Wrap(err, fault.Internal, "the ledger of portfolio %s can't be booked", run.ID)
 	}
 	answer := heldPositions{
 		PortfolioID: run.ID, LedgerVersion: run.LedgerVersion, BaseCurrency: run.BaseCurrency,
-		Asof:      asof.Format(time.DateOnly),
-		Positions: make([]heldPosition, 0, len(h.Positions)),
-		Cash:      make([]heldCash, 0, len(h.Cash)),
+		Asof:       asof.Format(time.DateOnly),
+		CostMethod: string(cmp.Or(p.CostMethod, portfolio.FIFO)),
+		Positions:  make([]heldPosition, 0, len(h.Positions)),
+		Cash:       make([]heldCash, 0, len(h.Cash)),
 	}
 	for _, p := range h.Positions {
 		answer.Positions = append(answer.Positions, describe(p))
@@ -122,6 +138,9 @@ func describe(p portfolio.Position) heldPosition {
 		if l.Currency != currency {
 			d.Cost.Valid, d.CostCurrency = false, nil
 		}
+	}
+	for _, s := range p.Splits {
+		d.Splits = append(d.Splits, heldSplit{Date: s.Date.Format(time.DateOnly), Ratio: s.Ratio})
 	}
 	return d
 }
@@ -240,6 +259,13 @@ func holdings(req agent.Request, positions []heldPosition, cash []heldCash) (por
 			}
 			position.Lots[i] = portfolio.Lot{Date: date, Quantity: l.Quantity, Cost: l.Cost, Currency: l.Currency}
 		}
+		for _, split := range p.Splits {
+			date, err := time.Parse(time.DateOnly, split.Date)
+			if err != nil || !split.Ratio.IsPositive() {
+				return h, fault.New(fault.Invalid, "%s: the split of %s by %s on %q is none", req.Capability, p.Symbol, split.Ratio, split.Date)
+			}
+			position.Splits = append(position.Splits, portfolio.SplitOn{Date: date, Ratio: split.Ratio})
+		}
 		if !position.Quantity().Equal(p.Quantity) {
 			return h, fault.New(fault.Invalid, "%s: the lots of %s hold %s, its quantity says %s",
 				req.Capability, p.Symbol, position.Quantity(), p.Quantity)
@@ -324,17 +350,7 @@ func reportValuation(v portfolio.Valuation) (valuedPositions, error) {
 	}
 	for _, p := range v.Positions {
 		s := p.Security
-		line := valuedLine{
-			Symbol: s.Symbol, SecurityID: s.ID, Name: s.Name, AssetClass: s.AssetClass, Sector: s.Sector,
-			Currency: s.Currency, Quantity: p.Quantity, Weight: weight(p.Value),
-			MarketValue: amount(p.Value), CostBasis: amount(p.Cost), UnrealizedPnL: amount(minus(p.Value, p.Cost)),
-			MarketValueLocal: amount(p.LocalValue), CostBasisLocal: amount(p.LocalCost),
-			UnrealizedPnLLocal: amount(minus(p.LocalValue, p.LocalCost)),
-		}
-		if p.Price != nil {
-			line.Price, line.PriceDate = decimal.NewNullDecimal(p.Price.Value), date(p.Price.Date)
-		}
-		line.FXRate, line.FXDate = rate(p.Rate)
+		line := lineOf(p, weight(p.Value))
 		answer.Positions = append(answer.Positions, line)
 		answer.unpriced(g, s.Symbol, "positions."+s.Symbol+".market_value", p.Unpriced)
 		if len(p.Uncosted) > 0 {
@@ -359,6 +375,23 @@ func reportValuation(v portfolio.Valuation) (valuedPositions, error) {
 	}
 	answer.Insufficient = g.List
 	return answer, g.Err()
+}
+
+// lineOf describes a valued position.
+func lineOf(p portfolio.ValuedPosition, weight *float64) valuedLine {
+	s := p.Security
+	line := valuedLine{
+		Symbol: s.Symbol, SecurityID: s.ID, Name: s.Name, AssetClass: s.AssetClass, Sector: s.Sector,
+		Currency: s.Currency, Quantity: p.Quantity, Weight: weight,
+		MarketValue: amount(p.Value), CostBasis: amount(p.Cost), UnrealizedPnL: amount(minus(p.Value, p.Cost)),
+		MarketValueLocal: amount(p.LocalValue), CostBasisLocal: amount(p.LocalCost),
+		UnrealizedPnLLocal: amount(minus(p.LocalValue, p.LocalCost)),
+	}
+	if p.Price != nil {
+		line.Price, line.PriceDate = decimal.NewNullDecimal(p.Price.Value), date(p.Price.Date)
+	}
+	line.FXRate, line.FXDate = rate(p.Rate)
+	return line
 }
 
 // unpriced lists a line that has no value.

@@ -1,9 +1,11 @@
 package analyst_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/csv"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -14,12 +16,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/shopspring/decimal"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dawsos/dawsos/internal/agents/analyst"
+	"github.com/dawsos/dawsos/internal/factor"
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/portfolio"
+	"github.com/dawsos/dawsos/internal/research"
 	"github.com/dawsos/dawsos/internal/schema"
 	"github.com/dawsos/dawsos/pkg/agent"
 )
@@ -69,6 +74,13 @@ func readCSV(path string, row func(map[string]string) error) error {
 	}
 }
 
+// idOf is a security's id in these tests.
+func idOf(symbol string) string {
+	return uuid.NewSHA1(uuid.NameSpaceOID, []byte(symbol)).String()
+}
+
+var loadFactors = sync.OnceValues(func() (factor.Model, error) { return factor.Load("../../../configs/analytics") })
+
 // sample is the market data of configs/sample, in memory. It stands in for the database here;
 // the readers over PostgreSQL are tested where they are written.
 type sample struct {
@@ -96,7 +108,7 @@ var loadSample = sync.OnceValues(func() (*sample, error) {
 	files := map[string]func(map[string]string) error{
 		"securities.csv": func(c map[string]string) error {
 			s.securities[c["symbol"]] = portfolio.Security{
-				ID: "id-" + c["symbol"], Symbol: c["symbol"], Name: c["name"], AssetClass: c["asset_class"],
+				ID: idOf(c["symbol"]), Symbol: c["symbol"], Name: c["name"], AssetClass: c["asset_class"],
 				Sector: c["sector"], Currency: c["currency"], Role: c["role"],
 			}
 			return nil
@@ -132,7 +144,9 @@ type desk struct {
 
 	portfolio portfolio.Portfolio
 	ledger    []portfolio.Transaction
-	riskFree  string          // the analyst's series
+	riskFree  string // the analyst's series
+	factors   factor.Model
+	accounts  []research.Fundamental
 	hidden    map[string]bool // "prices:AA", "fx:USD/CHF", "macro:FF_RF", "securities:AA"
 
 	mu    sync.Mutex
@@ -144,8 +158,10 @@ func newDesk(t testing.TB, ledger string) *desk {
 	t.Helper()
 	s, err := loadSample()
 	require.NoError(t, err)
+	factors, err := loadFactors()
+	require.NoError(t, err)
 	d := &desk{
-		sample: s, riskFree: riskFreeName, hidden: map[string]bool{},
+		sample: s, factors: factors, riskFree: riskFreeName, hidden: map[string]bool{},
 		portfolio: portfolio.Portfolio{ID: portfolioID, Name: "Test", BaseCurrency: "CHF", Benchmark: "LP40", Calendar: "SBI"},
 	}
 	if ledger != "" {
@@ -168,6 +184,7 @@ func readLedger(t testing.TB, path string, s *sample) []portfolio.Transaction {
 	require.NoError(t, readCSV(path, func(c map[string]string) error {
 		ledger = append(ledger, portfolio.Transaction{
 			Seq: int64(len(ledger) + 1), Date: day(t, c["date"]), Type: portfolio.Type(c["type"]),
+			ID:     uuid.NewSHA1(uuid.NameSpaceOID, fmt.Append(nil, len(ledger)+1)).String(),
 			Symbol: c["symbol"], SecurityID: s.securities[c["symbol"]].ID,
 			Quantity: number(c["quantity"]), Price: number(c["price"]),
 			Currency: c["currency"], Amount: number(c["amount"]),
@@ -211,6 +228,55 @@ func (d *desk) Securities(_ context.Context, _ portfolio.Cut, symbols []string) 
 	for _, s := range symbols {
 		if security, ok := d.securities[s]; ok && !d.hidden["securities:"+s] {
 			found[s] = security
+		}
+	}
+	return found, nil
+}
+
+func (d *desk) SecurityByID(_ context.Context, _ portfolio.Cut, id string) (portfolio.Security, error) {
+	d.read(nil)
+	for _, s := range d.securities {
+		if s.ID == id && !d.hidden["securities:"+s.Symbol] {
+			return s, nil
+		}
+	}
+	return portfolio.Security{}, fault.New(fault.NotFound, "there is no security %q", id)
+}
+
+func (d *desk) SecuritiesOfSector(_ context.Context, _ portfolio.Cut, id, sector string, preferred []string, limit int) (own portfolio.Security, others []portfolio.Security, err error) {
+	d.read(nil)
+	for _, s := range d.securities {
+		if s.ID == id {
+			own = s
+		}
+	}
+	if own.ID == "" {
+		return own, nil, fault.New(fault.NotFound, "there is no security %q", id)
+	}
+	sector = cmp.Or(sector, own.Sector)
+	for _, s := range d.securities {
+		if s.ID != id && sector != "" && s.Sector == sector {
+			others = append(others, s)
+		}
+	}
+	held := func(s portfolio.Security) int {
+		if slices.Contains(preferred, s.Symbol) {
+			return 0
+		}
+		return 1
+	}
+	slices.SortFunc(others, func(a, b portfolio.Security) int {
+		return cmp.Or(cmp.Compare(held(a), held(b)), cmp.Compare(a.Symbol, b.Symbol))
+	})
+	return own, others[:min(limit, len(others))], nil
+}
+
+func (d *desk) Fundamentals(_ context.Context, cut portfolio.Cut, securityID, _ string) ([]research.Fundamental, error) {
+	d.read(&cut)
+	var found []research.Fundamental
+	for _, f := range d.accounts {
+		if f.SecurityID == securityID && !f.Date.After(cut.Date) {
+			found = append(found, f)
 		}
 	}
 	return found, nil
@@ -302,7 +368,7 @@ func (d *desk) at(asof time.Time) agent.Context {
 
 // run asks one capability.
 func (d *desk) run(c agent.Context, capability string, args map[string]any) (agent.Result, error) {
-	a := analyst.New(d, d, analyst.Options{RiskFreeSeries: d.riskFree})
+	a := analyst.New(d, d, analyst.Options{RiskFreeSeries: d.riskFree, Factors: d.factors})
 	for _, k := range a.Capabilities() {
 		if k.Name == capability {
 			return k.Run(context.Background(), agent.Request{Capability: capability, Args: args, Context: c})
@@ -361,7 +427,7 @@ func TestFiguresAgreeWithTheOverview(t *testing.T) {
 	d := newDesk(t, demo)
 	c := d.at(day(t, "2007-05-08"))
 	answer, _ := d.ask(t, c, "metrics.compute_twr", over(portfolio.YearDays))
-	figures, err := analyst.New(d, d, analyst.Options{RiskFreeSeries: d.riskFree}).Figures(t.Context(), c)
+	figures, err := analyst.New(d, d, analyst.Options{RiskFreeSeries: d.riskFree, Factors: d.factors}).Figures(t.Context(), c)
 	require.NoError(t, err)
 	benchmark, ok := answer["benchmark"].(map[string]any)
 	require.True(t, ok)

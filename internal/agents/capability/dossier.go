@@ -19,14 +19,16 @@ type Dossier struct {
 	Portfolio  portfolio.Portfolio
 	Securities map[string]portfolio.Security // traded ones, benchmark, calendar and what Wanted named, by symbol
 	History    *portfolio.History
-	Series     portfolio.SeriesSet // all that was read
-	Ledger     []portfolio.Transaction
+	Series     portfolio.SeriesSet     // all that was read
+	Ledger     []portfolio.Transaction // the bookings that count: see portfolio.Effective
 }
 
 // Wanted is what a dossier holds beyond the portfolio's own series.
 type Wanted struct {
 	Macro   []string // macro series, by name
 	Symbols []string // securities, whether held or not
+	// Currencies are those of further FX pairs: every pair with one of them on either side.
+	Currencies []string
 }
 
 // Open reads the run's portfolio, its ledger and market data, and values it on every valuation day:
@@ -45,6 +47,9 @@ func Open(ctx context.Context, ledger Ledger, market Market, req agent.Request, 
 	if err != nil {
 		return Dossier{}, err
 	}
+	if txs, err = portfolio.Effective(txs); err != nil {
+		return Dossier{}, fault.Wrap(err, fault.Internal, "the ledger of portfolio %s can't be booked", run.ID)
+	}
 	symbols := append(Traded(txs), p.Calendar)
 	symbols = append(symbols, wanted.Symbols...)
 	if p.Benchmark != "" {
@@ -62,7 +67,8 @@ func Open(ctx context.Context, ledger Ledger, market Market, req agent.Request, 
 		from = txs[0].Date
 	}
 	series, err := market.Series(ctx, Cut(c), portfolio.SeriesQuery{
-		From: from, Symbols: symbols, Currencies: Currencies(p.BaseCurrency, txs, securities), Macro: wanted.Macro,
+		From: from, Symbols: symbols, Macro: wanted.Macro,
+		Currencies: append(Currencies(p.BaseCurrency, txs, securities), wanted.Currencies...),
 	})
 	if err != nil {
 		return Dossier{}, err
@@ -130,7 +136,7 @@ func Shorter(h *portfolio.History, w portfolio.Window, days int) []string {
 func Traded(ledger []portfolio.Transaction) []string {
 	symbols := map[string]bool{}
 	for _, t := range ledger {
-		if t.Type == portfolio.Buy || t.Type == portfolio.Sell {
+		if t.Type.OfSecurity() {
 			symbols[t.Symbol] = true
 		}
 	}

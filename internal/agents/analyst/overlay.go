@@ -1,0 +1,305 @@
+package analyst
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/dawsos/dawsos/internal/agents/capability"
+	"github.com/dawsos/dawsos/internal/factor"
+	"github.com/dawsos/dawsos/internal/fault"
+	"github.com/dawsos/dawsos/internal/portfolio"
+	"github.com/dawsos/dawsos/pkg/agent"
+)
+
+// maxPhases bounds the dated phases of one cycle: monthly ones of more than three centuries.
+const maxPhases = 4_000
+
+// cycleRiskMap is the answer of risk.overlay_cycle_phases.
+type cycleRiskMap struct {
+	ShortTerm    *cycleRisk                `json:"short_term"`
+	LongTerm     *cycleRisk                `json:"long_term"`
+	Insufficient []capability.Insufficient `json:"insufficient_data"`
+}
+
+// cycleRisk is how the factors varied in the phase that a cycle is in.
+type cycleRisk struct {
+	Phase   string        `json:"phase"`
+	Label   *string       `json:"label"`
+	Start   string        `json:"start"` // the first dated phase: the sample begins there
+	End     string        `json:"end"`
+	Factors []phaseFactor `json:"factors"` // most amplified first
+}
+
+type phaseFactor struct {
+	Rank              *int     `json:"rank"`
+	Name              string   `json:"name"`
+	Beta              *float64 `json:"beta"`
+	Amplification     *float64 `json:"amplification"` // volatility in the phase / of the sample
+	VolatilityInPhase *float64 `json:"volatility_in_phase"`
+	Volatility        *float64 `json:"volatility"`
+	// RiskInPhase is |beta| x volatility in the phase: what the factor alone does to the portfolio, a year.
+	RiskInPhase  *float64 `json:"risk_in_phase"`
+	PhaseReturns int      `json:"phase_returns"` // daily ones
+	Returns      int      `json:"returns"`
+}
+
+// cycle is what is read of cycles.compute_short_term and cycles.compute_long_term.
+type cycle struct {
+	Phase   *string `json:"phase"`
+	Label   *string `json:"label"`
+	History []struct {
+		Date  string `json:"date"`
+		Phase string `json:"phase"`
+	} `json:"history"`
+}
+
+// phases is a cycle's dated phases, oldest first: each holds from its date until the next one's.
+type phases struct {
+	cycle
+
+	dates []time.Time
+}
+
+// exposure is what is read of a factor in factor_exposures.
+type exposure struct {
+	Name string   `json:"name"`
+	Beta *float64 `json:"beta"`
+}
+
+func (a *Analyst) overlayCyclePhases(ctx context.Context, req agent.Request) (agent.Result, error) {
+	// What is not read of the other capabilities' answers may be anything.
+	var args struct {
+		FactorExposures json.RawMessage `json:"factor_exposures"`
+		STDC            json.RawMessage `json:"stdc"`
+		LTDC            json.RawMessage `json:"ltdc"`
+	}
+	if err := capability.Decode(req, &args); err != nil {
+		return agent.Result{}, err
+	}
+	var exposures struct {
+		Factors []exposure `json:"factors"`
+	}
+	if args.FactorExposures != nil {
+		if err := json.Unmarshal(args.FactorExposures, &exposures); err != nil {
+			return agent.Result{}, fault.InvalidField("/args/factor_exposures", "it is not what risk.compute_factor_exposures answers: %v", err)
+		}
+	}
+	short, err := readCycle("stdc", args.STDC)
+	if err != nil {
+		return agent.Result{}, err
+	}
+	long, err := readCycle("ltdc", args.LTDC)
+	if err != nil {
+		return agent.Result{}, err
+	}
+	g := capability.NewGaps()
+	answer := cycleRiskMap{}
+	var returns map[string]portfolio.Series
+	var sources []agent.Source
+	if from, ok := earliest(short, long); ok && len(exposures.Factors) > 0 {
+		returns, sources, err = a.factorReturns(ctx, req, from)
+		if err != nil {
+			return agent.Result{}, err
+		}
+	}
+	answer.ShortTerm = a.overlay(g, "short_term", "cycle:short_term", short, exposures.Factors, returns)
+	answer.LongTerm = a.overlay(g, "long_term", "cycle:long_term", long, exposures.Factors, returns)
+	a.absent(g)
+	if g.Err() != nil {
+		return agent.Result{}, g.Err()
+	}
+	answer.Insufficient = g.List
+	return a.withModel(agent.Result{Value: &answer, Sources: sources}, nil)
+}
+
+// readCycle reads one cycle; nil when it was left out or has no phase.
+func readCycle(name string, raw json.RawMessage) (*phases, error) {
+	if raw == nil || string(raw) == "null" {
+		return nil, nil //nolint:nilnil // there is nothing to read, which is no mistake
+	}
+	var c phases
+	if err := json.Unmarshal(raw, &c.cycle); err != nil {
+		return nil, fault.InvalidField("/args/"+name, "it is not what cycles.* answers: %v", err)
+	}
+	if n := len(c.History); n > maxPhases {
+		return nil, fault.InvalidField("/args/"+name+"/history", "it has %d entries, at most %d are allowed", n, maxPhases)
+	}
+	for i, h := range c.History {
+		d, err := time.Parse(time.DateOnly, h.Date)
+		if err != nil {
+			return nil, fault.InvalidField("/args/"+name+"/history", "%q is not a date such as 2007-04-30", h.Date)
+		}
+		if i > 0 && !d.After(c.dates[i-1]) {
+			return nil, fault.InvalidField("/args/"+name+"/history", "%s does not come after %s", h.Date, c.History[i-1].Date)
+		}
+		c.dates = append(c.dates, d)
+	}
+	if c.Phase == nil || *c.Phase == "" || len(c.dates) == 0 {
+		return nil, nil //nolint:nilnil // the cycle says itself what it lacks
+	}
+	return &c, nil
+}
+
+func earliest(cycles ...*phases) (from time.Time, ok bool) {
+	for _, c := range cycles {
+		if c != nil && (!ok || c.dates[0].Before(from)) {
+			from, ok = c.dates[0], true
+		}
+	}
+	return from, ok
+}
+
+// factorReturns reads the model's factors and returns their changes from one of their own observations to
+// the next, by name.
+func (a *Analyst) factorReturns(ctx context.Context, req agent.Request, from time.Time) (map[string]portfolio.Series, []agent.Source, error) {
+	q := portfolio.SeriesQuery{From: from}
+	for _, f := range a.opts.Factors.Factors {
+		switch f.Kind {
+		case factor.Security:
+			q.Symbols = append(q.Symbols, f.Symbol)
+		case factor.Macro:
+			q.Macro = append(q.Macro, f.Symbol)
+		case factor.FX:
+			base, quote, _ := portfolio.SplitPair(f.Symbol)
+			q.Currencies = append(q.Currencies, base, quote)
+		}
+	}
+	set, err := a.market.Series(ctx, capability.Cut(req.Context), q)
+	if err != nil {
+		return nil, nil, err
+	}
+	returns := map[string]portfolio.Series{}
+	var sources []agent.Source
+	used := func(name string, s portfolio.Series) {
+		if n := len(s); n > 0 {
+			sources = append(sources, agent.Source{Name: name, Asof: s[n-1].Date})
+		}
+	}
+	for _, f := range a.opts.Factors.Factors {
+		switch f.Kind {
+		case factor.FX:
+			base, quote, _ := portfolio.SplitPair(f.Symbol)
+			rates, pairs := set.Rates(base, quote)
+			returns[f.Name] = rates.Returns()
+			for _, pair := range pairs {
+				used("fx:"+pair, set.FX[pair])
+			}
+		case factor.Macro:
+			returns[f.Name] = set.Macro[f.Symbol] // it holds returns
+			used("macro:"+f.Symbol, set.Macro[f.Symbol])
+		default:
+			returns[f.Name] = set.Prices[f.Symbol].Returns()
+			used("prices:"+f.Symbol, set.Prices[f.Symbol])
+		}
+	}
+	slices.SortFunc(sources, bySource)
+	return returns, slices.Compact(sources), nil
+}
+
+// overlay measures the factors within the phase that c is in, against all days since its first dated
+// phase.
+func (a *Analyst) overlay(g *capability.Gaps, field, missing string, c *phases, exposures []exposure, returns map[string]portfolio.Series) *cycleRisk {
+	switch {
+	case c == nil:
+		g.Note(portfolio.Shortages{{Missing: missing, Reason: "its phase is not known"}}, field)
+		return nil
+	case len(exposures) == 0:
+		g.Note(shortage("factor_exposures", "there are none"), field)
+		return nil
+	}
+	risk := &cycleRisk{
+		Phase: *c.Phase, Label: c.Label, Factors: []phaseFactor{},
+		Start: c.History[0].Date, End: c.History[len(c.History)-1].Date,
+	}
+	if c.Label == nil {
+		g.Note(portfolio.Shortages{{Missing: missing, Reason: "the phase was given without a label"}}, field+".label")
+	}
+	for _, e := range exposures {
+		where := field + ".factors." + e.Name
+		var all, within []float64
+		for _, p := range returns[e.Name] {
+			phase, ok := c.at(p.Date)
+			if !ok {
+				continue
+			}
+			all = append(all, p.Value)
+			if phase == *c.Phase {
+				within = append(within, p.Value)
+			}
+		}
+		f := phaseFactor{Name: e.Name, Beta: e.Beta, PhaseReturns: len(within), Returns: len(all)}
+		if e.Beta == nil {
+			g.Note(portfolio.Shortages{{Missing: "factor_exposures", Reason: "the beta to " + e.Name + " is not known"}}, where+".beta")
+		}
+		f.measure(g, where, all, within, a.opts.Factors.PhaseReturns)
+		risk.Factors = append(risk.Factors, f)
+	}
+	slices.SortStableFunc(risk.Factors, func(a, b phaseFactor) int {
+		return cmp.Or(-cmp.Compare(orLowest(a.Amplification), orLowest(b.Amplification)), cmp.Compare(a.Name, b.Name))
+	})
+	for i := range risk.Factors {
+		if risk.Factors[i].Amplification == nil {
+			g.Note(shortage("amplification", "what can't be measured is not ranked"),
+				field+".factors."+risk.Factors[i].Name+".rank")
+			continue
+		}
+		rank := i + 1
+		risk.Factors[i].Rank = &rank
+	}
+	return risk
+}
+
+// measure fills in a factor's volatilities.
+func (f *phaseFactor) measure(g *capability.Gaps, where string, all, within []float64, least int) {
+	var err error
+	switch {
+	case len(all) < least:
+		err = shortage("factor:"+f.Name, "%d daily returns are needed, there are %d since the first dated phase", least, len(all))
+	case len(within) < least:
+		err = shortage("factor:"+f.Name, "%d daily returns in the phase are needed, there are %d", least, len(within))
+	}
+	volatility := func(r []float64) (float64, error) {
+		if err != nil {
+			return 0, err
+		}
+		return portfolio.Volatility(r)
+	}
+	f.Volatility = g.Field(where + ".volatility").Number(volatility(all))
+	f.VolatilityInPhase = g.Field(where + ".volatility_in_phase").Number(volatility(within))
+	if err == nil && *f.Volatility == 0 {
+		err = shortage("variance", "the returns of %s do not vary", f.Name)
+	}
+	if err != nil {
+		g.Note(err, where+".amplification", where+".risk_in_phase")
+		return
+	}
+	f.Amplification = g.Field(where+".amplification").Number(*f.VolatilityInPhase / *f.Volatility, nil)
+	if f.Beta == nil {
+		g.Note(shortage("factor_exposures", "the beta to %s is not known", f.Name), where+".risk_in_phase")
+		return
+	}
+	f.RiskInPhase = g.Field(where+".risk_in_phase").Number(math.Abs(*f.Beta)**f.VolatilityInPhase, nil)
+}
+
+// at returns the phase that was in force on a day: the last one dated on or before it.
+func (c *phases) at(day time.Time) (phase string, ok bool) {
+	i, found := slices.BinarySearchFunc(c.dates, day, time.Time.Compare)
+	if !found {
+		i--
+	}
+	if i < 0 {
+		return "", false
+	}
+	return c.History[i].Phase, true
+}
+
+func orLowest(f *float64) float64 {
+	if f == nil {
+		return math.Inf(-1)
+	}
+	return *f
+}
