@@ -9,9 +9,13 @@ import (
 
 	"github.com/dawsos/dawsos/internal/agents"
 	"github.com/dawsos/dawsos/internal/agents/analyst"
+	"github.com/dawsos/dawsos/internal/agents/charts"
+	"github.com/dawsos/dawsos/internal/agents/macrohound"
 	"github.com/dawsos/dawsos/internal/agents/remote"
+	"github.com/dawsos/dawsos/internal/agents/reports"
 	"github.com/dawsos/dawsos/internal/config"
 	"github.com/dawsos/dawsos/internal/factor"
+	"github.com/dawsos/dawsos/internal/macro"
 	"github.com/dawsos/dawsos/internal/outbound"
 	"github.com/dawsos/dawsos/internal/patterns"
 	"github.com/dawsos/dawsos/internal/store"
@@ -46,9 +50,16 @@ func newCrew(ctx context.Context, cfg config.Config, getenv func(string) string,
 	if err != nil {
 		return nil, fmt.Errorf("ANALYTICS_DIR: %w", err)
 	}
+	economy, err := macro.LoadConfig(cfg.AnalyticsDir)
+	if err != nil {
+		return nil, fmt.Errorf("ANALYTICS_DIR: %w", err)
+	}
 	c := &crew{nesting: patterns.NewNesting(), changed: make(chan struct{}, 1)}
 	all := []agent.Agent{
 		analyst.New(db, db, analyst.Options{RiskFreeSeries: riskFreeSeries, Factors: factors}),
+		macrohound.New(db, economy),
+		charts.New(),
+		reports.New(),
 		c.nesting,
 	}
 	version, _ := build()

@@ -20,12 +20,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dawsos/dawsos/internal/agents/analyst"
-	"github.com/dawsos/dawsos/internal/agents/capability"
 	"github.com/dawsos/dawsos/internal/agents/charts"
+	"github.com/dawsos/dawsos/internal/agents/macrohound"
 	"github.com/dawsos/dawsos/internal/dbtest"
+	"github.com/dawsos/dawsos/internal/factor"
 	"github.com/dawsos/dawsos/internal/fault"
+	"github.com/dawsos/dawsos/internal/macro"
 	"github.com/dawsos/dawsos/internal/patterns"
-	"github.com/dawsos/dawsos/internal/portfolio"
 	"github.com/dawsos/dawsos/internal/sample"
 	"github.com/dawsos/dawsos/internal/schema"
 	"github.com/dawsos/dawsos/internal/store"
@@ -106,8 +107,8 @@ var theSample struct {
 	all  map[string]any
 }
 
-// sampleAnswers returns what the charts are drawn from, by argument: the analyst's answers about the
-// sample portfolio, and those in testdata, which have the form of the other agents' answers.
+// sampleAnswers returns what the charts are drawn from, by argument: answers about the sample
+// portfolio, and those in testdata, which have the form of the other agents' answers.
 func sampleAnswers(t *testing.T) map[string]any {
 	t.Helper()
 	theSample.once.Do(func() {
@@ -117,9 +118,17 @@ func sampleAnswers(t *testing.T) map[string]any {
 		db := store.New(pool, store.Options{})
 		c, err := db.Resolve(t.Context(), patterns.ContextQuery{TenantID: store.DefaultTenant, PortfolioID: sample.PortfolioID(), RequireFresh: true})
 		require.NoError(t, err)
-		a := analyst.New(db, db, analyst.Options{RiskFreeSeries: "FF_RF"})
+		factors, err := factor.Load("../../../configs/analytics")
+		require.NoError(t, err)
+		economy, err := macro.LoadConfig("../../../configs/analytics")
+		require.NoError(t, err)
+		a, hound := analyst.New(db, db, analyst.Options{RiskFreeSeries: "FF_RF", Factors: factors}), macrohound.New(db, economy)
 		ask := func(capability string, args map[string]any) map[string]any {
-			answer, err := run(t, a, c, capability, args)
+			var of agent.Agent = a
+			if strings.HasPrefix(capability, "macro.") {
+				of = hound
+			}
+			answer, err := run(t, of, c, capability, args)
 			require.NoError(t, err)
 			return answer
 		}
@@ -130,8 +139,14 @@ func sampleAnswers(t *testing.T) map[string]any {
 				"positions": held["positions"], "cash": held["cash"], "pack_id": c.PricingPack.ID,
 			}),
 			"currency_attr": ask("attribution.currency", window),
-			"history":       past(t, db, c, 252),
+			"history":       ask("metrics.history", window),
+			"factor_exposures": ask("risk.compute_factor_exposures", map[string]any{
+				"portfolio_id": c.Portfolio.ID, "pack_id": c.PricingPack.ID,
+			}),
 		}
+		all["regime"] = ask("macro.detect_regime", map[string]any{})
+		all["regime_history"] = ask("macro.get_regime_history", map[string]any{"lookback_weeks": 52})
+		all["indicators"] = ask("macro.get_indicators", map[string]any{})
 		files, err := filepath.Glob("testdata/answers/*.json")
 		require.NoError(t, err)
 		for _, file := range files {
@@ -157,32 +172,6 @@ func arguments(t testing.TB, k agent.Capability) []string {
 	}
 	slices.Sort(names)
 	return names
-}
-
-// past is a history as metrics.history answers it.
-func past(t testing.TB, db *store.Store, c agent.Context, returns int) map[string]any {
-	t.Helper()
-	d, err := capability.Open(t.Context(), db, db, agent.Request{Context: c}, c.Portfolio.ID, capability.Wanted{})
-	require.NoError(t, err)
-	w, err := d.History.Last(returns)
-	require.NoError(t, err)
-	r, err := d.History.Returns(w)
-	require.NoError(t, err)
-	b, err := d.BenchmarkReturns(w)
-	require.NoError(t, err)
-	var days []string
-	level, benchmark := 1.0, []float64{1}
-	for i := w.Start; i <= w.End; i++ {
-		days = append(days, d.History.Days[i].Format(time.DateOnly))
-	}
-	for _, x := range b {
-		level *= 1 + x
-		benchmark = append(benchmark, level)
-	}
-	return map[string]any{
-		"currency": d.Portfolio.BaseCurrency, "days": days, "nav": d.History.NAV[w.Start : w.End+1],
-		"drawdown": append([]float64{0}, portfolio.Drawdowns(r)...), "benchmark": benchmark, "insufficient_data": []any{},
-	}
 }
 
 // specsOf draws all that a capability can draw of the sample.
@@ -338,15 +327,15 @@ func TestNothingToDraw(t *testing.T) {
 		args       map[string]any
 		want       []string
 	}{
-		"left out":       {"charts.overview", nil, []string{"nav: there is no history", "drawdown: there is no history", "allocation: there is no valued_positions", "attribution_waterfall: there is no currency_attr"}},
+		"left out":       {"charts.overview", nil, []string{"nav: there is no history", "growth: there is no history", "drawdown: there is no history", "allocation: there is no valued_positions", "attribution_waterfall: there is no currency_attr"}},
 		"null":           {"charts.regime_history", map[string]any{"regime_history": nil}, []string{"regime_history: there is no regime_history", "regime_probabilities: there is no regime_history"}},
 		"a figure short": {"charts.attribution_waterfall", map[string]any{"currency_attr": map[string]any{"local_return": nil, "positions": []any{}, "insufficient_data": gap("local_return")}}, []string{"attribution_waterfall: local_return is null: prices:SBI: no price by then", "attribution_by_line: positions is empty: prices:SBI: no price by then"}},
 		"all unpriced": {
 			"charts.allocation", map[string]any{"valued_positions": map[string]any{"positions": []any{map[string]any{"symbol": "SBI", "weight": nil}}, "cash": []any{}}},
 			[]string{"allocation: positions is empty", "allocation_by_currency: positions is empty", "allocation_by_asset_class: positions is empty"},
 		},
-		"no days":        {"charts.nav_drawdown", map[string]any{"history": map[string]any{"days": []any{}, "nav": []any{}, "insufficient_data": gap("nav")}}, []string{"nav: Net asset value: nav is null: prices:SBI: no price by then", "drawdown: Drawdown: drawdown is empty: prices:SBI: no price by then"}},
-		"nothing known":  {"charts.nav_drawdown", map[string]any{"history": map[string]any{"days": []any{"2007-05-08"}, "nav": []any{nil}, "drawdown": []any{nil}, "insufficient_data": []any{}}}, []string{"nav: Net asset value: nav is empty", "drawdown: Drawdown: drawdown is empty"}},
+		"no days":        {"charts.nav_drawdown", map[string]any{"history": map[string]any{"days": []any{}, "nav": []any{}, "insufficient_data": gap("nav")}}, []string{"nav: Net asset value: nav is null: prices:SBI: no price by then", "growth: index is empty: prices:SBI: no price by then", "drawdown: Drawdown: drawdown is empty: prices:SBI: no price by then"}},
+		"nothing known":  {"charts.nav_drawdown", map[string]any{"history": map[string]any{"days": []any{"2007-05-08"}, "nav": []any{nil}, "drawdown": []any{nil}, "insufficient_data": []any{}}}, []string{"nav: Net asset value: nav is empty", "growth: index is empty", "drawdown: Drawdown: drawdown is empty"}},
 		"no factors":     {"charts.factor_exposures", map[string]any{"factor_exposures": map[string]any{"factors": []any{}, "insufficient_data": gap("factors")}}, []string{"factor_betas: factors is null: prices:SBI: no price by then", "factor_variance: factors is null: prices:SBI: no price by then"}},
 		"no regime":      {"charts.macro_overview", map[string]any{"regime": map[string]any{"regime": nil, "probabilities": nil, "insufficient_data": gap("regime")}}, []string{"regime: regime is null: prices:SBI: no price by then", "indicators: there is no indicators", "factor_betas: there is no factor_exposures", "drawdown_at_risk: there is no dar"}},
 		"no z-scores":    {"charts.macro_overview", map[string]any{"indicators": map[string]any{"indicators": []any{map[string]any{"series": "X", "z": nil}}}}, []string{"regime: there is no regime", "indicators: indicators is empty", "factor_betas: there is no factor_exposures", "drawdown_at_risk: there is no dar"}},
@@ -399,7 +388,7 @@ func TestChartsAreBounded(t *testing.T) {
 	nav[4567], nav[5678], nav[100] = 1, 99999, nil
 	specs, omitted := draw(t, "charts.nav_drawdown", map[string]any{"history": map[string]any{"currency": "CHF", "days": days, "nav": nav}})
 	require.Len(t, specs, 1)
-	require.Len(t, omitted, 1)
+	require.Len(t, omitted, 2)
 	valid(t, specs[0])
 	values := specs[0]["data"].(map[string]any)["values"].([]any)
 	require.LessOrEqual(t, len(values), 2000)
@@ -432,10 +421,10 @@ func TestChartsAreBounded(t *testing.T) {
 func TestSmall(t *testing.T) {
 	t.Parallel()
 	specs, _ := draw(t, "charts.overview", map[string]any{
-		"history":          map[string]any{"currency": "CHF", "days": []any{"2005-01-03"}, "nav": []any{1000000}, "drawdown": []any{0}, "benchmark": nil},
+		"history":          map[string]any{"currency": "CHF", "days": []any{"2005-01-03"}, "nav": []any{1000000}, "drawdown": []any{0}, "index": []any{1}, "benchmark": nil},
 		"valued_positions": map[string]any{"currency": "CHF", "positions": []any{}, "cash": []any{map[string]any{"currency": "CHF", "weight": 1, "market_value": "1000000.00"}}},
 	})
-	require.Len(t, specs, 3)
+	require.Len(t, specs, 4)
 	for _, s := range specs {
 		valid(t, s)
 	}

@@ -13,22 +13,24 @@ import (
 type history struct {
 	lacks
 
-	Currency  string         `json:"currency"`
-	Days      []string       `json:"days"`
-	NAV       []*json.Number `json:"nav"`
-	Drawdown  []*json.Number `json:"drawdown"`
-	Benchmark []*json.Number `json:"benchmark"`
+	Currency        string         `json:"currency"`
+	Days            []string       `json:"days"`
+	NAV             []*json.Number `json:"nav"`
+	Index           []*json.Number `json:"index"`
+	Drawdown        []*json.Number `json:"drawdown"`
+	Benchmark       []*json.Number `json:"benchmark"`
+	BenchmarkSymbol *string        `json:"benchmark_symbol"`
 }
 
 func (s *sheet) history(raw json.RawMessage) {
 	var h history
-	if !s.read("history", raw, &h, "nav", "drawdown") {
+	if !s.read("history", raw, &h, "nav", "growth", "drawdown") {
 		return
 	}
 	for _, series := range []struct {
 		field  string
 		values []*json.Number
-	}{{"nav", h.NAV}, {"drawdown", h.Drawdown}, {"benchmark", h.Benchmark}} {
+	}{{"nav", h.NAV}, {"index", h.Index}, {"drawdown", h.Drawdown}, {"benchmark", h.Benchmark}} {
 		if n := len(series.values); n > 0 && n != len(h.Days) {
 			s.err = fault.InvalidField("/args/history/"+series.field, "has %d values for %d days", n, len(h.Days))
 			return
@@ -45,6 +47,7 @@ func (s *sheet) history(raw json.RawMessage) {
 				},
 			})
 	})
+	s.growth(h)
 	s.series(h, "drawdown", "Drawdown", h.Drawdown, func(span string, last spec) spec {
 		y := quantity("drawdown", "Drawdown", ".1%")
 		y["scale"] = spec{"reverse": true, "zero": true}
@@ -59,27 +62,58 @@ func (s *sheet) history(raw json.RawMessage) {
 				},
 			})
 	})
-	if h.Benchmark == nil {
-		return // a portfolio need not have one
-	}
-	s.series(h, "benchmark", "Benchmark", h.Benchmark, func(span string, last spec) spec {
-		return figure("benchmark", "Benchmark", "In "+h.Currency+", "+span,
-			fmt.Sprintf("Line of the benchmark's level, %s; %s at the end.", span, last["benchmark"]), nil,
-			spec{
-				"mark":   spec{"type": "line", "color": green, "strokeDash": []int{6, 3}, "point": len(h.Days) == 1},
-				"height": 140,
-				"encoding": spec{
-					"x": days(h.Days[0], h.Days[len(h.Days)-1]), "y": zoomed(quantity("benchmark", "Level", ",.4~g")),
-					"tooltip": []spec{hintDay(), hint("benchmark", "Benchmark", ",.4f")},
-				},
-			})
-	})
 }
 
 // zoomed is an axis that need not start at zero: what counts in a line is its slope.
 func zoomed(axis spec) spec {
 	axis["scale"] = spec{"zero": false}
 	return axis
+}
+
+// growth shows what one unit became, in the portfolio and in its benchmark.
+func (s *sheet) growth(h history) {
+	const name = "growth"
+	if len(h.Index) == 0 {
+		s.omit(name, "%s", h.why("index"))
+		return
+	}
+	lines := []struct {
+		name   string
+		values []*json.Number
+	}{{"Portfolio", h.Index}}
+	if len(h.Benchmark) > 0 {
+		benchmark := "Benchmark"
+		if h.BenchmarkSymbol != nil {
+			benchmark += " " + *h.BenchmarkSymbol
+		}
+		lines = append(lines, struct {
+			name   string
+			values []*json.Number
+		}{benchmark, h.Benchmark})
+	}
+	values, names := []spec{}, []string{}
+	for _, l := range lines {
+		names = append(names, l.name)
+		for _, i := range pick(l.values, maxPoints/len(lines)) {
+			values = append(values, spec{"date": h.Days[i], "line": l.name, "level": l.values[i]})
+		}
+	}
+	first, last := h.Days[0], h.Days[len(h.Days)-1]
+	note := first + " to " + last
+	if shown := maxPoints / len(lines); len(h.Days) > shown {
+		note += fmt.Sprintf(", %d of %d days", shown, len(h.Days))
+	}
+	s.add(figure(name, "Growth of 1", "Without deposits and withdrawals, in "+h.Currency+", "+note,
+		fmt.Sprintf("Lines of what one %s became, %s: %s.", h.Currency, note, strings.Join(names, " and ")), values,
+		spec{
+			"mark": spec{"type": "line", "point": len(h.Days) == 1},
+			"encoding": spec{
+				"x": days(first, last), "y": zoomed(quantity("level", "Growth of 1", ".2f")),
+				"color":      named("line", "Line", names, []string{blue, vermillion}),
+				"strokeDash": spec{"field": "line", "type": "nominal", "scale": spec{"domain": names, "range": [][]int{{1, 0}, {6, 3}}[:len(names)]}},
+				"tooltip":    []spec{hintDay(), hint("line", "Line", ""), hint("level", "Growth of 1", ".4f")},
+			},
+		}))
 }
 
 // series adds a chart over time, made by draw for a span of days and the last value.

@@ -114,6 +114,11 @@ type scenarioResult struct {
 		Delta    *json.Number `json:"delta"`
 		DeltaPct *json.Number `json:"delta_pct"`
 	} `json:"positions"`
+	Cash []struct {
+		Currency string       `json:"currency"`
+		Delta    *json.Number `json:"delta"`
+		DeltaPct *json.Number `json:"delta_pct"`
+	} `json:"cash"`
 	Unmapped []struct {
 		Symbol string `json:"symbol"`
 	} `json:"unmapped"`
@@ -180,6 +185,11 @@ func (s *sheet) scenarioLines(raw json.RawMessage) {
 	for _, p := range r.Positions {
 		if p.Delta != nil {
 			lines = append(lines, line{p.Symbol, *p.Delta, p.DeltaPct})
+		}
+	}
+	for _, c := range r.Cash {
+		if c.Delta != nil {
+			lines = append(lines, line{"Cash " + c.Currency, *c.Delta, c.DeltaPct})
 		}
 	}
 	if len(lines) == 0 {
