@@ -38,7 +38,7 @@ func (s *sheet) history(raw json.RawMessage) {
 	}
 	s.series(h, "nav", "Net asset value", h.NAV, func(span string, last spec) spec {
 		return figure("nav", "Net asset value", h.Currency+", "+span,
-			fmt.Sprintf("Line of the net asset value in %s, %s; %s at the end.", h.Currency, span, last["nav"]), nil,
+			fmt.Sprintf("Line of the net asset value in %s, %s; %.2f at the end.", h.Currency, span, number(last["nav"])), nil,
 			spec{
 				"mark": spec{"type": "line", "color": blue, "point": len(h.Days) == 1},
 				"encoding": spec{
@@ -150,7 +150,7 @@ func percent(v any) string {
 	if err != nil {
 		return "unknown"
 	}
-	return fmt.Sprintf("%.1f %%", 100*f)
+	return fmt.Sprintf("%.2f %%", 100*f)
 }
 
 // valued is what is read of pricing.apply_pack.
@@ -198,7 +198,7 @@ func (v valued) note() string {
 		note += " on " + v.Asof
 	}
 	if n := len(v.Unpriced); n > 0 {
-		note += fmt.Sprintf("; %d without a price", n)
+		note += fmt.Sprintf("; lines without a price: %d", n)
 	}
 	return note
 }

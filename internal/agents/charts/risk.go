@@ -162,7 +162,7 @@ func (s *sheet) scenario(raw json.RawMessage) {
 		note += ", change " + percent(*r.DeltaPct)
 	}
 	if n := len(r.Unmapped); n > 0 {
-		note += fmt.Sprintf("; %d exposures are not shocked", n)
+		note += fmt.Sprintf("; exposures not shocked: %d", n)
 	}
 	s.add(figure(name, title, note,
 		fmt.Sprintf("Waterfall from %s through a change of %s to %s %s.", *r.BaseValue, *r.Delta, *r.ShockedValue, r.Currency), values,

@@ -48,7 +48,7 @@ var categories = []string{blue, orange, green, purple, sky, vermillion, yellow, 
 // on dark ones.
 func config() spec {
 	text := spec{"labelColor": grey, "titleColor": grey, "labelFontSize": 11, "titleFontSize": 12, "titleFontWeight": "normal"}
-	axis := spec{"domainColor": grey, "tickColor": grey, "gridColor": grey, "gridOpacity": 0.2, "labelLimit": 200, "labelPadding": 6}
+	axis := spec{"domainColor": grey, "tickColor": grey, "gridColor": grey, "gridOpacity": 0.2, "labelLimit": 200, "labelPadding": 6, "labelOverlap": true}
 	for k, v := range text {
 		axis[k] = v
 	}

@@ -120,7 +120,10 @@ func compose(c agent.Context, args asked) (document, error) {
 	}
 	b.Sources = table{ID: "source", Columns: []column{{Field: "name", Title: "Source", Width: 3}, {Field: "asof", Title: "Newest value used", Width: 1}}}
 	for _, name := range slices.Sorted(maps.Keys(b.sources)) {
-		date := cell{"undated", ""}
+		date := cell{"see the trace", ""} // the answers don't say
+		if strings.HasPrefix(name, "ledger:") {
+			date = cell{"up to the version above", ""}
+		}
 		if d := b.sources[name]; d != "" {
 			date = text(d)
 		}
@@ -455,13 +458,13 @@ func (b *composer) macro(raw json.RawMessage) {
 		Confidence    *json.Number            `json:"confidence"`
 		Probabilities map[string]*json.Number `json:"probabilities"`
 		Inputs        []struct {
-			Name      string       `json:"name"`
-			Series    *string      `json:"series"`
-			Transform string       `json:"transform"`
-			Value     *json.Number `json:"value"`
-			Z         *json.Number `json:"z"`
-			Date      string       `json:"date"`
-			KnownOn   string       `json:"known_on"`
+			Name    string       `json:"name"`
+			Series  *string      `json:"series"`
+			Value   *json.Number `json:"value"`
+			Z       *json.Number `json:"z"`
+			Date    string       `json:"date"`
+			KnownOn string       `json:"known_on"`
+			Proxy   bool         `json:"proxy"`
 		} `json:"inputs"`
 		Insufficient []capability.Insufficient `json:"insufficient_data"`
 	}
@@ -502,7 +505,12 @@ func (b *composer) macro(raw json.RawMessage) {
 			series := unknown
 			if i.Series != nil {
 				series = text(*i.Series)
-				b.source("macro:"+*i.Series, i.Date)
+				if i.Proxy {
+					series.Text += " (in place of the series that is meant)"
+				}
+				for one := range strings.SplitSeq(*i.Series, " - ") { // of a spread
+					b.source("macro:"+one, i.Date)
+				}
 			}
 			in.Rows = append(in.Rows, row{Item: i.Name, Cells: []cell{
 				text(words(i.Name)), series, ratio(i.Value), ratio(i.Z), text(i.Date), text(i.KnownOn),

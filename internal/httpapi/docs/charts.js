@@ -80,7 +80,8 @@ function control(name, declared, given) {
 function showInputs(given = new URLSearchParams()) {
   const p = current();
   $("about").textContent = p?.description ?? "";
-  $("inputs").replaceChildren(...Object.entries(p?.inputs ?? {}).map(([name, d]) => control(name, d, given.get(name))));
+  const inputs = Object.entries(p?.inputs ?? {}).sort(([, a], [, b]) => Number(b.required ?? false) - Number(a.required ?? false));
+  $("inputs").replaceChildren(...inputs.map(([name, d]) => control(name, d, given.get(name))));
 }
 
 // read returns a field's value as JSON text, so that the digits of a number stay as they were typed.
