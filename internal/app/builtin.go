@@ -9,11 +9,13 @@ import (
 	"github.com/dawsos/dawsos/internal/agents"
 	"github.com/dawsos/dawsos/internal/agents/alerting"
 	"github.com/dawsos/dawsos/internal/agents/analyst"
+	"github.com/dawsos/dawsos/internal/agents/charts"
 	"github.com/dawsos/dawsos/internal/agents/claude"
 	"github.com/dawsos/dawsos/internal/agents/harvester"
 	"github.com/dawsos/dawsos/internal/agents/macrohound"
 	"github.com/dawsos/dawsos/internal/agents/optimizer"
 	"github.com/dawsos/dawsos/internal/agents/ratings"
+	"github.com/dawsos/dawsos/internal/agents/reports"
 	"github.com/dawsos/dawsos/internal/agents/scenarios"
 	"github.com/dawsos/dawsos/internal/config"
 	"github.com/dawsos/dawsos/internal/factor"
@@ -79,6 +81,8 @@ func builtin(cfg config.Config, db *store.Store, client *http.Client, userAgent 
 		harvester.New(db, m.news),
 		ratings.New(db, m.ratings),
 		alerting.New(db, m.presets),
+		charts.New(),
+		reports.New(),
 		claude.New(explaining),
 	}, nil
 }

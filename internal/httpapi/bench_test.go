@@ -44,7 +44,7 @@ func benchmark(b *testing.B, s *site, target, body string) {
 	})
 }
 
-// A run of portfolio_overview: four steps over two years of the sample portfolio.
+// A run of portfolio_overview: six steps, two of them for charts, over two years of the sample portfolio.
 func BenchmarkExecute(b *testing.B) {
 	s := newSampleSite(b)
 	benchmark(b, s, overview, `{"inputs": {"portfolio_id": "`+sample.PortfolioID()+`"}, "asof": "2007-05-08"}`)

@@ -34,6 +34,7 @@ import (
 
 	"github.com/dawsos/dawsos/internal/agents"
 	"github.com/dawsos/dawsos/internal/agents/analyst"
+	"github.com/dawsos/dawsos/internal/agents/charts"
 	"github.com/dawsos/dawsos/internal/dbtest"
 	"github.com/dawsos/dawsos/internal/delivery"
 	"github.com/dawsos/dawsos/internal/delivery/destinations"
@@ -247,7 +248,7 @@ func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 
 	metrics := agents.NewMetrics(s.registry)
 	nesting := patterns.NewNesting()
-	all := []agent.Agent{analyst.New(db, db, analyst.Options{RiskFreeSeries: "FF_RF"}), nesting, s.troubled, broken{}}
+	all := []agent.Agent{analyst.New(db, db, analyst.Options{RiskFreeSeries: "FF_RF"}), charts.New(), nesting, s.troubled, broken{}}
 	runtime, err := agents.New(agents.Config{Agents: map[string]agents.AgentConfig{
 		"troubled": {Breaker: agents.BreakerConfig{Failures: 1000}}, "broken": {Breaker: agents.BreakerConfig{Failures: 2}},
 	}}, all, agents.Options{Registerer: s.registry, Metrics: metrics, Logger: log, Tracer: tracer})

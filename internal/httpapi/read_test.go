@@ -118,7 +118,7 @@ func testPattern(t *testing.T, s *site) {
 	require.Equal(t, http.StatusOK, a.status)
 	p := a.object()
 	require.Equal(t, "portfolio_overview", p["id"])
-	require.Len(t, p["steps"], 4)
+	require.Len(t, p["steps"], 6)
 	require.Equal(t, []any{"perf_metrics", "currency_attr", "valued_positions"}, p["outputs"])
 
 	etag := a.header.Get("ETag")
@@ -203,11 +203,11 @@ func testExecute(t *testing.T, s *site) {
 	require.Equal(t, a.header.Get("X-Request-Id"), got.Trace.RequestId)
 	require.Equal(t, "2007-05-08", got.Trace.Asof)
 	require.NotNil(t, got.Trace.LedgerVersion)
-	require.Equal(t, []string{"financial_analyst"}, got.Trace.AgentsUsed)
-	require.Len(t, got.Trace.Steps, 4)
+	require.Equal(t, []string{"charts", "financial_analyst"}, got.Trace.AgentsUsed)
+	require.Len(t, got.Trace.Steps, 6)
 	for i, step := range got.Trace.Steps {
 		require.Equal(t, i, step.Index)
-		require.Equal(t, "financial_analyst", step.Agent)
+		require.Contains(t, got.Trace.AgentsUsed, step.Agent)
 		require.Equal(t, api.TraceStepStatusSuccess, step.Status)
 		require.Positive(t, step.DurationSeconds)
 	}
@@ -225,7 +225,7 @@ func testExecuteTwice(t *testing.T, s *site) {
 	s.post(t, overview, asSpecified()).into(&first)
 	s.post(t, overview, asSpecified()).into(&second)
 	require.Equal(t, string(first.Data), string(second.Data), "byte for byte")
-	require.Len(t, second.Trace.Steps, 4)
+	require.Len(t, second.Trace.Steps, 6)
 	for _, step := range second.Trace.Steps {
 		require.Equal(t, api.TraceStepStatusCached, step.Status)
 	}

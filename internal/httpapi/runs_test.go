@@ -475,7 +475,7 @@ func testAgents(t *testing.T, s *site) {
 		t.Helper()
 		var page struct{ Items []api.Agent }
 		s.get(t, "/v1/agents").into(&page)
-		require.Len(t, page.Items, 4)
+		require.Len(t, page.Items, 5)
 		i := slices.IndexFunc(page.Items, func(a api.Agent) bool { return a.Name == "troubled" })
 		return page.Items[i]
 	}

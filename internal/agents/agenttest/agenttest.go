@@ -25,6 +25,7 @@ import (
 
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/portfolio"
+	"github.com/dawsos/dawsos/internal/research"
 	"github.com/dawsos/dawsos/internal/schema"
 	"github.com/dawsos/dawsos/pkg/agent"
 )
@@ -447,4 +448,25 @@ func Lacking(t testing.TB, answer map[string]any) []string {
 		all = append(all, i["field"].(string)+": "+i["missing"].(string))
 	}
 	return all
+}
+
+// SecurityByID implements analyst.Market.
+func (d *Desk) SecurityByID(_ context.Context, _ portfolio.Cut, id string) (portfolio.Security, error) {
+	for _, s := range d.securities {
+		if s.ID == id {
+			return s, nil
+		}
+	}
+	return portfolio.Security{}, fault.New(fault.NotFound, "there is no security %q", id)
+}
+
+// SecuritiesOfSector implements analyst.Market, without others.
+func (d *Desk) SecuritiesOfSector(ctx context.Context, cut portfolio.Cut, id, _ string, _ []string, _ int) (portfolio.Security, []portfolio.Security, error) {
+	own, err := d.SecurityByID(ctx, cut, id)
+	return own, nil, err
+}
+
+// Fundamentals implements analyst.Market: the sample data has none.
+func (*Desk) Fundamentals(context.Context, portfolio.Cut, string, string) ([]research.Fundamental, error) {
+	return nil, nil
 }
