@@ -104,19 +104,14 @@ func (h *History) AttributeCurrency(w Window) (CurrencyAttribution, error) {
 			held = true
 			c.AverageWeight += weight / days
 		}
-		paid, err := h.income(l, w)
+		err := h.income(l, w, func(day int, value float64) {
+			held = true
+			weight := value / (h.NAV[day-1] + h.Flows[day])
+			c.pay(links[day-w.Start-1], weight, l.currencyReturn(day-1))
+			explained[day-w.Start-1] += weight
+		})
 		if err != nil {
 			return CurrencyAttribution{}, err
-		}
-		for i, p := range paid {
-			if p == 0 {
-				continue
-			}
-			held = true
-			t := w.Start + i
-			weight := p / (h.NAV[t] + h.Flows[t+1])
-			c.pay(links[i], weight, l.currencyReturn(t))
-			explained[i] += weight
 		}
 		if held {
 			a.add(c)

@@ -248,7 +248,8 @@ func TestBookNeverSellsWhatIsNotHeld(t *testing.T) {
 			numbered(buy(3, "AAA", "10"), split(4, "AAA", "2")), []portfolio.Transaction{sell(4, "AAA", "20")}, "", "",
 		},
 		"more than a split has made": {
-			numbered(buy(3, "AAA", "10"), split(4, "AAA", "2")), []portfolio.Transaction{sell(4, "AAA", "21")},
+			numbered(buy(3, "AAA", "10"), split(4, "AAA", "2")),
+			[]portfolio.Transaction{sell(4, "AAA", "21")},
 			"/0/quantity", "only 20 is held on 2005-01-04",
 		},
 		"the split comes first": {
@@ -258,7 +259,8 @@ func TestBookNeverSellsWhatIsNotHeld(t *testing.T) {
 			numbered(buy(3, "AAA", "300")), []portfolio.Transaction{split(4, "AAA", "0.333333333333"), sell(4, "AAA", "100")}, "", "",
 		},
 		"a late split takes what a booked sale needed": {
-			numbered(buy(3, "AAA", "10"), sell(6, "AAA", "6")), []portfolio.Transaction{split(5, "AAA", "0.5")},
+			numbered(buy(3, "AAA", "10"), sell(6, "AAA", "6")),
+			[]portfolio.Transaction{split(5, "AAA", "0.5")},
 			"/0/quantity", "leaves only 5 AAA for the sale of 6 that is booked on 2005-01-06",
 		},
 		"a split of what is not held": {nil, []portfolio.Transaction{split(5, "AAA", "0.5")}, "", ""},

@@ -441,30 +441,33 @@ func (h *History) Returns(w Window) ([]float64, error) {
 // Dividends returns what a security has paid on the day of each of w's returns, in base currency at
 // the day's rates; nil when it has paid nothing.
 func (h *History) Dividends(symbol string, w Window) ([]float64, error) {
-	for _, l := range h.held {
-		if l.kind == KindSecurity && l.symbol == symbol {
-			return h.income(l, w)
-		}
+	i := slices.IndexFunc(h.held, func(l *holding) bool { return l.kind == KindSecurity && l.symbol == symbol })
+	if i < 0 {
+		return nil, nil
 	}
-	return nil, nil
+	var paid []float64
+	err := h.income(h.held[i], w, func(day int, value float64) {
+		if paid == nil {
+			paid = make([]float64, w.Len())
+		}
+		paid[day-w.Start-1] += value
+	})
+	return paid, err
 }
 
-func (h *History) income(l *holding, w Window) ([]float64, error) {
-	var paid []float64
+// income calls f for each dividend of a line within w, with its day and its value in base currency.
+func (h *History) income(l *holding, w Window, f func(day int, value float64)) error {
 	for _, d := range l.dividends {
 		if d.day <= w.Start || d.day > w.End {
 			continue
 		}
 		if d.day < d.line.rate.first {
-			return nil, short("fx:"+d.line.currency+"/"+h.base, "no observation on or before %s, when %s paid a dividend",
+			return short("fx:"+d.line.currency+"/"+h.base, "no observation on or before %s, when %s paid a dividend",
 				h.Days[d.day].Format(time.DateOnly), l.symbol)
 		}
-		if paid == nil {
-			paid = make([]float64, w.Len())
-		}
-		paid[d.day-w.Start-1] += d.amount * d.line.rate.values[d.day]
+		f(d.day, d.amount*d.line.rate.values[d.day])
 	}
-	return paid, nil
+	return nil
 }
 
 // SecurityReturns returns the daily returns in base currency of any security with a price,

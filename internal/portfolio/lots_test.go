@@ -137,6 +137,19 @@ func TestSplitScalesLots(t *testing.T) {
 		})
 	}
 
+	// What is left of a lot is split at what it has cost.
+	rest := []portfolio.Transaction{
+		trade("2005-01-03", portfolio.Buy, "A", "10", "USD", "-100"),
+		trade("2005-01-04", portfolio.Sell, "A", "4", "USD", "50"),
+		trade("2005-01-05", portfolio.Split, "A", "2", "USD", "0"),
+		trade("2005-01-06", portfolio.Sell, "A", "3", "USD", "50"),
+	}
+	for _, m := range []portfolio.CostMethod{portfolio.FIFO, portfolio.Average} {
+		quantity, cost := costOf(t, m, rest)
+		require.Equal(t, "9", quantity.String())
+		require.Equal(t, "45", cost.String(), m)
+	}
+
 	// 300 shares, 1 for 3, are 100, all of which can be sold.
 	ledger := []portfolio.Transaction{
 		trade("2005-01-03", portfolio.Buy, "A", "300", "USD", "-300"),
@@ -288,7 +301,10 @@ func TestReversalsCount(t *testing.T) {
 	_, err = portfolio.Effective([]portfolio.Transaction{undo})
 	require.ErrorContains(t, err, `transaction 4 reverses "b"`)
 	for _, f := range []func([]portfolio.Transaction) error{
-		func(l []portfolio.Transaction) error { _, err := portfolio.HoldingsAt(l, nil, day("2006-01-01")); return err },
+		func(l []portfolio.Transaction) error {
+			_, err := portfolio.HoldingsAt(l, nil, day("2006-01-01"))
+			return err
+		},
 		func(l []portfolio.Transaction) error {
 			_, err := portfolio.NewHistory(portfolio.Portfolio{}, l, nil, portfolio.SeriesSet{}, day("2006-01-01"))
 			return err

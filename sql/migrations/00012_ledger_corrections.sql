@@ -19,6 +19,7 @@ CREATE UNIQUE INDEX transactions_reverses ON transactions (reverses) WHERE rever
 COMMENT ON COLUMN idempotency_keys.event_ids IS 'What the first request made: events, or transactions of a ledger.';
 
 -- +goose Down
+-- Fails while there are rows of the new types: a ledger loses none.
 COMMENT ON COLUMN idempotency_keys.event_ids IS NULL;
 DROP INDEX transactions_reverses;
 ALTER TABLE transactions
