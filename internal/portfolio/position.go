@@ -58,7 +58,13 @@ func (h *History) returnsOf(l *holding, w Window) (HoldingReturns, error) {
 	if missing != nil {
 		return HoldingReturns{}, missing
 	}
-	paid, err := h.income(l, w)
+	var paid []float64
+	err := h.income(l, w, func(day int, value float64) {
+		if paid == nil {
+			paid = make([]float64, w.Len())
+		}
+		paid[day-w.Start-1] += value
+	})
 	if err != nil {
 		return HoldingReturns{}, err
 	}
