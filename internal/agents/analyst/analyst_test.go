@@ -494,7 +494,8 @@ func TestCapabilities(t *testing.T) {
 		require.NotEmpty(t, c.Description)
 		all = append(all, c.Name)
 	}
-	require.Equal(t, []string{"ledger.positions", "pricing.apply_pack", "metrics.compute_twr", "attribution.currency",
+	require.Equal(t, []string{
+		"ledger.positions", "pricing.apply_pack", "metrics.compute_twr", "attribution.currency",
 		"metrics.compute", "metrics.compute_sharpe", "metrics.history",
 		"get_position_details", "compute_position_return", "compute_portfolio_contribution", "compute_position_currency_attribution",
 		"compute_position_risk", "get_transaction_history", "get_security_fundamentals", "get_comparable_positions",

@@ -291,7 +291,6 @@ func TestTransactionsOfASecurity(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, demo)
 	undone := d.ledger[12] // the purchase of GOLD
-	undone.ID = "gold"
 	d.ledger[12].ID = "gold"
 	d.ledger = append(d.ledger, portfolio.Transaction{
 		ID: "undo", Seq: 24, Date: undone.Date, Type: portfolio.Reversal, Symbol: undone.Symbol, Currency: undone.Currency,
