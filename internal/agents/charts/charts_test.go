@@ -245,7 +245,9 @@ func TestSpecsFitVegaLite(t *testing.T) {
 	s, err := vegaLite()
 	require.NoError(t, err)
 	for _, wrong := range []map[string]any{
-		{}, {"mark": "bar"}, {"mark": "bar", "data": map[string]any{"values": []any{}}, "encoding": map[string]any{"x": map[string]any{"field": 1}}},
+		{},
+		{"mark": "bar"},
+		{"mark": "bar", "data": map[string]any{"values": []any{}}, "encoding": map[string]any{"x": map[string]any{"field": 1}}},
 		{"mark": "bars", "data": map[string]any{"values": []any{}}},
 	} {
 		require.NotEmpty(t, schema.Violations(s, "", wrong), "%v", wrong)
@@ -331,7 +333,8 @@ func TestNothingToDraw(t *testing.T) {
 		"null":           {"charts.regime_history", map[string]any{"regime_history": nil}, []string{"regime_history: there is no regime_history", "regime_probabilities: there is no regime_history"}},
 		"a figure short": {"charts.attribution_waterfall", map[string]any{"currency_attr": map[string]any{"local_return": nil, "positions": []any{}, "insufficient_data": gap("local_return")}}, []string{"attribution_waterfall: local_return is null: prices:SBI: no price by then", "attribution_by_line: positions is empty: prices:SBI: no price by then"}},
 		"all unpriced": {
-			"charts.allocation", map[string]any{"valued_positions": map[string]any{"positions": []any{map[string]any{"symbol": "SBI", "weight": nil}}, "cash": []any{}}},
+			"charts.allocation",
+			map[string]any{"valued_positions": map[string]any{"positions": []any{map[string]any{"symbol": "SBI", "weight": nil}}, "cash": []any{}}},
 			[]string{"allocation: positions is empty", "allocation_by_currency: positions is empty", "allocation_by_asset_class: positions is empty"},
 		},
 		"no days":        {"charts.nav_drawdown", map[string]any{"history": map[string]any{"days": []any{}, "nav": []any{}, "insufficient_data": gap("nav")}}, []string{"nav: Net asset value: nav is null: prices:SBI: no price by then", "growth: index is empty: prices:SBI: no price by then", "drawdown: Drawdown: drawdown is empty: prices:SBI: no price by then"}},

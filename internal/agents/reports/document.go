@@ -254,8 +254,11 @@ func (b *composer) holdings(raw json.RawMessage) {
 	}
 	for _, c := range v.Cash {
 		t.Rows = append(t.Rows, row{Item: capability.CashSymbol(c.Currency), Cells: []cell{
-			text(capability.CashSymbol(c.Currency)), text("Cash in " + c.Currency), money(c.Amount), {}, text(c.Currency),
-			money(c.MarketValue), percent(c.Weight), {},
+			text(capability.CashSymbol(c.Currency)), text("Cash in " + c.Currency), money(c.Amount),
+			{},
+			text(c.Currency),
+			money(c.MarketValue), percent(c.Weight),
+			{},
 		}})
 		b.rate(c, v.Currency)
 	}
@@ -436,9 +439,12 @@ func (b *composer) attribution(s *section, raw json.RawMessage) {
 	s.Tables = append(s.Tables, t)
 	if len(v.Positions) > 0 {
 		lines := table{ID: "currency_attribution_line", Title: "By line", Columns: []column{
-			{Field: "symbol", Title: "Symbol", Width: 1.4}, {Field: "currency", Title: "Ccy", Width: 0.6},
-			{Field: "weight", Title: "Start weight", Numeric: true, Width: 1}, {Field: "local", Title: "Local", Numeric: true, Width: 1},
-			{Field: "fx", Title: "Currency", Numeric: true, Width: 1}, {Field: "interaction", Title: "Interaction", Numeric: true, Width: 1},
+			{Field: "symbol", Title: "Symbol", Width: 1.4},
+			{Field: "currency", Title: "Ccy", Width: 0.6},
+			{Field: "weight", Title: "Start weight", Numeric: true, Width: 1},
+			{Field: "local", Title: "Local", Numeric: true, Width: 1},
+			{Field: "fx", Title: "Currency", Numeric: true, Width: 1},
+			{Field: "interaction", Title: "Interaction", Numeric: true, Width: 1},
 		}}
 		for _, p := range v.Positions {
 			lines.Rows = append(lines.Rows, row{Item: p.Symbol, Cells: []cell{
@@ -498,8 +504,12 @@ func (b *composer) macro(raw json.RawMessage) {
 	}
 	if len(v.Inputs) > 0 {
 		in := table{ID: "regime_input", Title: "Inputs", Columns: []column{
-			{Field: "name", Title: "Input", Width: 1.3}, {Field: "series", Title: "Series", Width: 1.8}, {Field: "value", Title: "Value", Numeric: true, Width: 1},
-			{Field: "z", Title: "z-score", Numeric: true, Width: 0.9}, {Field: "date", Title: "Period's end", Width: 1.1}, {Field: "known_on", Title: "Known on", Width: 1.1},
+			{Field: "name", Title: "Input", Width: 1.3},
+			{Field: "series", Title: "Series", Width: 1.8},
+			{Field: "value", Title: "Value", Numeric: true, Width: 1},
+			{Field: "z", Title: "z-score", Numeric: true, Width: 0.9},
+			{Field: "date", Title: "Period's end", Width: 1.1},
+			{Field: "known_on", Title: "Known on", Width: 1.1},
 		}}
 		for _, i := range v.Inputs {
 			series := unknown
