@@ -74,10 +74,10 @@ func TestSteps(t *testing.T) {
 		require.GreaterOrEqual(t, n, 0)
 		for value, want := range tt.scores {
 			s := d.Rate(company(map[string]float64{tt.metric: value}))
-			require.Equal(t, want, scores(s)[n], "%s of %v", tt.component, value)
+			require.InDelta(t, want, scores(s)[n], 1e-12, "%s of %v", tt.component, value)
 			if want >= 0 {
-				require.Equal(t, want, *s.Score, "alone it is the whole rating")
-				require.Equal(t, 1.0, s.Components[n].Applied)
+				require.InDelta(t, want, *s.Score, 1e-12, "alone it is the whole rating")
+				require.InDelta(t, 1.0, s.Components[n].Applied, 1e-12)
 				require.InDelta(t, d.Components[n].Weight, s.Coverage, 1e-9)
 			} else {
 				require.Nil(t, s.Score)
@@ -94,12 +94,15 @@ func TestNetCashIsAShareOfTheMarketCapitalisation(t *testing.T) {
 	for share, want := range map[float64]float64{0.21: 10, 0.2: 8, 0.11: 8, 0.1: 6, 0.01: 6, 0: 4, -0.5: 4} {
 		for _, cap := range []float64{1e6, 1e12} {
 			s := d.Rate(company(map[string]float64{"net_cash": share * cap, "market_cap": cap}))
-			require.Equal(t, want, scores(s)[n], "%v of %v", share, cap)
+			require.InDelta(t, want, scores(s)[n], 1e-12, "%v of %v", share, cap)
 			require.InDelta(t, share, *s.Components[n].Value, 1e-12)
 		}
 	}
 	for _, figures := range []map[string]float64{
-		{"net_cash": 5}, {"market_cap": 5}, {"net_cash": 5, "market_cap": 0}, {"net_cash": 5, "market_cap": -1},
+		{"net_cash": 5},
+		{"market_cap": 5},
+		{"net_cash": 5, "market_cap": 0},
+		{"net_cash": 5, "market_cap": -1},
 		{"net_cash": 1e300, "market_cap": 1e-300},
 	} {
 		s := d.Rate(company(figures))
@@ -115,13 +118,13 @@ func TestNegativeEquityEarnsTheWorst(t *testing.T) {
 	m := model(t)
 	for _, equity := range []float64{-5, 0} {
 		o := m.Rate(company(map[string]float64{"roe_5y": 0.9, "debt_to_equity": 0.1, "total_equity": equity}))
-		require.Equal(t, 4.0, *o.Ratings[1].Score)
-		require.Equal(t, 3.0, *o.Ratings[2].Score)
+		require.InDelta(t, 4.0, *o.Ratings[1].Score, 1e-12)
+		require.InDelta(t, 3.0, *o.Ratings[2].Score, 1e-12)
 		require.Contains(t, o.Ratings[1].Components[0].Note, "total_equity is")
 		require.Equal(t, "otherwise", o.Ratings[2].Components[0].Step)
 	}
-	require.Equal(t, 3.0, *m.Rate(company(map[string]float64{"debt_to_equity": -3})).Ratings[2].Score, "told by the ratio itself")
-	require.Equal(t, 10.0, *m.Rate(company(map[string]float64{"debt_to_equity": 0.1, "total_equity": 5})).Ratings[2].Score)
+	require.InDelta(t, 3.0, *m.Rate(company(map[string]float64{"debt_to_equity": -3})).Ratings[2].Score, 1e-12, "told by the ratio itself")
+	require.InDelta(t, 10.0, *m.Rate(company(map[string]float64{"debt_to_equity": 0.1, "total_equity": 5})).Ratings[2].Score, 1e-12)
 }
 
 // Worked by hand from the specification's table.
@@ -141,13 +144,13 @@ func TestAWholeCompany(t *testing.T) {
 	require.InDelta(t, resilience, *o.Ratings[2].Score, 1e-9)
 	require.InDelta(t, 78.5, *o.Score, 1e-9) // 10 (0.40 8.15 + 0.35 8.15 + 0.25 6.95)
 	require.Equal(t, "C", o.Grade)
-	require.Equal(t, 1.0, o.Coverage)
+	require.InDelta(t, 1.0, o.Coverage, 1e-12)
 
 	best := m.Rate(company(map[string]float64{
 		"payout_ratio_5y": 0.1, "fcf_dividend_cover": 4, "dividend_growth_years": 25, "net_cash": 30, "market_cap": 100,
 		"debt_to_equity": 0.1, "interest_coverage": 20, "current_ratio": 3, "operating_margin_sd": 0.01,
 	}))
-	require.Equal(t, 100.0, *best.Score, "the moat has dropped")
+	require.InDelta(t, 100.0, *best.Score, 1e-12, "the moat has dropped")
 	require.Equal(t, "A", best.Grade)
 	require.InDelta(t, 0.6, best.Coverage, 1e-9)
 	require.Nil(t, best.Ratings[1].Score)
@@ -227,7 +230,7 @@ func TestLatestIsWhatBecameKnownLast(t *testing.T) {
 	list := []research.Fundamental{at("b", 0, 1), at("a", 1, 2), at("c", 1, 3), at("d", -1, 4)}
 	for range 5 {
 		rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
-		require.Equal(t, 2.0, research.Latest(list)["roe_5y"].Value)
+		require.InDelta(t, 2.0, research.Latest(list)["roe_5y"].Value, 1e-12)
 	}
 }
 

@@ -312,7 +312,10 @@ func (s *Alerts) Values(ctx context.Context, tenantID string, keys []alerts.Key)
 		source alerts.Source
 		read   func(context.Context, string, []string, alerts.Values) error
 	}{
-		{alerts.MacroSeries, s.macroLevels}, {alerts.Prices, s.bars}, {alerts.Ratings, s.scores}, {alerts.News, s.sentiment},
+		{alerts.MacroSeries, s.macroLevels},
+		{alerts.Prices, s.bars},
+		{alerts.Ratings, s.scores},
+		{alerts.News, s.sentiment},
 		{alerts.PortfolioFigures, s.portfolioFigures},
 	} {
 		if len(subjects[read.source]) == 0 {

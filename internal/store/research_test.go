@@ -114,7 +114,7 @@ func TestSecuritiesByID(t *testing.T) {
 	bySymbol, err := s.Securities(t.Context(), cut, []string{"AAA"})
 	require.NoError(t, err)
 	require.Equal(t, bySymbol["AAA"], after, "as by symbol")
-	require.Equal(t, 4.5, *after.Duration)
+	require.InDelta(t, 4.5, *after.Duration, 1e-12)
 	for _, id := range []string{"no id", uuid.NewString(), securityID(t, pool, "other", "AAA")} {
 		_, err = s.SecurityByID(t.Context(), cut, id)
 		require.Equal(t, fault.NotFound, fault.CodeOf(err), id)

@@ -260,11 +260,13 @@ func TestWithoutTheModelThereAreSentences(t *testing.T) {
 		"a number of its own": {says("The moat scores 9.15."), claude.ChatOptions{}, `the model's answer had a number that is not in the data, "9.15"`, "9.15", "ungrounded"},
 		"overloaded": {
 			status(429, `{"error": {"message": "Rate limit reached", "type": "requests", "param": null, "code": "rate_limit_exceeded"}}`),
-			claude.ChatOptions{}, "the model's server answered with status 429", "requests: Rate limit reached", "failed",
+			claude.ChatOptions{},
+			"the model's server answered with status 429", "requests: Rate limit reached", "failed",
 		},
 		"a wrong key": {
 			status(401, `{"error": {"message": "Incorrect API key provided", "type": "invalid_request_error", "code": "invalid_api_key"}}`),
-			claude.ChatOptions{}, "the model's server answered with status 401", "Incorrect API key", "failed",
+			claude.ChatOptions{},
+			"the model's server answered with status 401", "Incorrect API key", "failed",
 		},
 		"an error as a text": {status(404, `{"error": "model 'tiny' not found"}`), claude.ChatOptions{}, "the model's server answered with status 404", "not found", "failed"},
 		"an error page":      {status(502, `<html>Bad Gateway`), claude.ChatOptions{}, "the model's server answered with status 502", "", "failed"},
@@ -272,16 +274,19 @@ func TestWithoutTheModelThereAreSentences(t *testing.T) {
 		"no JSON":            {status(200, `<html>`), claude.ChatOptions{}, "the model's server answered in a form that is not that of chat completions", "", "failed"},
 		"no choice":          {status(200, `{"choices": []}`), claude.ChatOptions{}, "the model's server answered without a choice", "", "failed"},
 		"cut off": {
-			status(200, `{"choices": [{"message": {"content": "The"}, "finish_reason": "length"}]}`), claude.ChatOptions{},
+			status(200, `{"choices": [{"message": {"content": "The"}, "finish_reason": "length"}]}`),
+			claude.ChatOptions{},
 			"the model did not end its answer", "finish_reason length", "failed",
 		},
 		"refused": {
-			status(200, `{"choices": [{"message": {"content": null, "refusal": "No."}, "finish_reason": "stop"}]}`), claude.ChatOptions{},
+			status(200, `{"choices": [{"message": {"content": null, "refusal": "No."}, "finish_reason": "stop"}]}`),
+			claude.ChatOptions{},
 			"the model refused to answer", "", "failed",
 		},
 		"nothing": {status(200, `{"choices": [{"message": {"content": ""}}]}`), claude.ChatOptions{}, "the model answered nothing", "", "failed"},
 		"huge": {
-			says(strings.Repeat("word ", 1000)), claude.ChatOptions{MaxResponse: 1000},
+			says(strings.Repeat("word ", 1000)),
+			claude.ChatOptions{MaxResponse: 1000},
 			"the model's server answered with more than 1000 bytes", "", "failed",
 		},
 		"long": {says(strings.Repeat("word ", 4000)), claude.ChatOptions{}, "the model answered with more than 16384 bytes", "", "failed"},
@@ -386,8 +391,12 @@ func TestACallerThatGoesAway(t *testing.T) {
 func TestChatsAreCheckedWhenTheyAreMade(t *testing.T) {
 	t.Parallel()
 	for _, o := range []claude.ChatOptions{
-		{}, {URL: "ftp://a", Model: "m", Client: http.DefaultClient}, {URL: "http://u:p@a", Model: "m", Client: http.DefaultClient},
-		{URL: "http://a?key=1", Model: "m", Client: http.DefaultClient}, {URL: "http://a", Client: http.DefaultClient}, {URL: "http://a", Model: "m"},
+		{},
+		{URL: "ftp://a", Model: "m", Client: http.DefaultClient},
+		{URL: "http://u:p@a", Model: "m", Client: http.DefaultClient},
+		{URL: "http://a?key=1", Model: "m", Client: http.DefaultClient},
+		{URL: "http://a", Client: http.DefaultClient},
+		{URL: "http://a", Model: "m"},
 	} {
 		_, err := claude.NewChat(o)
 		require.Error(t, err)

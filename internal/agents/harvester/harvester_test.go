@@ -170,7 +170,7 @@ func TestFundamentalsAreThoseKnownOnTheDay(t *testing.T) {
 	require.Equal(t, "AAA", got.Symbol)
 	require.Equal(t, "fmp", *got.Provider)
 	require.Len(t, got.Figures, 1)
-	require.Equal(t, 0.2, got.Figures[0].Value)
+	require.InDelta(t, 0.2, got.Figures[0].Value, 1e-12)
 	require.Equal(t, "2006-12-31", *got.Figures[0].PeriodEnd)
 	require.Equal(t, []agent.Source{{Name: "fundamentals:AAA", Asof: time.Date(2007, 3, 1, 0, 0, 0, 0, time.UTC)}}, r.Sources)
 
@@ -183,7 +183,7 @@ func TestFundamentalsAreThoseKnownOnTheDay(t *testing.T) {
 	} {
 		got = report{}
 		d.ask(t, run, "provider.fundamentals", args, &got)
-		require.Equal(t, 0.1, got.Figures[0].Value)
+		require.InDelta(t, 0.1, got.Figures[0].Value, 1e-12)
 		require.Equal(t, args["asof"], got.Asof)
 	}
 	got = report{}
@@ -283,8 +283,11 @@ func TestNewsAreSearched(t *testing.T) {
 	require.Equal(t, time.Date(2007, 5, 8, 0, 0, 0, 0, time.UTC), r.Sources[1].Asof)
 
 	for _, args := range []map[string]any{
-		{}, {"symbols": []string{"A"}, "positions": []any{}}, {"symbols": []string{"A"}, "lookback_hours": 0},
-		{"symbols": []string{"A"}, "lookback_hours": 8761}, {"positions": []any{map[string]any{"weight": 1}}},
+		{},
+		{"symbols": []string{"A"}, "positions": []any{}},
+		{"symbols": []string{"A"}, "lookback_hours": 0},
+		{"symbols": []string{"A"}, "lookback_hours": 8761},
+		{"positions": []any{map[string]any{"weight": 1}}},
 	} {
 		_, err := d.try(t, on(t, "2007-05-08", "2007-05-08"), "news.search", args, &got)
 		require.Equal(t, fault.Invalid, fault.CodeOf(err), "%v", args)
@@ -372,7 +375,7 @@ func TestRatingsTakeWhatFundamentalsAnswer(t *testing.T) {
 	d.ask(t, run, "fundamentals.load", map[string]any{"security_id": aaa}, &loaded)
 	var got score
 	r := d.ask(t, run, "ratings.moat_strength", map[string]any{"security_id": aaa, "fundamentals": loaded}, &got)
-	require.Equal(t, 4.0, *got.Score)
+	require.InDelta(t, 4.0, *got.Score, 1e-12)
 	require.Contains(t, *got.Components[0].Note, "total_equity is -5")
 	require.Equal(t, "2007-03-01", *got.Components[0].Asof)
 	require.Len(t, got.Insufficient, 3)
@@ -434,7 +437,7 @@ func TestAPortfolioIsRated(t *testing.T) {
 	got = aggregate{}
 	d.ask(t, run, "ratings.aggregate", map[string]any{"positions": []any{position("AAA", aaa, -0.6), position("BBB", bbb, nil)}, "provider": "fmp"}, &got)
 	require.Nil(t, got.Overall)
-	require.Equal(t, 100.0, *got.Positions[0].Overall, "a good company")
+	require.InDelta(t, 100.0, *got.Positions[0].Overall, 1e-12, "a good company")
 	require.Equal(t, "it is not held long", *got.Positions[0].Excluded)
 	require.Equal(t, "it has no weight", *got.Positions[1].Excluded)
 
