@@ -48,8 +48,8 @@ var patternRuns = map[string]patternRun{
 		known:  []string{"stdc/phase", "cycle_risk_map", "dar/dar"}, missing: []string{"macro:"},
 	},
 	"macro_trend_monitor": {
-		inputs: `{"portfolio_id": %[1]q}`,
-		known:  []string{"regime_history/history", "factor_history/history", "trend_analysis", "alert_suggestions"},
+		inputs: `{"portfolio_id": %[1]q}`, charts: true,
+		known: []string{"regime_history/history", "factor_history/history", "trend_analysis", "alert_suggestions"},
 	},
 	"policy_rebalance": {
 		inputs: `{"portfolio_id": %[1]q, "policies": [{"type": "target_weight", "symbol": "SBI", "weight": 0.3}]}`,
