@@ -138,7 +138,7 @@ func readCycle(name string, raw json.RawMessage) (*phases, error) {
 		}
 		c.dates = append(c.dates, d)
 	}
-	if c.Phase == nil || *c.Phase == "" || len(c.dates) == 0 {
+	if c.Phase == nil || *c.Phase == "" {
 		return nil, nil //nolint:nilnil // the cycle says itself what it lacks
 	}
 	return &c, nil
@@ -146,7 +146,7 @@ func readCycle(name string, raw json.RawMessage) (*phases, error) {
 
 func earliest(cycles ...*phases) (from time.Time, ok bool) {
 	for _, c := range cycles {
-		if c != nil && (!ok || c.dates[0].Before(from)) {
+		if c != nil && len(c.dates) > 0 && (!ok || c.dates[0].Before(from)) {
 			from, ok = c.dates[0], true
 		}
 	}
@@ -206,6 +206,9 @@ func (a *Analyst) overlay(g *capability.Gaps, field, missing string, c *phases, 
 	switch {
 	case c == nil:
 		g.Note(portfolio.Shortages{{Missing: missing, Reason: "its phase is not known"}}, field)
+		return nil
+	case len(c.dates) == 0:
+		g.Note(shortage(missing, "its past phases are not known"), field)
 		return nil
 	case len(a.opts.Factors.Factors) == 0:
 		g.Note(noModel(), field)
@@ -297,7 +300,8 @@ func (c *phases) at(day time.Time) (phase string, ok bool) {
 	if i < 0 {
 		return "", false
 	}
-	return c.History[i].Phase, true
+	phase = c.History[i].Phase
+	return phase, phase != "" // a phase that is not known is null
 }
 
 func orLowest(f *float64) float64 {

@@ -546,6 +546,7 @@ func phasesOf() map[string]any {
 		d := time.Date(2000, time.Month(3+m), 1, 0, 0, 0, 0, time.UTC).AddDate(0, 0, -1)
 		history = append(history, map[string]any{"date": d.Format(time.DateOnly), "phase": []string{"boom", "bust"}[m/3%2]})
 	}
+	history[7].(map[string]any)["phase"] = nil // a month that the data do not tell
 	return map[string]any{"phase": "bust", "label": "Bust", "confidence": 0.7, "history": history, "insufficient_data": []any{}}
 }
 
@@ -564,6 +565,13 @@ func TestOverlayAgainstPlainLoops(t *testing.T) {
 	require.Contains(t, names(result.Sources), d.factors.Source)
 	require.Contains(t, names(result.Sources), "fx:USD/CHF")
 
+	dateless, _ := d.ask(t, run, "risk.overlay_cycle_phases", map[string]any{
+		"factor_exposures": exposures, "ltdc": map[string]any{"phase": "bubble", "label": "Bubble"},
+	})
+	require.Nil(t, dateless["long_term"])
+	require.Contains(t, lacking(dateless), "long_term: cycle:long_term")
+	require.Contains(t, lacking(dateless), "short_term: cycle:short_term")
+
 	betas := map[string]float64{}
 	for _, f := range exposures["factors"].([]any) {
 		f := f.(map[string]any)
@@ -580,7 +588,7 @@ func TestOverlayAgainstPlainLoops(t *testing.T) {
 			phase := ""
 			for _, h := range history {
 				if h := h.(map[string]any); h["date"].(string) <= quotes[j].Date.Format(time.DateOnly) {
-					phase = h["phase"].(string)
+					phase, _ = h["phase"].(string)
 				}
 			}
 			if phase == "" || quotes[j].Date.After(day(t, asof)) {
