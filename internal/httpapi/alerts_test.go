@@ -154,7 +154,7 @@ func TestTestingAnAlertRuleSaysWhatItWouldDo(t *testing.T) {
 	_, rating := newRule(t, s, `"condition":{"type":"rating","symbol":"SBI","metric":"moat_score","op":"<","value":5}`)
 	got = trial(rating)
 	require.Equal(t, "unknown", got.Result)
-	require.Contains(t, got.Explanation, "no ratings are stored yet")
+	require.Contains(t, got.Explanation, "no moat_score of SBI is stored")
 	require.Equal(t, "/condition", got.Unknown[0].Pointer)
 
 	// The figures are those of the overview.

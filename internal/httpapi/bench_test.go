@@ -149,7 +149,7 @@ func BenchmarkCached(b *testing.B) {
 				b.Cleanup(func() { require.NoError(b, recorder.Stop(context.Background())) })
 				options.Recorder = recorder
 			}
-			engine, err := patterns.New("../../configs/patterns", o.Agents.(*agents.Runtime), store.NewContexts(db), options)
+			engine, err := patterns.New(definitions(b), o.Agents.(*agents.Runtime), store.NewContexts(db), options)
 			require.NoError(b, err)
 			o.Patterns, o.Log = engine, slog.New(slog.NewJSONHandler(nowhere{}, nil))
 		}).handler
