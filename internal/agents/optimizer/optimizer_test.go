@@ -49,7 +49,9 @@ func args(more ...any) object {
 	return all
 }
 
-func at(t testing.TB, d *agenttest.Desk, day string) agent.Context { return d.At(agenttest.Day(t, day)) }
+func at(t testing.TB, d *agenttest.Desk, day string) agent.Context {
+	return d.At(agenttest.Day(t, day))
+}
 
 // value runs ledger.positions and pricing.apply_pack, as the patterns do.
 func value(t testing.TB, d *agenttest.Desk, run agent.Context) object {
