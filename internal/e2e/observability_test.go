@@ -67,7 +67,7 @@ func newWatched(t *testing.T, env ...string) *watched {
 			for _, path := range logs {
 				log, err := os.ReadFile(path)
 				require.NoError(t, err)
-				t.Logf("end of %s:\n%s", filepath.Base(path), log[max(0, len(log)-4000):])
+				t.Logf("end of %s:\n%s", filepath.Base(path), log[max(0, len(log)-1000):])
 			}
 		}
 	})
@@ -115,20 +115,18 @@ func (w *watched) jaegerTrace(ctx context.Context, trace string) ([]span, error)
 	return spans, nil
 }
 
-// arrives waits until Jaeger has a span in a trace whose name, after the service's, begins like this.
-func (w *watched) arrives(trace, name string) []span {
+// arrives waits until Jaeger has a chain of spans of a trace, each the child of the one before; a name
+// matches its prefix. Spans are stored one by one: the last to end, the request's, may be there before
+// those below it.
+func (w *watched) arrives(trace string, names ...string) {
 	w.t.Helper()
-	var spans []span
-	w.eventually(name+" of trace "+trace+" is in Jaeger", func(ctx context.Context) (err error) {
-		if spans, err = w.jaegerTrace(ctx, trace); err != nil {
+	w.eventually(fmt.Sprintf("%q of trace %s is in Jaeger", names, trace), func(ctx context.Context) error {
+		spans, err := w.jaegerTrace(ctx, trace)
+		if err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(spans, func(s span) bool { return strings.HasPrefix(s.service+": "+s.name, name) }) {
-			return fmt.Errorf("has %+v", spans)
-		}
-		return nil
+		return hasPath(spans, names...)
 	})
-	return spans
 }
 
 // operations are the names of a service's spans that Jaeger has.
@@ -208,21 +206,18 @@ func TestObservabilityStack(t *testing.T) {
 
 	// From the request through pattern, step and agent to SQL.
 	const request = "dawsos-api: POST /v1/patterns/{id}/execute"
-	spans := w.arrives(run, request)
 	for _, step := range []string{
 		"step 0 ledger.positions", "step 1 pricing.apply_pack", "step 2 metrics.compute_twr", "step 3 attribution.currency",
 	} {
-		requirePath(t, spans, request, "dawsos-api: pattern portfolio_overview", "dawsos-api: "+step,
+		w.arrives(run, request, "dawsos-api: pattern portfolio_overview", "dawsos-api: "+step,
 			"dawsos-api: agent financial_analyst/", "dawsos-api: sql ")
 	}
 
 	// From the request through the dead letter and its retry, by the other process, to the receiver.
 	const posted = "dawsos-api: POST /v1/deliveries"
-	w.arrives(delivery, posted)
-	spans = w.arrives(delivery, "dawsos-worker: job retry_delivery")
-	requirePath(t, spans, posted, "dawsos-api: deliver webhook", "dawsos-api: HTTP POST")
-	requirePath(t, spans, posted, "dawsos-worker: job retry_delivery", "dawsos-worker: deliver webhook", "dawsos-worker: HTTP POST")
-	requirePath(t, spans, posted, "dawsos-worker: job retry_delivery", "dawsos-worker: sql RecordRetryDelivered")
+	w.arrives(delivery, posted, "dawsos-api: deliver webhook", "dawsos-api: HTTP POST")
+	w.arrives(delivery, posted, "dawsos-worker: job retry_delivery", "dawsos-worker: deliver webhook", "dawsos-worker: HTTP POST")
+	w.arrives(delivery, posted, "dawsos-worker: job retry_delivery", "dawsos-worker: sql RecordRetryDelivered")
 	for _, one := range r.all() {
 		require.Contains(t, one.traceParent, delivery)
 	}

@@ -44,7 +44,7 @@ func TestRecordedRunSurvives(t *testing.T) {
 	require.NoError(t, deposit.FromNewTransaction(api.NewTransaction{
 		Type: api.DEPOSIT, Date: answer.Trace.Asof, Amount: new("1000"), Currency: new(run.JSON200.Context.Portfolio.BaseCurrency),
 	}))
-	booked, err := s.client.BookTransactionsWithResponse(t.Context(), portfolio, deposit)
+	booked, err := s.client.BookTransactionsWithResponse(t.Context(), portfolio, nil, deposit)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusCreated, booked.StatusCode(), string(booked.Body))
 	require.NotEqual(t, answer.DataHash, s.execute(portfolio, false).DataHash, "a new run sees the deposit")

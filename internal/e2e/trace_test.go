@@ -94,6 +94,10 @@ func (c *collector) of(trace string) []span {
 // A name matches its prefix.
 func requirePath(t *testing.T, spans []span, names ...string) {
 	t.Helper()
+	require.NoError(t, hasPath(spans, names...))
+}
+
+func hasPath(spans []span, names ...string) error {
 	parents := []string{""}
 	for i, name := range names {
 		var next []string
@@ -102,9 +106,12 @@ func requirePath(t *testing.T, spans []span, names ...string) {
 				next = append(next, s.id)
 			}
 		}
-		require.NotEmpty(t, next, "no %q below %q in %+v", name, names[:i], spans)
+		if len(next) == 0 {
+			return fmt.Errorf("no %q below %q in %+v", name, names[:i], spans)
+		}
 		parents = next
 	}
+	return nil
 }
 
 // TestOneTrace follows a delivery from the API request through the dead letter's job to the

@@ -38,6 +38,7 @@ func (h *handlers) CreatePortfolio(ctx context.Context, r api.CreatePortfolioReq
 	p := portfolio.Portfolio{
 		Name: r.Body.Name, BaseCurrency: r.Body.BaseCurrency,
 		Benchmark: value(r.Body.Benchmark), Calendar: value(r.Body.Calendar),
+		CostMethod: portfolio.CostMethod(value(r.Body.CostMethod)),
 	}
 	p, err := h.Portfolios.CreatePortfolio(ctx, h.TenantID, p)
 	if err != nil {
@@ -83,25 +84,73 @@ func (h *handlers) BookTransactions(ctx context.Context, r api.BookTransactionsR
 		}
 		list = []api.NewTransaction{one}
 	}
-	p, booked, err := h.book(ctx, r.Id.String(), list)
+	receipt, err := h.book(ctx, r, list)
 	if err != nil {
 		if single {
 			err = withoutIndex(err)
 		}
 		return nil, err
 	}
-	return api.BookTransactions201JSONResponse{Items: toTransactions(booked), LedgerVersion: p.LedgerVersion}, nil
+	return api.BookTransactions201JSONResponse{
+		Body: toBooked(receipt), Headers: api.BookTransactions201ResponseHeaders{IdempotencyReplayed: replayed(receipt)},
+	}, nil
 }
 
-func (h *handlers) book(ctx context.Context, portfolioID string, list []api.NewTransaction) (portfolio.Portfolio, []portfolio.Transaction, error) {
+func (h *handlers) book(ctx context.Context, r api.BookTransactionsRequestObject, list []api.NewTransaction) (portfolio.Receipt, error) {
 	txs := make([]portfolio.Transaction, len(list))
 	for i, t := range list {
 		var err error
 		if txs[i], err = fromTransaction(t, i); err != nil {
-			return portfolio.Portfolio{}, nil, err
+			return portfolio.Receipt{}, err
 		}
 	}
-	return h.Portfolios.AppendTransactions(ctx, h.TenantID, portfolioID, txs)
+	once, err := onceOf(asked{
+		operation: "bookTransactions " + r.Id.String(), body: list, key: r.Params.IdempotencyKey,
+	})
+	if err != nil {
+		return portfolio.Receipt{}, err
+	}
+	return h.Portfolios.BookTransactions(ctx, h.TenantID, r.Id.String(), txs, once)
+}
+
+func (h *handlers) ReverseTransaction(ctx context.Context, r api.ReverseTransactionRequestObject) (api.ReverseTransactionResponseObject, error) {
+	once, err := onceOf(asked{
+		operation: "reverseTransaction " + r.Id.String() + " " + r.TransactionId.String(), key: r.Params.IdempotencyKey,
+	})
+	if err != nil {
+		return nil, err
+	}
+	receipt, err := h.Portfolios.ReverseTransaction(ctx, h.TenantID, r.Id.String(), r.TransactionId.String(), once)
+	if err != nil {
+		return nil, err
+	}
+	return api.ReverseTransaction201JSONResponse{
+		Body: toBooked(receipt), Headers: api.ReverseTransaction201ResponseHeaders{IdempotencyReplayed: replayed(receipt)},
+	}, nil
+}
+
+// onceOf returns the key of a request to book, nil when it has none.
+func onceOf(by asked) (*portfolio.Once, error) {
+	if by.key == nil {
+		return nil, nil
+	}
+	request, err := by.hash()
+	if err != nil {
+		return nil, err
+	}
+	return &portfolio.Once{Key: *by.key, Request: request}, nil
+}
+
+func toBooked(r portfolio.Receipt) api.Booked {
+	return api.Booked{Items: toTransactions(r.Transactions), LedgerVersion: r.LedgerVersion}
+}
+
+// replayed is the header that tells a repetition, nil for a first answer.
+func replayed(r portfolio.Receipt) *string {
+	if !r.Repeated {
+		return nil
+	}
+	return new("true")
 }
 
 // withoutIndex rewrites an error about the only element of a list for a caller who sent no list.
@@ -144,7 +193,7 @@ func fromTransaction(t api.NewTransaction, i int) (portfolio.Transaction, error)
 func toPortfolio(p portfolio.Portfolio) api.Portfolio {
 	return api.Portfolio{
 		Id: uuid.MustParse(p.ID), Name: p.Name, BaseCurrency: p.BaseCurrency, Benchmark: orNull(p.Benchmark),
-		Calendar: p.Calendar, LedgerVersion: p.LedgerVersion, Transactions: p.LedgerSeq, CreatedAt: p.CreatedAt.UTC(),
+		Calendar: p.Calendar, CostMethod: api.CostMethod(p.CostMethod), LedgerVersion: p.LedgerVersion, Transactions: p.LedgerSeq, CreatedAt: p.CreatedAt.UTC(),
 	}
 }
 
@@ -152,7 +201,7 @@ func toTransactions(txs []portfolio.Transaction) []api.Transaction {
 	list := make([]api.Transaction, len(txs))
 	for i, t := range txs {
 		list[i] = api.Transaction{
-			Id: uuid.MustParse(t.ID), Seq: t.Seq, Date: t.Date.Format(time.DateOnly), Type: api.TransactionType(t.Type),
+			Id: uuid.MustParse(t.ID), Seq: t.Seq, Date: t.Date.Format(time.DateOnly), Type: string(t.Type),
 			Symbol: orNull(t.Symbol), Currency: t.Currency, Amount: t.Amount.String(),
 		}
 		if !t.Quantity.IsZero() {
@@ -160,6 +209,9 @@ func toTransactions(txs []portfolio.Transaction) []api.Transaction {
 		}
 		if !t.Price.IsZero() {
 			list[i].Price = orNull(t.Price.String())
+		}
+		if t.Reverses != "" {
+			list[i].Reverses = orNull(uuid.MustParse(t.Reverses))
 		}
 	}
 	return list

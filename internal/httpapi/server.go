@@ -69,7 +69,8 @@ type Portfolios interface {
 	CreatePortfolio(ctx context.Context, tenantID string, p portfolio.Portfolio) (portfolio.Portfolio, error)
 	Portfolio(ctx context.Context, tenantID, id string) (portfolio.Portfolio, error)
 	Portfolios(ctx context.Context, tenantID string, after portfolio.Cursor, limit int) ([]portfolio.Portfolio, *portfolio.Cursor, error)
-	AppendTransactions(ctx context.Context, tenantID, portfolioID string, txs []portfolio.Transaction) (portfolio.Portfolio, []portfolio.Transaction, error)
+	BookTransactions(ctx context.Context, tenantID, portfolioID string, txs []portfolio.Transaction, once *portfolio.Once) (portfolio.Receipt, error)
+	ReverseTransaction(ctx context.Context, tenantID, portfolioID, transactionID string, once *portfolio.Once) (portfolio.Receipt, error)
 	TransactionsPage(ctx context.Context, tenantID, portfolioID string, after int64, limit int) ([]portfolio.Transaction, int64, error)
 }
 

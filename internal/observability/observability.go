@@ -52,7 +52,7 @@ const (
 	startTimeout = 60 * time.Second
 	// stopTimeout is how long a server may take to stop before it is killed. The collector sends what
 	// it holds meanwhile.
-	stopTimeout = 15 * time.Second
+	stopTimeout = 30 * time.Second
 	// poll is how often readiness is asked for.
 	poll = 100 * time.Millisecond
 )

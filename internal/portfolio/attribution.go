@@ -16,7 +16,8 @@ type CurrencyAttribution struct {
 	Lines                  []CurrencyContribution
 }
 
-// CurrencyContribution is one line's share in an attribution. Cash has no local return.
+// CurrencyContribution is one line's share in an attribution. Cash has no local return. What a security
+// pays is part of its local return, in linked attributions.
 type CurrencyContribution struct {
 	Kind     Kind
 	Symbol   string // for cash: its currency
@@ -29,7 +30,8 @@ type CurrencyContribution struct {
 }
 
 // AttributeStartHoldings attributes over w as one period, as if what was held at its start had
-// been held to its end: Total is the return of those holdings and Costs is 0.
+// been held to its end: Total is the return of those holdings' prices and Costs is 0. Dividends are
+// not in it: how much was paid depends on what was held since.
 func (h *History) AttributeStartHoldings(w Window) (CurrencyAttribution, error) {
 	if err := h.startHoldingsMissing(w); err != nil {
 		return CurrencyAttribution{}, err
@@ -48,7 +50,7 @@ func (h *History) AttributeStartHoldings(w Window) (CurrencyAttribution, error) 
 			c.AverageWeight = weight
 			c.add(1, weight, local, fx)
 			a.add(c)
-			end += l.valueOn(quantity, w.End)
+			end += l.valueOn(quantity*splitFactor(l.splits, w.Start, w.End), w.End)
 		})
 	}
 	a.Total = end/start - 1
@@ -102,6 +104,15 @@ func (h *History) AttributeCurrency(w Window) (CurrencyAttribution, error) {
 			held = true
 			c.AverageWeight += weight / days
 		}
+		err := h.income(l, w, func(day int, value float64) {
+			held = true
+			weight := value / (h.NAV[day-1] + h.Flows[day])
+			c.pay(links[day-w.Start-1], weight, l.currencyReturn(day-1))
+			explained[day-w.Start-1] += weight
+		})
+		if err != nil {
+			return CurrencyAttribution{}, err
+		}
 		if held {
 			a.add(c)
 		}
@@ -151,7 +162,19 @@ func (l *holding) valueOn(quantity float64, day int) float64 {
 // change returns the line's return in its own currency and that of the currency, between two
 // days.
 func (l *holding) change(from, to int) (local, fx float64) {
-	return l.price.values[to]/l.price.values[from] - 1, l.rate.values[to]/l.rate.values[from] - 1
+	split := 1.0
+	if len(l.splits) > 0 {
+		split = splitFactor(l.splits, from, to)
+	}
+	return l.price.values[to]*split/l.price.values[from] - 1, l.rate.values[to]/l.rate.values[from] - 1
+}
+
+// currencyReturn returns what the line's currency earned on the day after t for what was held at its
+// end: 0 when nothing was.
+func (l *holding) currencyReturn(t int) float64 {
+	var fx float64
+	l.spans(t, t+1, func(float64, int, int) { fx = l.rate.values[t+1]/l.rate.values[t] - 1 })
+	return fx
 }
 
 func (l *holding) contribution(weight float64) CurrencyContribution {
@@ -163,6 +186,14 @@ func (c *CurrencyContribution) add(link, weight, local, fx float64) {
 	c.Local += link * weight * local
 	c.FX += link * weight * fx
 	c.Interaction += link * weight * local * fx
+}
+
+// pay counts cash that was paid at the end of a day, as a fraction of the capital at its start: what
+// it was worth at the currency's rate of the start is local, the rest interaction.
+func (c *CurrencyContribution) pay(link, weight, fx float64) {
+	local := weight / (1 + fx)
+	c.Local += link * local
+	c.Interaction += link * (weight - local)
 }
 
 func (a *CurrencyAttribution) add(c CurrencyContribution) {

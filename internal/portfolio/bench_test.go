@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/shopspring/decimal"
 
@@ -14,7 +16,13 @@ import (
 // decade is a ledger of n securities in three currencies, each traded once a year, over 2,520
 // days.
 func decade(n int) (portfolio.Portfolio, []portfolio.Transaction, map[string]portfolio.Security, portfolio.SeriesSet) {
-	const days = 2520
+	return years(n, 10)
+}
+
+// years is a ledger of n securities in three currencies over years of 252 days. Each year each
+// security is bought and pays a dividend, one in ten is split, and one in ten bookings is reversed.
+func years(n, years int) (portfolio.Portfolio, []portfolio.Transaction, map[string]portfolio.Security, portfolio.SeriesSet) {
+	days := 252 * years
 	rng := rand.New(rand.NewPCG(1, 1))
 	start := day("2000-01-03")
 	currencies := []string{"CHF", "USD", "EUR"}
@@ -37,16 +45,75 @@ func decade(n int) (portfolio.Portfolio, []portfolio.Transaction, map[string]por
 		securities[symbol] = portfolio.Security{Symbol: symbol, Currency: currencies[i%3]}
 		market.Prices[symbol] = walk(100)
 	}
-	for year := range 10 {
+	for year := range years {
 		for i := range n {
-			symbol := fmt.Sprintf("S%04d", i)
-			ledger = append(ledger, portfolio.Transaction{
-				Date: start.AddDate(0, 0, year*252), Type: portfolio.Buy, Symbol: symbol,
+			t := portfolio.Transaction{
+				ID: fmt.Sprint(year, "-", i), Date: start.AddDate(0, 0, year*252), Type: portfolio.Buy, Symbol: fmt.Sprintf("S%04d", i),
 				Quantity: decimal.NewFromInt(100), Currency: currencies[i%3], Amount: decimal.NewFromInt(-10_000),
-			})
+			}
+			ledger = append(ledger, t)
+			if (i+year)%10 == 0 {
+				undo := t
+				undo.ID, undo.Type, undo.Reverses = "", portfolio.Reversal, t.ID
+				ledger = append(ledger, undo)
+			}
+		}
+		for i := range n {
+			t := portfolio.Transaction{
+				Date: start.AddDate(0, 0, year*252+100), Type: portfolio.Dividend, Symbol: fmt.Sprintf("S%04d", i),
+				Currency: currencies[i%3], Amount: decimal.NewFromInt(150),
+			}
+			ledger = append(ledger, t)
+			if (i+year)%10 == 5 {
+				t.Type, t.Quantity, t.Amount = portfolio.Split, decimal.NewFromInt(2), decimal.Zero
+				ledger = append(ledger, t)
+			}
 		}
 	}
 	return portfolio.Portfolio{BaseCurrency: "CHF", Calendar: "CAL"}, ledger, securities, market
+}
+
+// BenchmarkThousandPositions is all that one portfolio's analytics compute, from its ledger and market
+// data on: the history, every figure, and the linked attribution over all days.
+func BenchmarkThousandPositions(b *testing.B) {
+	for _, size := range []struct{ positions, years int }{{1000, 10}, {100, 10}, {1000, 1}, {100, 1}} {
+		b.Run(fmt.Sprintf("positions=%d/years=%d", size.positions, size.years), func(b *testing.B) {
+			p, ledger, securities, market := years(size.positions, size.years)
+			asof := market.Prices["CAL"][252*size.years-1].Date
+			b.ReportAllocs()
+			before := cpuTime(b)
+			for b.Loop() {
+				h, err := portfolio.NewHistory(p, ledger, securities, market, asof)
+				if err != nil {
+					b.Fatal(err)
+				}
+				zero := func(w portfolio.Window) ([]float64, error) { return make([]float64, w.Len()), nil }
+				h.Figures(portfolio.Relative{RiskFree: zero, Benchmark: func(w portfolio.Window) ([]float64, error) {
+					return h.SecurityReturns(portfolio.Security{Symbol: "CAL", Currency: "CHF"}, w)
+				}})
+				w, err := h.All()
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := h.AttributeCurrency(w); err != nil {
+					b.Fatal(err)
+				}
+			}
+			cells := float64(size.positions) * float64(252*size.years)
+			b.ReportMetric(float64(cpuTime(b)-before)/float64(b.N)/cells, "cpu-ns/cell")
+		})
+	}
+}
+
+// cpuTime returns what the process has used of the processors: on a machine that is shared, a steadier
+// measure than the clock. The collector's work on other threads is in it.
+func cpuTime(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func BenchmarkHistory(b *testing.B) {
@@ -96,9 +163,14 @@ func BenchmarkAttributeCurrency(b *testing.B) {
 func BenchmarkHoldingsAt(b *testing.B) {
 	_, ledger, securities, market := decade(1000)
 	asof := market.Prices["CAL"][2519].Date
-	for b.Loop() {
-		if _, err := portfolio.HoldingsAt(ledger, securities, asof); err != nil {
-			b.Fatal(err)
-		}
+	for _, m := range []portfolio.CostMethod{portfolio.FIFO, portfolio.Average} {
+		b.Run(string(m), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := m.HoldingsAt(ledger, securities, asof); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -25,14 +25,36 @@ const (
 	amountDecimals   = 2 // of an amount that is computed because the booking has none
 )
 
+// bookable names the types that Book takes, for messages.
+const bookable = "DEPOSIT, WITHDRAWAL, BUY, SELL, FX, FEE, DIVIDEND, SPLIT"
+
+// A split makes at most as many shares of one, or one of as many.
+var (
+	maxRatio = decimal.NewFromInt(1_000_000)
+	minRatio = decimal.New(1, -6)
+)
+
 var (
 	firstDate = time.Date(1900, time.January, 1, 0, 0, 0, 0, time.UTC)
 	lastDate  = time.Date(2200, time.December, 31, 0, 0, 0, 0, time.UTC)
 )
 
+// Once names a request to book, so that sending it again does not book again.
+type Once struct {
+	Key     string // the caller's
+	Request []byte // tells other requests with the key from this one: a hash
+}
+
+// Receipt is what a request to book has come to.
+type Receipt struct {
+	Transactions  []Transaction // as booked, in order of number
+	LedgerVersion string        // after them
+	Repeated      bool          // an earlier request had the key and has booked them
+}
+
 // Open checks a portfolio that is about to be created and returns it with the head of its empty
 // ledger. The benchmark and the calendar must be among securities; a portfolio without a calendar
-// takes the given one. Errors are [fault.Invalid] with a pointer for each wrong field.
+// takes the given one, one without a cost method FIFO. Errors are [fault.Invalid] with a pointer for each wrong field.
 func Open(p Portfolio, calendar string, securities map[string]Security) (Portfolio, error) {
 	var c complaints
 	switch n := utf8.RuneCountInString(p.Name); {
@@ -44,7 +66,7 @@ func Open(p Portfolio, calendar string, securities map[string]Security) (Portfol
 		c.add("/name", "has %d characters; at most %d are allowed", n, maxName)
 	}
 	if !isCurrency(p.BaseCurrency) {
-		c.add("/base_currency", "%q is no currency code: three capital letters such as CHF", p.BaseCurrency)
+		c.add("/base_currency", notACurrency, p.BaseCurrency)
 	}
 	if _, ok := securities[p.Benchmark]; p.Benchmark != "" && !ok {
 		c.add("/benchmark", "there is no security %q", p.Benchmark)
@@ -54,6 +76,10 @@ func Open(p Portfolio, calendar string, securities map[string]Security) (Portfol
 		c.add("/calendar", "is required: no default calendar is set")
 	} else if !ok {
 		c.add("/calendar", "there is no security %q", p.Calendar)
+	}
+	p.CostMethod = cmp.Or(p.CostMethod, FIFO)
+	if p.CostMethod != FIFO && p.CostMethod != Average {
+		c.add("/cost_method", "%q is none of %s, %s", p.CostMethod, FIFO, Average)
 	}
 	if err := c.err(); err != nil {
 		return Portfolio{}, err
@@ -70,10 +96,12 @@ func Open(p Portfolio, calendar string, securities map[string]Security) (Portfol
 // A zero quantity, price or amount means that the transaction has none. BUY, SELL and FX without
 // an amount get quantity times price, rounded half up to 2 decimals; with an amount, it stands as
 // given, since costs of execution may be in it. securities holds at least the ones that the batch
-// trades, booked at least every BUY and SELL of the symbols that the batch sells.
+// names, booked at least every BUY, SELL and SPLIT that counts (see [Effective]) of the symbols that
+// the batch sells or splits. A REVERSAL is not booked here: see [Reverse].
 //
-// Nothing can be sold that is not held: in order of date, then of booking, no sale may take a
-// security below zero, and a sale booked late may not take away what a later sale needed.
+// Nothing can be sold that is not held: in order of date, then of booking, a day's splits first, no
+// sale may take a security below zero, and what is booked late may not take away what a later sale
+// needed.
 func Book(batch, booked []Transaction, securities map[string]Security) ([]Transaction, error) {
 	if len(batch) == 0 {
 		return nil, fault.InvalidField("", "at least one transaction is required")
@@ -116,15 +144,18 @@ func complete(t *Transaction, securities map[string]Security, complain func(fiel
 		}
 	}
 
+	t.Reverses = ""
 	switch t.Type {
-	case Buy, Sell:
+	case Buy, Sell, Dividend, Split:
 		t.Currency = cmp.Or(t.Currency, securities[t.Symbol].Currency)
 		if s, ok := securities[t.Symbol]; t.Symbol == "" {
 			complain("symbol", "is required for %s", t.Type)
 		} else if !ok {
 			complain("symbol", "there is no security %q", t.Symbol)
-		} else if t.SecurityID = s.ID; t.Currency != s.Currency {
+		} else if t.SecurityID = s.ID; t.Type != Dividend && t.Currency != s.Currency {
 			complain("currency", "is %q, but %s trades in %s", t.Currency, t.Symbol, s.Currency)
+		} else if !isCurrency(t.Currency) { // a dividend may be paid in any
+			complain("currency", notACurrency, t.Currency)
 		}
 	case FX:
 		t.SecurityID = ""
@@ -141,10 +172,10 @@ func complete(t *Transaction, securities map[string]Security, complain func(fiel
 			complain("symbol", "must be absent for %s", t.Type)
 		}
 		if !isCurrency(t.Currency) {
-			complain("currency", "%q is no currency code: three capital letters such as CHF", t.Currency)
+			complain("currency", notACurrency, t.Currency)
 		}
 	default:
-		complain("type", "%q is none of DEPOSIT, WITHDRAWAL, BUY, SELL, FX, FEE", t.Type)
+		complain("type", "%q is none of %s", t.Type, bookable)
 		return
 	}
 	if digitsFit {
@@ -154,9 +185,24 @@ func complete(t *Transaction, securities map[string]Security, complain func(fiel
 
 // completeNumbers checks the signs that t's type asks for and computes a missing amount.
 func completeNumbers(t *Transaction, complain func(field, format string, args ...any)) {
+	if t.Type == Split {
+		if !t.Price.IsZero() {
+			complain("price", "must be absent for %s", t.Type)
+		}
+		if !t.Amount.IsZero() {
+			complain("amount", "must be absent for %s: book cash for fractions as a sale", t.Type)
+		}
+		switch q := t.Quantity; {
+		case q.LessThan(minRatio) || q.GreaterThan(maxRatio):
+			complain("quantity", "must be the number of new shares for one old share, from %s to %s", minRatio, maxRatio)
+		case q.Equal(decimal.NewFromInt(1)):
+			complain("quantity", "a split of one share into one changes nothing")
+		}
+		return
+	}
 	traded := t.Type == Buy || t.Type == Sell || t.Type == FX
 	sign := -1
-	if t.Type == Deposit || t.Type == Sell {
+	if t.Type == Deposit || t.Type == Sell || t.Type == Dividend {
 		sign = 1
 	}
 	for _, n := range []struct {
@@ -194,22 +240,22 @@ func completeNumbers(t *Transaction, complain func(field, format string, args ..
 	}
 }
 
-// oversold complains about each sale in batch that takes a security below zero, itself or through
+// oversold complains about each booking in batch that takes a security below zero, itself or through
 // a later sale that is booked already.
 func oversold(batch, booked []Transaction, c *complaints) {
 	type trade struct {
 		Transaction
 		index int // in batch; -1 when booked already
 	}
-	sold := map[string]bool{}
+	reduced := map[string]bool{}
 	for _, t := range batch {
-		if t.Type == Sell {
-			sold[t.Symbol] = true
+		if t.Type == Sell || t.Type == Split {
+			reduced[t.Symbol] = true
 		}
 	}
 	var trades []trade
 	collect := func(t Transaction, index int) {
-		if (t.Type == Buy || t.Type == Sell) && sold[t.Symbol] {
+		if movesShares(t) && reduced[t.Symbol] {
 			trades = append(trades, trade{t, index})
 		}
 	}
@@ -221,29 +267,30 @@ func oversold(batch, booked []Transaction, c *complaints) {
 		collect(t, i)
 	}
 	slices.SortStableFunc(trades, func(a, b trade) int {
-		return cmp.Or(cmp.Compare(a.Symbol, b.Symbol), a.Date.Compare(b.Date), cmp.Compare(a.Seq, b.Seq))
+		return cmp.Or(cmp.Compare(a.Symbol, b.Symbol), inOrder(a.Transaction, b.Transaction), cmp.Compare(a.Seq, b.Seq))
 	})
 
 	details := map[int]string{} // by index in batch
 	var held decimal.Decimal
-	lastSale := -1 // index of the symbol's latest sale in batch that was possible by itself
+	last := -1 // index of the symbol's latest booking in batch that left less, and was possible by itself
 	for i, t := range trades {
 		if i == 0 || t.Symbol != trades[i-1].Symbol {
-			held, lastSale = decimal.Zero, -1
+			held, last = decimal.Zero, -1
 		}
+		after := shares(held, t.Transaction)
 		switch {
-		case t.Type == Buy:
-			held = held.Add(t.Quantity)
-		case t.Quantity.LessThanOrEqual(held):
-			held = held.Sub(t.Quantity)
-			if t.index >= 0 {
-				lastSale = t.index
+		case !after.IsNegative() && t.index >= 0 && !fits(after): // splits multiply
+			details[t.index] = fmt.Sprintf("makes the holding of %s larger than %d digits", t.Symbol, maxIntegerDigits)
+		case !after.IsNegative():
+			if t.index >= 0 && after.LessThan(held) {
+				last = t.index
 			}
+			held = after
 		case t.index >= 0: // left out, so that later sales are judged by what is really there
 			details[t.index] = fmt.Sprintf("sells %s %s, but only %s is held on %s",
 				t.Quantity, t.Symbol, held, t.Date.Format(time.DateOnly))
-		case lastSale >= 0:
-			details[lastSale] = fmt.Sprintf("leaves only %s %s for the sale of %s that is booked on %s",
+		case last >= 0:
+			details[last] = fmt.Sprintf("leaves only %s %s for the sale of %s that is booked on %s",
 				held, t.Symbol, t.Quantity, t.Date.Format(time.DateOnly))
 			held = decimal.Zero
 		}
@@ -253,11 +300,61 @@ func oversold(batch, booked []Transaction, c *complaints) {
 	}
 }
 
+// movesShares tells whether t changes how much of a security is held.
+func movesShares(t Transaction) bool { return t.Type == Buy || t.Type == Sell || t.Type == Split }
+
+// shares returns what is held after t, of which held was before.
+func shares(held decimal.Decimal, t Transaction) decimal.Decimal {
+	switch t.Type {
+	case Buy:
+		return held.Add(t.Quantity)
+	case Sell:
+		return held.Sub(t.Quantity)
+	default:
+		return ratioOf(t.Quantity).of(held)
+	}
+}
+
+// Reverse returns the booking that undoes original, dated as it: the two count as if neither had been
+// booked (see [Effective]). Seq and ID are left alone. booked holds at least every BUY, SELL and SPLIT
+// that counts of original's symbol. A reversal can't be reversed; nor can what a later sale needs. The
+// error is [fault.Invalid] and says which.
+//
+// That nothing is reversed twice is for the caller to see to.
+func Reverse(original Transaction, booked []Transaction) (Transaction, error) {
+	if original.Type == Reversal {
+		return Transaction{}, fault.New(fault.Invalid, "transaction %d is a reversal itself: book anew what it undid", original.Seq)
+	}
+	if movesShares(original) {
+		trades := slices.DeleteFunc(slices.Clone(booked), func(t Transaction) bool {
+			return !movesShares(t) || t.Symbol != original.Symbol || t.ID == original.ID
+		})
+		slices.SortStableFunc(trades, func(a, b Transaction) int { return cmp.Or(inOrder(a, b), cmp.Compare(a.Seq, b.Seq)) })
+		var held decimal.Decimal
+		for _, t := range trades {
+			after := shares(held, t)
+			if after.IsNegative() {
+				return Transaction{}, fault.New(fault.Invalid,
+					"without the %s of %s %s on %s only %s would be held for the sale of %s on %s, transaction %d: reverse that first",
+					original.Type, original.Quantity, original.Symbol, original.Date.Format(time.DateOnly),
+					held, t.Quantity, t.Date.Format(time.DateOnly), t.Seq)
+			}
+			held = after
+		}
+	}
+	undo := original
+	undo.ID, undo.Seq, undo.SecurityID = "", 0, ""
+	undo.Type, undo.Reverses, undo.Amount = Reversal, original.ID, original.Amount.Neg()
+	return undo, nil
+}
+
 // fits tells whether d, as it is written, stays within the digits that can be booked.
 func fits(d decimal.Decimal) bool {
 	exponent := int(d.Exponent())
 	return exponent >= -maxDecimals && exponent <= maxIntegerDigits && d.NumDigits()+exponent <= maxIntegerDigits
 }
+
+const notACurrency = "%q is no currency code: three capital letters such as CHF"
 
 func isCurrency(code string) bool {
 	return len(code) == 3 && strings.Trim(code, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""

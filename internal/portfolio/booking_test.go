@@ -2,6 +2,7 @@ package portfolio_test
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -51,6 +52,9 @@ func TestBookCompletes(t *testing.T) {
 		"buy, with costs in it":  {booking("BUY", 3, "BBB", "10", "10", "", "-101.5"), "CHF", "-101.5", "id-bbb"},
 		"currency pair":          {booking("FX", 3, "USD/CHF", "330000", "1.1674", "CHF", ""), "CHF", "-385242", ""},
 		"pair, currency implied": {booking("FX", 3, "EUR/USD", "2", "1.5", "", ""), "USD", "-3", ""},
+		"dividend":               {booking("DIVIDEND", 3, "AAA", "", "", "", "12.5"), "USD", "12.5", "id-aaa"},
+		"dividend in another":    {booking("DIVIDEND", 3, "AAA", "", "", "CHF", "12.5"), "CHF", "12.5", "id-aaa"},
+		"split":                  {booking("SPLIT", 3, "BBB", "0.333333333333", "", "", ""), "CHF", "0", "id-bbb"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -122,6 +126,19 @@ func TestBookRefuses(t *testing.T) {
 		"pair of one":             {booking("FX", 3, "CHF/CHF", "1", "1", "CHF", ""), []string{`symbol: "CHF/CHF" is no currency pair`}},
 		"pair of three":           {booking("FX", 3, "USD/CHF/EUR", "1", "1", "", ""), []string{"symbol: "}},
 		"pair paid in the wrong":  {booking("FX", 3, "USD/CHF", "1", "1", "USD", ""), []string{`currency: is "USD", but USD/CHF is paid in CHF`}},
+		"dividend of nothing":     {booking("DIVIDEND", 3, "", "", "", "CHF", "1"), []string{"symbol: is required for DIVIDEND"}},
+		"unknown dividend":        {booking("DIVIDEND", 3, "ZZZ", "", "", "CHF", "1"), []string{`symbol: there is no security "ZZZ"`}},
+		"dividend below zero":     {booking("DIVIDEND", 3, "AAA", "", "", "", "-1"), []string{"amount: must be above zero for DIVIDEND"}},
+		"dividend a share":        {booking("DIVIDEND", 3, "AAA", "10", "0.1", "", "1"), []string{"quantity: must be absent", "price: must be absent"}},
+		"dividend in a coin":      {booking("DIVIDEND", 3, "AAA", "", "", "usd", "1"), []string{`currency: "usd" is no currency code`}},
+		"split without a symbol":  {booking("SPLIT", 3, "", "2", "", "", ""), []string{"symbol: is required for SPLIT"}},
+		"split by nothing":        {booking("SPLIT", 3, "AAA", "", "", "", ""), []string{"quantity: must be the number of new shares for one old share, from 0.000001 to 1000000"}},
+		"split below zero":        {booking("SPLIT", 3, "AAA", "-2", "", "", ""), []string{"quantity: must be the number"}},
+		"split by too much":       {booking("SPLIT", 3, "AAA", "1000000.1", "", "", ""), []string{"quantity: must be the number"}},
+		"split into itself":       {booking("SPLIT", 3, "AAA", "1", "", "", ""), []string{"quantity: a split of one share into one"}},
+		"split for cash":          {booking("SPLIT", 3, "AAA", "2", "1", "", "5"), []string{"price: must be absent", "amount: must be absent"}},
+		"split in another":        {booking("SPLIT", 3, "AAA", "2", "", "CHF", ""), []string{`currency: is "CHF", but AAA trades in USD`}},
+		"reversal":                {booking("REVERSAL", 3, "AAA", "1", "1", "", "1"), []string{`type: "REVERSAL" is none of DEPOSIT`}},
 		"sold without being held": {booking("SELL", 3, "AAA", "5", "1", "", ""), []string{"quantity: sells 5 AAA, but only 0 is held on 2005-01-03"}},
 	}
 	for name, tt := range tests {
@@ -180,6 +197,9 @@ func TestBookNeverSellsWhatIsNotHeld(t *testing.T) {
 	sell := func(day int, symbol, quantity string) portfolio.Transaction {
 		return booking("SELL", day, symbol, quantity, "1", "", "1")
 	}
+	split := func(day int, symbol, ratio string) portfolio.Transaction {
+		return booking("SPLIT", day, symbol, ratio, "", "", "")
+	}
 	tests := map[string]struct {
 		booked, batch []portfolio.Transaction
 		pointer       string // "" when it is fine
@@ -224,6 +244,31 @@ func TestBookNeverSellsWhatIsNotHeld(t *testing.T) {
 		"after the booked sale": {
 			numbered(buy(3, "AAA", "10"), sell(6, "AAA", "7")), []portfolio.Transaction{sell(6, "AAA", "3")}, "", "",
 		},
+		"after a split": {
+			numbered(buy(3, "AAA", "10"), split(4, "AAA", "2")), []portfolio.Transaction{sell(4, "AAA", "20")}, "", "",
+		},
+		"more than a split has made": {
+			numbered(buy(3, "AAA", "10"), split(4, "AAA", "2")),
+			[]portfolio.Transaction{sell(4, "AAA", "21")},
+			"/0/quantity", "only 20 is held on 2005-01-04",
+		},
+		"the split comes first": {
+			numbered(buy(3, "AAA", "10")), []portfolio.Transaction{sell(4, "AAA", "20"), split(4, "AAA", "2")}, "", "",
+		},
+		"one for three of 300 are 100": {
+			numbered(buy(3, "AAA", "300")), []portfolio.Transaction{split(4, "AAA", "0.333333333333"), sell(4, "AAA", "100")}, "", "",
+		},
+		"a late split takes what a booked sale needed": {
+			numbered(buy(3, "AAA", "10"), sell(6, "AAA", "6")),
+			[]portfolio.Transaction{split(5, "AAA", "0.5")},
+			"/0/quantity", "leaves only 5 AAA for the sale of 6 that is booked on 2005-01-06",
+		},
+		"a split of what is not held": {nil, []portfolio.Transaction{split(5, "AAA", "0.5")}, "", ""},
+		"splits without end": {
+			numbered(buy(3, "AAA", "1000000")),
+			[]portfolio.Transaction{split(5, "AAA", "1000000"), split(6, "AAA", "1000000")},
+			"/1/quantity", "makes the holding of AAA larger than 18 digits",
+		},
 		"a late purchase helps": {
 			numbered(buy(3, "AAA", "10"), sell(6, "AAA", "10")),
 			[]portfolio.Transaction{buy(5, "AAA", "3"), sell(5, "AAA", "3")},
@@ -246,55 +291,88 @@ func TestBookNeverSellsWhatIsNotHeld(t *testing.T) {
 	}
 }
 
-// TestBookAgainstModel books random batches and checks after each that nobody ever held less than
-// nothing, and that what was refused would have led there.
+// TestBookAgainstModel books and reverses at random and checks after each that nobody ever held less
+// than nothing, and that what was refused would have led there.
 func TestBookAgainstModel(t *testing.T) {
 	t.Parallel()
 	rng := rand.New(rand.NewPCG(3, 4))
 	short := func(txs []portfolio.Transaction) bool {
 		txs = slices.Clone(txs)
-		slices.SortStableFunc(txs, func(a, b portfolio.Transaction) int { return a.Date.Compare(b.Date) })
+		first := func(tx portfolio.Transaction) int {
+			if tx.Type == portfolio.Split {
+				return 0
+			}
+			return 1
+		}
+		slices.SortStableFunc(txs, func(a, b portfolio.Transaction) int {
+			if c := a.Date.Compare(b.Date); c != 0 {
+				return c
+			}
+			return first(a) - first(b)
+		})
 		held := map[string]decimal.Decimal{}
 		for _, tx := range txs {
-			q := tx.Quantity
-			if tx.Type == portfolio.Sell {
-				q = q.Neg()
+			switch tx.Type {
+			case portfolio.Buy:
+				held[tx.Symbol] = held[tx.Symbol].Add(tx.Quantity)
+			case portfolio.Sell:
+				held[tx.Symbol] = held[tx.Symbol].Sub(tx.Quantity)
+			default:
+				held[tx.Symbol] = held[tx.Symbol].Mul(tx.Quantity)
 			}
-			if held[tx.Symbol] = held[tx.Symbol].Add(q); held[tx.Symbol].IsNegative() {
+			if held[tx.Symbol].IsNegative() {
 				return true
 			}
 		}
 		return false
 	}
-	accepted, refused := 0, 0
+	outcomes := map[string]int{}
 	for range 50 {
 		var booked []portfolio.Transaction
-		for range 40 {
+		for n := range 60 {
+			if len(booked) > 0 && rng.IntN(4) == 0 {
+				i := rng.IntN(len(booked))
+				without := slices.Delete(slices.Clone(booked), i, i+1)
+				_, err := portfolio.Reverse(booked[i], booked)
+				require.Equal(t, short(without), err != nil)
+				if outcomes[fmt.Sprintf("reversed: %t", err == nil)]++; err == nil {
+					booked = without
+				}
+				continue
+			}
 			var batch []portfolio.Transaction
 			for range 1 + rng.IntN(4) {
-				kind := portfolio.Buy
-				if rng.IntN(2) == 0 {
-					kind = portfolio.Sell
-				}
+				kind := []portfolio.Type{portfolio.Buy, portfolio.Buy, portfolio.Sell, portfolio.Sell, portfolio.Split}[rng.IntN(5)]
 				tx := booking(kind, 1+rng.IntN(20), []string{"AAA", "BBB"}[rng.IntN(2)], "", "1", "", "")
 				tx.Quantity = decimal.New(1+rng.Int64N(100), -1)
+				if kind == portfolio.Split { // powers of two stay exact
+					tx.Quantity, tx.Price = number([]string{"2", "0.5"}[rng.IntN(2)]), decimal.Zero
+				}
 				batch = append(batch, tx)
 			}
 			done, err := portfolio.Book(batch, booked, listed)
 			require.Equal(t, short(append(slices.Clone(booked), batch...)), err != nil)
-			if err != nil {
-				refused++
+			if outcomes[fmt.Sprintf("booked: %t", err == nil)]++; err != nil {
 				continue
 			}
-			accepted++
-			for _, tx := range done {
-				tx.Seq = int64(len(booked) + 1)
+			for i, tx := range done {
+				tx.Seq, tx.ID = int64(10*n+i+1), fmt.Sprint(10*n+i+1)
 				booked = append(booked, tx)
 			}
 		}
+		h, err := portfolio.HoldingsAt(byDate(booked), listed, bookingDay(31))
+		require.NoError(t, err)
+		for _, p := range h.Positions {
+			require.True(t, p.Quantity().IsPositive())
+		}
 	}
-	require.Positive(t, accepted)
-	require.Positive(t, refused)
+	require.Len(t, outcomes, 4, "%v", outcomes)
+}
+
+func byDate(txs []portfolio.Transaction) []portfolio.Transaction {
+	txs = slices.Clone(txs)
+	slices.SortStableFunc(txs, func(a, b portfolio.Transaction) int { return a.Date.Compare(b.Date) })
+	return txs
 }
 
 func TestOpen(t *testing.T) {
@@ -306,6 +384,8 @@ func TestOpen(t *testing.T) {
 		pointers []string
 	}{
 		"default calendar": {func(*portfolio.Portfolio) {}, "BBB", nil},
+		"average cost":     {func(p *portfolio.Portfolio) { p.CostMethod = "average" }, "BBB", nil},
+		"no such method":   {func(p *portfolio.Portfolio) { p.CostMethod = "lifo" }, "BBB", []string{"/cost_method"}},
 		"own calendar":     {func(p *portfolio.Portfolio) { p.Calendar = "AAA" }, "", nil},
 		"no benchmark":     {func(p *portfolio.Portfolio) { p.Benchmark = "" }, "BBB", nil},
 		"no calendar":      {func(*portfolio.Portfolio) {}, "", []string{"/calendar"}},
@@ -329,6 +409,7 @@ func TestOpen(t *testing.T) {
 				require.NoError(t, err)
 				require.Equal(t, portfolio.Genesis(got), got.LedgerVersion)
 				require.NotEmpty(t, got.Calendar)
+				require.NotEmpty(t, got.CostMethod)
 				return
 			}
 			var pointers []string

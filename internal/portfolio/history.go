@@ -26,7 +26,8 @@ type History struct {
 	cal     string
 	held    []*holding // securities by symbol, then cash by currency
 	flows   []flow
-	returns []float64 // returns[t] is earned on Days[t]; NaN where undefined, [0] always
+	splits  map[string][]split // by symbol, in order of day
+	returns []float64          // returns[t] is earned on Days[t]; NaN where undefined, [0] always
 
 	market SeriesSet
 	prices map[string]*column // by symbol
@@ -43,6 +44,9 @@ type holding struct {
 	price    *column // in currency; a column of ones for cash
 	rate     *column // of currency into base
 	known    bool    // the security is listed
+
+	splits    []split
+	dividends []dividend // in order of day
 }
 
 // step says that quantity is held from the end of day on.
@@ -55,6 +59,20 @@ type step struct {
 type flow struct {
 	day    int
 	line   *holding // the cash that it changes
+	amount float64  // in line's currency
+}
+
+// split multiplies what is held, and divides prices, from a day on.
+type split struct {
+	day    int // the first valuation day with new shares
+	date   time.Time
+	factor float64 // new shares for one old share
+}
+
+// dividend is cash that a security has paid.
+type dividend struct {
+	day    int
+	line   *holding // the cash that it goes to
 	amount float64  // in line's currency
 }
 
@@ -79,7 +97,8 @@ type Window struct{ Start, End int }
 func (w Window) Len() int { return w.End - w.Start }
 
 // NewHistory values p on its valuation days up to asof. The ledger must be in order of date,
-// then number; market must reach back to the first transaction.
+// then number; market must reach back to the first transaction. Prices from the date of a split on
+// are those of new shares; one that is carried over it is divided by its ratio.
 //
 // Missing market data is no error: NAV is NaN on the days concerned, and every measure over them
 // returns Shortages. An error means that a transaction cannot be understood.
@@ -87,6 +106,11 @@ func NewHistory(p Portfolio, ledger []Transaction, securities map[string]Securit
 	h := &History{
 		base: p.BaseCurrency, asof: asof, cal: p.Calendar, market: market,
 		prices: map[string]*column{}, rates: map[string]*column{}, macros: map[string]*column{},
+		splits: map[string][]split{},
+	}
+	ledger, err := Effective(ledger)
+	if err != nil {
+		return nil, err
 	}
 	if len(ledger) == 0 || ledger[0].Date.After(asof) {
 		return h, nil
@@ -113,14 +137,13 @@ func (h *History) book(ledger []Transaction, securities map[string]Security) err
 	}
 	lines := map[key]*holding{}
 	quantities := map[key]decimal.Decimal{}
-	line := func(c change, t Transaction) *holding {
-		k := key{c.kind, c.symbol}
+	line := func(k key, t Transaction) *holding {
 		if l := lines[k]; l != nil {
 			return l
 		}
-		l := &holding{kind: c.kind, symbol: c.symbol, currency: c.symbol, known: true}
-		if c.kind == KindSecurity {
-			s, ok := securities[c.symbol]
+		l := &holding{kind: k.kind, symbol: k.symbol, currency: k.symbol, known: true}
+		if k.kind == KindSecurity {
+			s, ok := securities[k.symbol]
 			l.known, l.currency = ok, cmp.Or(s.Currency, t.Currency)
 		}
 		lines[k] = l
@@ -141,8 +164,14 @@ func (h *History) book(ledger []Transaction, securities map[string]Security) err
 			return err
 		}
 		for _, c := range changes {
-			l, k := line(c, t), key{c.kind, c.symbol}
-			quantities[k] = quantities[k].Add(c.quantity)
+			k := key{c.kind, c.symbol}
+			l := line(k, t)
+			if t.Type == Split {
+				h.splits[c.symbol] = append(h.splits[c.symbol], split{day, t.Date, c.ratio.float()})
+				quantities[k] = c.ratio.of(quantities[k])
+			} else {
+				quantities[k] = quantities[k].Add(c.quantity)
+			}
 			q := quantities[k].InexactFloat64()
 			if n := len(l.steps); n > 0 && l.steps[n-1].day == day {
 				l.steps[n-1].quantity = q
@@ -151,6 +180,10 @@ func (h *History) book(ledger []Transaction, securities map[string]Security) err
 			}
 			if t.external() {
 				h.flows = append(h.flows, flow{day, l, t.Amount.InexactFloat64()})
+			}
+			if t.Type == Dividend {
+				s := line(key{KindSecurity, t.Symbol}, t)
+				s.dividends = append(s.dividends, dividend{day, l, t.Amount.InexactFloat64()})
 			}
 		}
 	}
@@ -169,7 +202,7 @@ func (h *History) value() {
 	for _, l := range h.held {
 		l.rate, l.price = h.rate(l.currency), ones
 		if l.kind == KindSecurity {
-			l.price = h.price(l.symbol)
+			l.price, l.splits = h.price(l.symbol), h.splits[l.symbol]
 		}
 		l.spans(0, n, func(quantity float64, from, to int) {
 			price, rate := l.price.values[from:to], l.rate.values[from:to]
@@ -235,10 +268,34 @@ func (h *History) align(name string, s Series) *column {
 func (h *History) price(symbol string) *column {
 	c, ok := h.prices[symbol]
 	if !ok {
-		c = h.align("prices:"+symbol, h.market.Prices[symbol])
+		series := h.market.Prices[symbol]
+		c = h.align("prices:"+symbol, series)
+		for _, s := range h.splits[symbol] {
+			next, _ := slices.BinarySearchFunc(series, s.date, func(p Point, date time.Time) int { return p.Date.Compare(date) })
+			for t := s.day; t < len(h.Days) && (next == len(series) || series[next].Date.After(h.Days[t])); t++ {
+				c.values[t] /= s.factor
+			}
+		}
 		h.prices[symbol] = c
 	}
 	return c
+}
+
+// SplitFactor returns how many shares at the end of the day with index to one share at the end of the
+// day with index from has become; 1 without splits. A price return between the two is
+// price[to] * SplitFactor / price[from] - 1.
+func (h *History) SplitFactor(symbol string, from, to int) float64 {
+	return splitFactor(h.splits[symbol], from, to)
+}
+
+func splitFactor(splits []split, from, to int) float64 {
+	factor := 1.0
+	for _, s := range splits {
+		if s.day > from && s.day <= to {
+			factor *= s.factor
+		}
+	}
+	return factor
 }
 
 // rate returns the aligned rate of a currency into the base currency.
@@ -381,8 +438,41 @@ func (h *History) Returns(w Window) ([]float64, error) {
 	return h.returns[w.Start+1 : w.End+1], nil
 }
 
+// Dividends returns what a security has paid on the day of each of w's returns, in base currency at
+// the day's rates; nil when it has paid nothing.
+func (h *History) Dividends(symbol string, w Window) ([]float64, error) {
+	i := slices.IndexFunc(h.held, func(l *holding) bool { return l.kind == KindSecurity && l.symbol == symbol })
+	if i < 0 {
+		return nil, nil
+	}
+	var paid []float64
+	err := h.income(h.held[i], w, func(day int, value float64) {
+		if paid == nil {
+			paid = make([]float64, w.Len())
+		}
+		paid[day-w.Start-1] += value
+	})
+	return paid, err
+}
+
+// income calls f for each dividend of a line within w, with its day and its value in base currency.
+func (h *History) income(l *holding, w Window, f func(day int, value float64)) error {
+	for _, d := range l.dividends {
+		if d.day <= w.Start || d.day > w.End {
+			continue
+		}
+		if d.day < d.line.rate.first {
+			return short("fx:"+d.line.currency+"/"+h.base, "no observation on or before %s, when %s paid a dividend",
+				h.Days[d.day].Format(time.DateOnly), l.symbol)
+		}
+		f(d.day, d.amount*d.line.rate.values[d.day])
+	}
+	return nil
+}
+
 // SecurityReturns returns the daily returns in base currency of any security with a price,
-// whether held or not: the benchmark's, say.
+// whether held or not: the benchmark's, say. They are those of the price, over splits; dividends are
+// not in them.
 func (h *History) SecurityReturns(s Security, w Window) ([]float64, error) {
 	price, rate := h.price(s.Symbol), h.rate(s.Currency)
 	start := h.Days[w.Start].Format(time.DateOnly)
@@ -395,7 +485,7 @@ func (h *History) SecurityReturns(s Security, w Window) ([]float64, error) {
 	r := make([]float64, w.Len())
 	for i := range r {
 		t := w.Start + 1 + i
-		r[i] = price.values[t]/price.values[t-1]*(rate.values[t]/rate.values[t-1]) - 1
+		r[i] = price.values[t]*h.SplitFactor(s.Symbol, t-1, t)/price.values[t-1]*(rate.values[t]/rate.values[t-1]) - 1
 	}
 	return r, nil
 }

@@ -3,6 +3,7 @@ package portfolio
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -19,18 +20,11 @@ const (
 	KindCash     Kind = "cash"
 )
 
-// Lot is what is left of one opening trade. A short lot has negative quantity and cost.
-type Lot struct {
-	Date     time.Time
-	Quantity decimal.Decimal
-	Cost     decimal.Decimal // paid for Quantity, fees of the trade included; negative: received
-	Currency string          // of Cost
-}
-
 // Position is the open lots of one security, oldest first. No position is without lots.
 type Position struct {
 	Security Security
 	Lots     []Lot
+	Splits   []SplitOn // up to the day, by date: what an older price has to be divided by
 }
 
 // Quantity returns the sum over the lots; negative for a short position.
@@ -54,14 +48,28 @@ type Holdings struct {
 	Cash      []Cash     // by currency, no zero balances
 }
 
-// HoldingsAt books the transactions dated on or before asof. They must be in order of date,
-// then number. Trades consume the oldest lots first; a sale beyond what is held opens a short
-// lot, which later purchases close.
+// HoldingsAt is [CostMethod.HoldingsAt] with lots matched first in, first out. Quantities and cash are
+// the same by either method.
+func HoldingsAt(ledger []Transaction, securities map[string]Security, asof time.Time) (Holdings, error) {
+	return FIFO.HoldingsAt(ledger, securities, asof)
+}
+
+// HoldingsAt books the transactions dated on or before asof. They must be in order of date, then
+// number. Sales consume open lots by the method; a sale beyond what is held opens a short lot, which
+// later purchases close. A split takes effect before the other bookings of its day.
 //
 // A security that securities lacks keeps its symbol and id and counts in the currency that it
 // was first traded in; valuation then reports it as unpriced.
-func HoldingsAt(ledger []Transaction, securities map[string]Security, asof time.Time) (Holdings, error) {
-	books := map[string]*lotBook{}
+func (m CostMethod) HoldingsAt(ledger []Transaction, securities map[string]Security, asof time.Time) (Holdings, error) {
+	ledger, err := Effective(ledger)
+	if err != nil {
+		return Holdings{}, err
+	}
+	type account struct {
+		Position
+		lotBook
+	}
+	accounts := map[string]*account{}
 	cash := map[string]decimal.Decimal{}
 	for _, t := range ledger {
 		if t.Date.After(asof) {
@@ -76,22 +84,27 @@ func HoldingsAt(ledger []Transaction, securities map[string]Security, asof time.
 				cash[c.symbol] = cash[c.symbol].Add(c.quantity)
 				continue
 			}
-			b := books[c.symbol]
-			if b == nil {
-				b = &lotBook{security: securities[c.symbol]}
-				if b.security.Symbol == "" {
-					b.security = Security{ID: t.SecurityID, Symbol: t.Symbol, Currency: t.Currency}
+			a := accounts[c.symbol]
+			if a == nil {
+				a = &account{Position{Security: securities[c.symbol]}, m.newBook()}
+				if a.Security.Symbol == "" {
+					a.Security = Security{ID: t.SecurityID, Symbol: t.Symbol, Currency: t.Currency}
 				}
-				books[c.symbol] = b
+				accounts[c.symbol] = a
 			}
-			b.trade(t.Date, c.quantity, t.Amount.Neg(), t.Currency)
+			if t.Type == Split {
+				a.split(c.ratio)
+				a.Splits = append(a.Splits, SplitOn{Date: t.Date, Ratio: t.Quantity})
+			} else {
+				a.trade(t.Date, c.quantity, t.Amount.Neg(), t.Currency)
+			}
 		}
 	}
 
 	var h Holdings
-	for _, b := range books {
-		if lots := b.lots(); len(lots) > 0 {
-			h.Positions = append(h.Positions, Position{Security: b.security, Lots: lots})
+	for _, a := range accounts {
+		if a.Lots = a.lots(); len(a.Lots) > 0 {
+			h.Positions = append(h.Positions, a.Position)
 		}
 	}
 	slices.SortFunc(h.Positions, func(a, b Position) int { return cmp.Compare(a.Security.Symbol, b.Security.Symbol) })
@@ -104,92 +117,89 @@ func HoldingsAt(ledger []Transaction, securities map[string]Security, asof time.
 	return h, nil
 }
 
+// Effective returns the bookings that count, in the order in which they do: without reversals and
+// what they reverse, and with a day's splits before its trades, which are in new shares. The ledger
+// must be in order of date, then number, and is not changed. An error means that a reversal is of
+// nothing in the ledger.
+func Effective(ledger []Transaction) ([]Transaction, error) {
+	reversed := map[string]int64{} // numbers of the reversals, by the ID of what they reverse
+	splits := false
+	for _, t := range ledger {
+		splits = splits || t.Type == Split
+		if t.Type == Reversal {
+			reversed[t.Reverses] = t.Seq
+		}
+	}
+	if len(reversed) == 0 && !splits {
+		return ledger, nil
+	}
+	effective := make([]Transaction, 0, len(ledger))
+	for _, t := range ledger {
+		if t.Type == Reversal {
+			continue
+		}
+		if _, ok := reversed[t.ID]; ok {
+			delete(reversed, t.ID)
+			continue
+		}
+		effective = append(effective, t)
+	}
+	for _, id := range slices.Sorted(maps.Keys(reversed)) {
+		return nil, fmt.Errorf("transaction %d reverses %q, which is not in the ledger", reversed[id], id)
+	}
+	slices.SortStableFunc(effective, inOrder)
+	return effective, nil
+}
+
+// inOrder compares by date; within a day splits come first. Bookings that it does not tell apart keep
+// the order of their numbers.
+func inOrder(a, b Transaction) int {
+	rank := func(t Transaction) int {
+		if t.Type == Split {
+			return 0
+		}
+		return 1
+	}
+	return cmp.Or(a.Date.Compare(b.Date), cmp.Compare(rank(a), rank(b)))
+}
+
 // change is one effect of a transaction on a quantity held.
 type change struct {
 	kind     Kind
 	symbol   string // security's symbol or cash's currency
 	quantity decimal.Decimal
+	ratio    ratio // of a SPLIT, which has no quantity: what is held is multiplied
 }
 
 // changes translates a booking into changes of holdings. It is the one place that knows what
 // each type does.
 func (t Transaction) changes() ([]change, error) {
-	paid := change{KindCash, t.Currency, t.Amount}
+	paid := change{kind: KindCash, symbol: t.Currency, quantity: t.Amount}
 	switch t.Type {
-	case Deposit, Withdrawal, Fee:
+	case Deposit, Withdrawal, Fee, Dividend:
 		return []change{paid}, nil
-	case Buy, Sell, FX:
+	case Buy, Sell, FX, Split:
 		if !t.Quantity.IsPositive() {
 			return nil, fmt.Errorf("transaction %d: %s of quantity %s, which must be positive", t.Seq, t.Type, t.Quantity)
 		}
 	default:
-		return nil, fmt.Errorf("transaction %d: type %q is not one of %s, %s, %s, %s, %s, %s",
-			t.Seq, t.Type, Deposit, Withdrawal, Buy, Sell, FX, Fee)
+		return nil, fmt.Errorf("transaction %d: type %q is none of %s", t.Seq, t.Type, bookable)
 	}
 	switch t.Type {
 	case Buy:
-		return []change{{KindSecurity, t.Symbol, t.Quantity}, paid}, nil
+		return []change{{kind: KindSecurity, symbol: t.Symbol, quantity: t.Quantity}, paid}, nil
 	case Sell:
-		return []change{{KindSecurity, t.Symbol, t.Quantity.Neg()}, paid}, nil
+		return []change{{kind: KindSecurity, symbol: t.Symbol, quantity: t.Quantity.Neg()}, paid}, nil
+	case Split:
+		return []change{{kind: KindSecurity, symbol: t.Symbol, ratio: ratioOf(t.Quantity)}}, nil
 	default:
 		base, quote, ok := strings.Cut(t.Symbol, "/")
 		if !ok || base == "" || quote != t.Currency {
 			return nil, fmt.Errorf("transaction %d: FX symbol %q does not pair a currency with the %s paid", t.Seq, t.Symbol, t.Currency)
 		}
-		return []change{{KindCash, base, t.Quantity}, paid}, nil
+		return []change{{kind: KindCash, symbol: base, quantity: t.Quantity}, paid}, nil
 	}
 }
 
 // external reports whether t moves money over the portfolio's border.
 func (t Transaction) external() bool { return t.Type == Deposit || t.Type == Withdrawal }
-
-// costPlaces bounds the decimals of a cost that is split between lots. Amounts are reported to
-// 6 decimals, so the split is not visible.
-const costPlaces = 12
-
-// lotBook matches the trades of one security first in, first out.
-type lotBook struct {
-	security Security
-	open     []openLot
-	head     int // open[:head] is consumed
-}
-
-// openLot keeps the opening trade beside what is left, so that a cost is split once from the
-// original amounts rather than again and again from rounded ones.
-type openLot struct {
-	date           time.Time
-	currency       string
-	left           decimal.Decimal
-	opened, amount decimal.Decimal
-}
-
-// trade books a signed quantity for a signed amount paid (received when negative).
-func (b *lotBook) trade(date time.Time, quantity, amount decimal.Decimal, currency string) {
-	left := quantity
-	for b.head < len(b.open) && !left.IsZero() && b.open[b.head].left.Sign() != left.Sign() {
-		l := &b.open[b.head]
-		if l.left.Abs().GreaterThan(left.Abs()) {
-			l.left = l.left.Add(left)
-			return
-		}
-		left = left.Add(l.left)
-		b.head++
-	}
-	if left.IsZero() {
-		return
-	}
-	b.open = append(b.open, openLot{date: date, currency: currency, left: left, opened: quantity, amount: amount})
-}
-
-func (b *lotBook) lots() []Lot {
-	open := b.open[b.head:]
-	lots := make([]Lot, len(open))
-	for i, l := range open {
-		cost := l.amount
-		if !l.left.Equal(l.opened) {
-			cost = l.amount.Mul(l.left).DivRound(l.opened, costPlaces)
-		}
-		lots[i] = Lot{Date: l.date, Quantity: l.left, Cost: cost, Currency: l.currency}
-	}
-	return lots
-}

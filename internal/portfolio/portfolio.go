@@ -18,6 +18,7 @@ type Portfolio struct {
 	BaseCurrency  string // ISO 4217
 	Benchmark     string // symbol; "" when none
 	Calendar      string // symbol whose closes are the valuation days
+	CostMethod    CostMethod
 	LedgerSeq     int64  // number of the last transaction
 	LedgerVersion string // hash over everything booked, see Genesis and Chain
 	CreatedAt     time.Time
@@ -48,7 +49,13 @@ const (
 	Sell       Type = "SELL"       // quantity of a security for amount > 0 in its currency
 	FX         Type = "FX"         // symbol BASE/QUOTE: quantity of BASE received, amount < 0 of QUOTE paid
 	Fee        Type = "FEE"        // a cost borne by the portfolio: amount < 0
+	Dividend   Type = "DIVIDEND"   // what a security pays out: amount > 0; part of the return
+	Split      Type = "SPLIT"      // quantity is the number of new shares for one old share
+	Reversal   Type = "REVERSAL"   // undoes another booking, see Reverse
 )
+
+// OfSecurity tells whether bookings of this type are about one security.
+func (t Type) OfSecurity() bool { return t == Buy || t == Sell || t == Dividend || t == Split }
 
 // Transaction is one booking. Quantity and Price are zero where the type has none; Amount is the
 // signed change of cash in Currency.
@@ -57,12 +64,13 @@ type Transaction struct {
 	Seq        int64  // 1, 2, 3, ... in booking order within the portfolio
 	Date       time.Time
 	Type       Type
-	Symbol     string // security for BUY and SELL, pair for FX, else ""
-	SecurityID string // UUID for BUY and SELL, else ""
+	Symbol     string // security or, for FX, pair; that of the original for REVERSAL, else ""
+	SecurityID string // UUID when the type is OfSecurity, else ""
 	Quantity   decimal.Decimal
 	Price      decimal.Decimal
 	Currency   string
 	Amount     decimal.Decimal
+	Reverses   string // ID of the booking that a REVERSAL undoes, else ""
 }
 
 // Cut selects the market data that a pricing pack holds: rows dated on or before Date, of a

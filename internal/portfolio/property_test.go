@@ -2,6 +2,7 @@ package portfolio_test
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -21,6 +22,7 @@ type world struct {
 	ledger     []portfolio.Transaction
 	market     portfolio.SeriesSet
 	asof       time.Time
+	named      int // transactions that have been given an id
 }
 
 // walk is a random series of prices with 4 decimals. It has its first day and about nine in ten
@@ -36,7 +38,62 @@ func walk(rng *rand.Rand, start time.Time, days int, level, sd float64) portfoli
 	return s
 }
 
+// newWorld is a market with splits, and a ledger of bookings of every type.
 func newWorld(seed uint64) world {
+	w := newPlainWorld(seed)
+	rng := rand.New(rand.NewPCG(seed, 98))
+	days := int(w.asof.Sub(w.ledger[0].Date).Hours()/24) + 1
+	for _, symbol := range w.symbols() {
+		for range rng.IntN(3) {
+			ratio := dec([]string{"2", "0.5", "1.5", "0.333333333333", "10"}[rng.IntN(5)])
+			on := w.ledger[0].Date.AddDate(0, 0, rng.IntN(days))
+			for i := range w.market.Prices[symbol] {
+				if p := &w.market.Prices[symbol][i]; !p.Date.Before(on) {
+					p.Value = math.Round(p.Value/ratio.InexactFloat64()*1e6) / 1e6
+				}
+			}
+			w.ledger = append(w.ledger, portfolio.Transaction{
+				Date: on, Type: portfolio.Split, Symbol: symbol, Quantity: ratio, Currency: w.securities[symbol].Currency,
+			})
+		}
+		for range rng.IntN(4) {
+			w.ledger = append(w.ledger, portfolio.Transaction{
+				Date: w.ledger[0].Date.AddDate(0, 0, rng.IntN(days)), Type: portfolio.Dividend, Symbol: symbol,
+				Currency: []string{"CHF", "USD", "EUR", "JPY"}[rng.IntN(4)], Amount: decimal.New(1+rng.Int64N(5_000_00), -2),
+			})
+		}
+	}
+	w.number()
+	for _, i := range rng.Perm(len(w.ledger))[:rng.IntN(4)] {
+		if original := w.ledger[i]; original.Seq > 1 { // the first deposit stays
+			undo, err := portfolio.Reverse(original, nil)
+			if err != nil {
+				panic(err)
+			}
+			undo.ID = "undo " + original.ID
+			w.ledger = append(w.ledger, undo)
+		}
+	}
+	w.number()
+	return w
+}
+
+// number puts the ledger in order of date, as if it had been booked in that order.
+func (w *world) number() {
+	slices.SortStableFunc(w.ledger, func(a, b portfolio.Transaction) int { return a.Date.Compare(b.Date) })
+	for i := range w.ledger {
+		w.ledger[i].Seq = int64(i + 1)
+		if w.ledger[i].ID == "" {
+			w.named++
+			w.ledger[i].ID = fmt.Sprint(w.named)
+		}
+	}
+}
+
+func (w world) symbols() []string { return slices.Sorted(maps.Keys(w.securities)) }
+
+// newPlainWorld is a market without splits, and a ledger without splits, dividends and reversals.
+func newPlainWorld(seed uint64) world {
 	rng := rand.New(rand.NewPCG(seed, 99))
 	start := day("2001-06-01")
 	days := 30 + rng.IntN(200)
@@ -95,9 +152,7 @@ func newWorld(seed uint64) world {
 			w.ledger = append(w.ledger, t)
 		}
 	}
-	for i := range w.ledger {
-		w.ledger[i].Seq = int64(i + 1)
-	}
+	w.number()
 	return w
 }
 

@@ -14,7 +14,7 @@ type ValuedPosition struct {
 	Position
 
 	Quantity decimal.Decimal
-	Price    *Quote // nil when the security has none
+	Price    *Quote // of one of today's shares, whatever was split since; nil when the security has none
 	Rate     *Rate  // nil when its currency has none
 
 	LocalValue, LocalCost decimal.NullDecimal
@@ -87,6 +87,7 @@ func Value(base string, h Holdings, quotes Quotes, past SeriesSet) Valuation {
 func valuePosition(base string, p Position, quotes Quotes, past SeriesSet) ValuedPosition {
 	line := ValuedPosition{Position: p, Quantity: p.Quantity()}
 	if price, ok := quotes.Prices[p.Security.Symbol]; ok {
+		price = adjust(price, p.Splits)
 		line.Price = &price
 		line.LocalValue = decimal.NewNullDecimal(line.Quantity.Mul(price.Value))
 	} else {

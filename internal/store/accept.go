@@ -48,47 +48,29 @@ func (s *Deliveries) Accept(ctx context.Context, as []delivery.Acceptance, idem 
 	return accepted, earlier, nil
 }
 
-// claimKey takes the idempotency key, or returns what came of the request that has it. Of two requests
-// at the same time the second waits here until the first is durable.
+// claimKey takes the idempotency key, or returns what came of the request that has it.
 func (s *Deliveries) claimKey(ctx context.Context, tx pgx.Tx, as []delivery.Acceptance, idem delivery.Idempotency) (*delivery.Earlier, error) {
-	q := s.q.WithTx(tx)
 	ids := make([]uuid.UUID, len(as))
 	for i, a := range as {
 		ids[i] = a.Event.ID
 	}
-	now := s.now().UTC()
-	claimed, err := q.ClaimIdempotencyKey(ctx, db.ClaimIdempotencyKeyParams{
-		TenantID: idem.TenantID, Key: idem.Key, Request: idem.Request, EventIds: ids, Now: now, ExpiresAt: idem.ExpiresAt,
+	row, err := claimKey(ctx, s.q.WithTx(tx), db.ClaimIdempotencyKeyParams{
+		TenantID: idem.TenantID, Key: idem.Key, Request: idem.Request, EventIds: ids, Now: s.now().UTC(), ExpiresAt: idem.ExpiresAt,
 	})
-	if err != nil || claimed == 1 {
-		return nil, err
-	}
-	earlier, err := s.earlier(ctx, q, idem, now)
-	if err == nil && earlier == nil { // accepted now, the events would be without their key
-		err = errors.New("an idempotency key was deleted while it was looked up")
-	}
-	return earlier, err
+	return toEarlier(row), err
 }
 
 // Earlier implements delivery.Journal.
 func (s *Deliveries) Earlier(ctx context.Context, idem delivery.Idempotency) (*delivery.Earlier, error) {
-	return s.earlier(ctx, s.q, idem, s.now().UTC())
+	row, err := usedKey(ctx, s.q, idem.TenantID, idem.Key, idem.Request, s.now().UTC())
+	return toEarlier(row), err
 }
 
-// earlier returns what came of the request that has the key now, nil when none has.
-func (s *Deliveries) earlier(ctx context.Context, q *db.Queries, idem delivery.Idempotency, now time.Time) (*delivery.Earlier, error) {
-	row, err := q.IdempotencyKey(ctx, idem.TenantID, idem.Key, now)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, nil
+func toEarlier(row *db.IdempotencyKey) *delivery.Earlier {
+	if row == nil {
+		return nil
 	}
-	if err != nil {
-		return nil, fmt.Errorf("look up an idempotency key: %w", err)
-	}
-	if !bytes.Equal(row.Request, idem.Request) {
-		return nil, fault.InvalidField("/header/Idempotency-Key", "was used for another request %s ago; use a new key for a new request",
-			s.now().Sub(row.CreatedAt).Round(time.Second))
-	}
-	return &delivery.Earlier{EventIDs: row.EventIds, Answer: row.Answer}, nil
+	return &delivery.Earlier{EventIDs: row.EventIds, Answer: row.Answer}
 }
 
 // RecordAnswer implements delivery.Journal.

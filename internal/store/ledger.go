@@ -49,7 +49,7 @@ func (s *Store) CreatePortfolio(ctx context.Context, tenantID string, p portfoli
 		}
 		return st.q.InsertPortfolio(ctx, db.InsertPortfolioParams{
 			ID: id, TenantID: tenantID, Name: p.Name, BaseCurrency: p.BaseCurrency,
-			Benchmark: orNull(p.Benchmark), Calendar: p.Calendar,
+			Benchmark: orNull(p.Benchmark), Calendar: p.Calendar, CostMethod: string(p.CostMethod),
 			LedgerSeq: p.LedgerSeq, LedgerVersion: p.LedgerVersion, CreatedAt: p.CreatedAt,
 		})
 	})
@@ -132,29 +132,7 @@ func (s *Store) AppendTransactions(
 		if booked, err = st.book(ctx, tenantID, p.ID, txs); err != nil {
 			return err
 		}
-		rows := make([]db.InsertTransactionsParams, len(booked))
-		for i := range booked {
-			t := &booked[i]
-			id, err := s.transactionID(t.ID)
-			if err != nil {
-				return fault.InvalidField(fmt.Sprintf("/%d/id", i), "%q is no UUID", t.ID)
-			}
-			t.ID, t.Seq = id.String(), p.LedgerSeq+1
-			p.LedgerSeq, p.LedgerVersion = t.Seq, portfolio.Chain(p.LedgerVersion, *t)
-			rows[i] = db.InsertTransactionsParams{
-				ID: id, TenantID: tenantID, PortfolioID: uuid.MustParse(p.ID), Seq: t.Seq, Date: t.Date,
-				Type: string(t.Type), Symbol: orNull(t.Symbol), Quantity: orNullNumber(t.Quantity),
-				Price: orNullNumber(t.Price), Currency: t.Currency, Amount: t.Amount,
-				LedgerVersion: p.LedgerVersion,
-			}
-		}
-		if _, err := st.q.InsertTransactions(ctx, rows); err != nil {
-			return err
-		}
-		return st.q.MoveLedger(ctx, db.MoveLedgerParams{
-			TenantID: tenantID, ID: uuid.MustParse(p.ID),
-			LedgerSeq: p.LedgerSeq, LedgerVersion: p.LedgerVersion,
-		})
+		return st.append(ctx, tenantID, &p, booked)
 	})
 	if err != nil {
 		return portfolio.Portfolio{}, nil, fmt.Errorf("book %d transactions in portfolio %s: %w",
@@ -163,27 +141,185 @@ func (s *Store) AppendTransactions(
 	return p, booked, nil
 }
 
+// BookTransactions is AppendTransactions with a key: a request that was made before is answered with
+// what it booked then. With another request's key it is [fault.Invalid]; once may be nil.
+func (s *Store) BookTransactions(
+	ctx context.Context, tenantID, portfolioID string, txs []portfolio.Transaction, once *portfolio.Once,
+) (portfolio.Receipt, error) {
+	txs = slices.Clone(txs)
+	ids := make([]uuid.UUID, len(txs))
+	for i := range txs {
+		ids[i] = s.newID()
+		txs[i].ID = ids[i].String()
+	}
+	return s.once(ctx, tenantID, portfolioID, once, ids, func(st *Store) (portfolio.Receipt, error) {
+		p, booked, err := st.AppendTransactions(ctx, tenantID, portfolioID, txs)
+		return portfolio.Receipt{Transactions: booked, LedgerVersion: p.LedgerVersion}, err
+	})
+}
+
+// ReverseTransaction undoes one booking by another, see [portfolio.Reverse], and returns that. An
+// unknown portfolio or transaction is [fault.NotFound], one that has been reversed [fault.Conflict],
+// what may not be undone [fault.Invalid]. once is as for BookTransactions.
+func (s *Store) ReverseTransaction(
+	ctx context.Context, tenantID, portfolioID, transactionID string, once *portfolio.Once,
+) (portfolio.Receipt, error) {
+	id := s.newID()
+	return s.once(ctx, tenantID, portfolioID, once, []uuid.UUID{id}, func(st *Store) (portfolio.Receipt, error) {
+		p, reversal, err := st.reverse(ctx, tenantID, portfolioID, transactionID, id)
+		if err != nil {
+			return portfolio.Receipt{}, fmt.Errorf("reverse transaction %s of portfolio %s: %w", transactionID, portfolioID, err)
+		}
+		return portfolio.Receipt{Transactions: []portfolio.Transaction{reversal}, LedgerVersion: p.LedgerVersion}, nil
+	})
+}
+
+func (s *Store) reverse(
+	ctx context.Context, tenantID, portfolioID, transactionID string, id uuid.UUID,
+) (portfolio.Portfolio, portfolio.Transaction, error) {
+	var none portfolio.Transaction
+	p, err := findPortfolio(ctx, tenantID, portfolioID, s.q.LockPortfolio)
+	if err != nil {
+		return p, none, err
+	}
+	key, err := uuid.Parse(transactionID)
+	if err != nil {
+		return p, none, fault.Wrap(err, fault.NotFound, "there is no transaction %q", transactionID)
+	}
+	row, err := s.q.BookedTransaction(ctx, tenantID, uuid.MustParse(p.ID), key)
+	if err != nil {
+		return p, none, orNotFound(err, "there is no transaction %q", transactionID)
+	}
+	if row.ReversedBy != nil {
+		return p, none, fault.New(fault.Conflict, "transaction %d has been reversed already, by transaction %d",
+			row.Transaction.Seq, *row.ReversedBy)
+	}
+	original := toTransaction(row.Transaction, row.SecurityID)
+	trades, err := s.tradesOf(ctx, tenantID, p.ID, []string{original.Symbol})
+	if err != nil {
+		return p, none, err
+	}
+	reversal, err := portfolio.Reverse(original, trades)
+	if err != nil {
+		return p, none, err
+	}
+	reversal.ID = id.String()
+	undo := []portfolio.Transaction{reversal}
+	err = s.append(ctx, tenantID, &p, undo)
+	return p, undo[0], err
+}
+
+// keyKept is for how long a key gives the first answer again.
+const keyKept = 24 * time.Hour
+
+// once lets do book, with the given ids, in a transaction that takes the key with it. If the key has
+// been used for the same request before, it returns what that has booked.
+func (s *Store) once(
+	ctx context.Context, tenantID, portfolioID string, once *portfolio.Once, ids []uuid.UUID,
+	do func(*Store) (portfolio.Receipt, error),
+) (portfolio.Receipt, error) {
+	var receipt portfolio.Receipt
+	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) (err error) {
+		st := s.in(tx)
+		if once != nil {
+			now := s.now().UTC()
+			earlier, err := claimKey(ctx, st.q, db.ClaimIdempotencyKeyParams{
+				TenantID: tenantID, Key: once.Key, Request: once.Request, EventIds: ids, Now: now, ExpiresAt: now.Add(keyKept),
+			})
+			if err != nil {
+				return err
+			}
+			if earlier != nil {
+				receipt, err = st.booked(ctx, tenantID, portfolioID, earlier.EventIds)
+				return err
+			}
+		}
+		receipt, err = do(st)
+		return err
+	})
+	return receipt, err
+}
+
+// booked returns what an earlier request has booked.
+func (s *Store) booked(ctx context.Context, tenantID, portfolioID string, ids []uuid.UUID) (portfolio.Receipt, error) {
+	p, err := s.Portfolio(ctx, tenantID, portfolioID)
+	if err != nil {
+		return portfolio.Receipt{}, err
+	}
+	rows, err := s.q.TransactionsByID(ctx, tenantID, uuid.MustParse(p.ID), ids)
+	if err != nil {
+		return portfolio.Receipt{}, fmt.Errorf("what a request has booked in portfolio %s: %w", portfolioID, err)
+	}
+	receipt := portfolio.Receipt{Transactions: make([]portfolio.Transaction, len(rows)), Repeated: true}
+	for i, r := range rows {
+		receipt.Transactions[i] = toTransaction(r.Transaction, r.SecurityID)
+		receipt.LedgerVersion = r.Transaction.LedgerVersion
+	}
+	return receipt, nil
+}
+
+// append numbers checked transactions, puts them at the end of the ledger of p, whose row is locked,
+// and moves p to its new version.
+func (s *Store) append(ctx context.Context, tenantID string, p *portfolio.Portfolio, booked []portfolio.Transaction) error {
+	rows := make([]db.InsertTransactionsParams, len(booked))
+	for i := range booked {
+		t := &booked[i]
+		id, err := s.transactionID(t.ID)
+		if err != nil {
+			return fault.InvalidField(fmt.Sprintf("/%d/id", i), "%q is no UUID", t.ID)
+		}
+		t.ID, t.Seq = id.String(), p.LedgerSeq+1
+		p.LedgerSeq, p.LedgerVersion = t.Seq, portfolio.Chain(p.LedgerVersion, *t)
+		rows[i] = db.InsertTransactionsParams{
+			ID: id, TenantID: tenantID, PortfolioID: uuid.MustParse(p.ID), Seq: t.Seq, Date: t.Date,
+			Type: string(t.Type), Symbol: orNull(t.Symbol), Quantity: orNullNumber(t.Quantity),
+			Price: orNullNumber(t.Price), Currency: t.Currency, Amount: t.Amount,
+			LedgerVersion: p.LedgerVersion,
+		}
+		if t.Reverses != "" {
+			original := uuid.MustParse(t.Reverses)
+			rows[i].Reverses = &original
+		}
+	}
+	if _, err := s.q.InsertTransactions(ctx, rows); err != nil {
+		return err
+	}
+	return s.q.MoveLedger(ctx, db.MoveLedgerParams{
+		TenantID: tenantID, ID: uuid.MustParse(p.ID),
+		LedgerSeq: p.LedgerSeq, LedgerVersion: p.LedgerVersion,
+	})
+}
+
 // book runs the domain's checks on txs with what they need from the database.
 func (s *Store) book(
 	ctx context.Context, tenantID, portfolioID string, txs []portfolio.Transaction,
 ) ([]portfolio.Transaction, error) {
-	var traded []string
+	var named []string
 	for _, t := range txs {
-		if t.Type == portfolio.Buy || t.Type == portfolio.Sell {
-			traded = append(traded, t.Symbol)
+		if t.Type.OfSecurity() {
+			named = append(named, t.Symbol)
 		}
 	}
-	securities, err := s.Securities(ctx, newest(tenantID), distinct(traded))
+	securities, err := s.Securities(ctx, newest(tenantID), distinct(named))
 	if err != nil {
 		return nil, err
 	}
-	var sold []string
+	var reduced []string // by sales, and by splits that leave less
 	for _, t := range txs {
-		if _, known := securities[t.Symbol]; known && t.Type == portfolio.Sell {
-			sold = append(sold, t.Symbol)
+		if _, known := securities[t.Symbol]; known && (t.Type == portfolio.Sell || t.Type == portfolio.Split) {
+			reduced = append(reduced, t.Symbol)
 		}
 	}
-	rows, err := s.q.TradesOf(ctx, tenantID, uuid.MustParse(portfolioID), distinct(sold))
+	trades, err := s.tradesOf(ctx, tenantID, portfolioID, distinct(reduced))
+	if err != nil {
+		return nil, err
+	}
+	return portfolio.Book(txs, trades, securities)
+}
+
+// tradesOf returns every booking that counts and moves shares of the symbols.
+func (s *Store) tradesOf(ctx context.Context, tenantID, portfolioID string, symbols []string) ([]portfolio.Transaction, error) {
+	rows, err := s.q.TradesOf(ctx, tenantID, uuid.MustParse(portfolioID), symbols)
 	if err != nil {
 		return nil, err
 	}
@@ -191,7 +327,7 @@ func (s *Store) book(
 	for i, r := range rows {
 		trades[i] = toTransaction(r.Transaction, r.SecurityID)
 	}
-	return portfolio.Book(txs, trades, securities)
+	return trades, nil
 }
 
 // Transactions returns the bookings numbered up to seq and dated up to asof, in order of date,
@@ -258,7 +394,7 @@ func (s *Store) transactionID(given string) (uuid.UUID, error) {
 func toPortfolio(r db.Portfolio) portfolio.Portfolio {
 	return portfolio.Portfolio{
 		ID: r.ID.String(), Name: r.Name, BaseCurrency: r.BaseCurrency, Benchmark: deref(r.Benchmark),
-		Calendar: r.Calendar, LedgerSeq: r.LedgerSeq, LedgerVersion: r.LedgerVersion,
+		Calendar: r.Calendar, CostMethod: portfolio.CostMethod(r.CostMethod), LedgerSeq: r.LedgerSeq, LedgerVersion: r.LedgerVersion,
 		CreatedAt: r.CreatedAt.UTC(),
 	}
 }
@@ -271,6 +407,9 @@ func toTransaction(r db.Transaction, securityID *uuid.UUID) portfolio.Transactio
 	}
 	if securityID != nil {
 		t.SecurityID = securityID.String()
+	}
+	if r.Reverses != nil {
+		t.Reverses = r.Reverses.String()
 	}
 	return t
 }

@@ -285,6 +285,24 @@ func (e ChannelReceiptOutcome) Valid() bool {
 	}
 }
 
+// Defines values for CostMethod.
+const (
+	CostMethodAverage CostMethod = "average"
+	CostMethodFIFO    CostMethod = "fifo"
+)
+
+// Valid indicates whether the value is a known member of the CostMethod enum.
+func (e CostMethod) Valid() bool {
+	switch e {
+	case CostMethodAverage:
+		return true
+	case CostMethodFIFO:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for DeadLetterState.
 const (
 	DeadLetterStateDiscarded  DeadLetterState = "discarded"
@@ -643,9 +661,11 @@ func (e TraceStepStatus) Valid() bool {
 const (
 	BUY        TransactionType = "BUY"
 	DEPOSIT    TransactionType = "DEPOSIT"
+	DIVIDEND   TransactionType = "DIVIDEND"
 	FEE        TransactionType = "FEE"
 	FX         TransactionType = "FX"
 	SELL       TransactionType = "SELL"
+	SPLIT      TransactionType = "SPLIT"
 	WITHDRAWAL TransactionType = "WITHDRAWAL"
 )
 
@@ -656,11 +676,15 @@ func (e TransactionType) Valid() bool {
 		return true
 	case DEPOSIT:
 		return true
+	case DIVIDEND:
+		return true
 	case FEE:
 		return true
 	case FX:
 		return true
 	case SELL:
+		return true
+	case SPLIT:
 		return true
 	case WITHDRAWAL:
 		return true
@@ -1024,6 +1048,12 @@ type AuditEntry struct {
 	SubjectId string             `json:"subject_id"`
 }
 
+// Booked defines model for Booked.
+type Booked struct {
+	Items         []Transaction `json:"items"`
+	LedgerVersion string        `json:"ledger_version"`
+}
+
 // Breaker Opens after `failures` in a row, or at `failure_rate` among at least `min_calls` within
 // `window_seconds`; of both, those that are set.
 type Breaker struct {
@@ -1150,6 +1180,10 @@ type Channels struct {
 	// Webhook A signed POST after the Standard Webhooks specification.
 	Webhook *WebhookTarget `json:"webhook,omitempty"`
 }
+
+// CostMethod What the shares that are sold have cost: `fifo`, the oldest first, or `average`, the average of
+// all. Default is `fifo`; it can't be changed later.
+type CostMethod string
 
 // Currency ISO 4217 code.
 type Currency = string
@@ -1783,7 +1817,11 @@ type NewPortfolio struct {
 
 	// Calendar Symbol whose closes are the valuation days; default is the tenant's.
 	Calendar *string `json:"calendar,omitempty"`
-	Name     string  `json:"name"`
+
+	// CostMethod What the shares that are sold have cost: `fifo`, the oldest first, or `average`, the average of
+	// all. Default is `fifo`; it can't be changed later.
+	CostMethod *CostMethod `json:"cost_method,omitempty"`
+	Name       string      `json:"name"`
 }
 
 // NewTransaction defines model for NewTransaction.
@@ -1791,7 +1829,7 @@ type NewTransaction struct {
 	// Amount Signed change of cash. Default for BUY, SELL and FX is quantity x price, rounded to 2 decimals.
 	Amount *string `json:"amount,omitempty"`
 
-	// Currency Of the amount. Default for BUY and SELL is the security's, for FX the pair's second.
+	// Currency Of the amount. Default is the security's, for FX the pair's second.
 	Currency *string `json:"currency,omitempty"`
 
 	// Date A day, YYYY-MM-DD.
@@ -1803,7 +1841,7 @@ type NewTransaction struct {
 	// Quantity A decimal number as a string, so that it never passes through binary floating point.
 	Quantity *Decimal `json:"quantity,omitempty"`
 
-	// Symbol The security of a BUY or SELL, the pair BASE/QUOTE of an FX.
+	// Symbol The security of a BUY, SELL, DIVIDEND or SPLIT, the pair BASE/QUOTE of an FX.
 	Symbol *string         `json:"symbol,omitempty"`
 	Type   TransactionType `json:"type"`
 }
@@ -1936,11 +1974,15 @@ type PeriodicJobState string
 // Portfolio defines model for Portfolio.
 type Portfolio struct {
 	// BaseCurrency ISO 4217 code.
-	BaseCurrency Currency           `json:"base_currency"`
-	Benchmark    *string            `json:"benchmark"`
-	Calendar     string             `json:"calendar"`
-	CreatedAt    time.Time          `json:"created_at"`
-	Id           openapi_types.UUID `json:"id"`
+	BaseCurrency Currency `json:"base_currency"`
+	Benchmark    *string  `json:"benchmark"`
+	Calendar     string   `json:"calendar"`
+
+	// CostMethod What the shares that are sold have cost: `fifo`, the oldest first, or `average`, the average of
+	// all. Default is `fifo`; it can't be changed later.
+	CostMethod CostMethod         `json:"cost_method"`
+	CreatedAt  time.Time          `json:"created_at"`
+	Id         openapi_types.UUID `json:"id"`
 
 	// LedgerVersion Hash over everything booked.
 	LedgerVersion string `json:"ledger_version"`
@@ -2297,10 +2339,13 @@ type Transaction struct {
 	Price    *string            `json:"price"`
 	Quantity *string            `json:"quantity"`
 
+	// Reverses The transaction that a REVERSAL undoes; its other fields are that one's, with the amount negated.
+	Reverses *openapi_types.UUID `json:"reverses"`
+
 	// Seq Booking order, from 1.
-	Seq    int64           `json:"seq"`
-	Symbol *string         `json:"symbol"`
-	Type   TransactionType `json:"type"`
+	Seq    int64   `json:"seq"`
+	Symbol *string `json:"symbol"`
+	Type   string  `json:"type"`
 }
 
 // TransactionType defines model for TransactionType.
@@ -2652,6 +2697,22 @@ type ListTransactionsParams struct {
 
 	// Cursor The `next_cursor` of the page before.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// BookTransactionsParams defines parameters for BookTransactions.
+type BookTransactionsParams struct {
+	// IdempotencyKey Names this request, so that it can be sent again without being done again: for 24 hours the
+	// same key with the same body gets the first answer, with `Idempotency-Replayed: true`. The same
+	// key with another body is refused.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ReverseTransactionParams defines parameters for ReverseTransaction.
+type ReverseTransactionParams struct {
+	// IdempotencyKey Names this request, so that it can be sent again without being done again: for 24 hours the
+	// same key with the same body gets the first answer, with `Idempotency-Replayed: true`. The same
+	// key with another body is refused.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
 // ReceiveAlertmanagerParams defines parameters for ReceiveAlertmanager.
@@ -3563,20 +3624,48 @@ type ClientInterface interface {
 	// One transaction or a list of up to 1000; all are booked or none. Nothing can be sold that is
 	// not held on its date.
 	//
+	// | type | amount | also | effect |
+	// |---|---|---|---|
+	// | `DEPOSIT`, `WITHDRAWAL` | + / - | `currency` | cash; the only external flows |
+	// | `BUY`, `SELL` | - / +, default quantity x price | `symbol`, `quantity`, `price` | shares; fees of the trade are in the amount |
+	// | `FX` | -, default quantity x price | `symbol` BASE/QUOTE, `quantity`, `price` | `quantity` of the first currency for `amount` of the second |
+	// | `FEE` | - | `currency` | a cost, no external flow |
+	// | `DIVIDEND` | + | `symbol`, `currency` (default the security's) | cash; part of the return |
+	// | `SPLIT` | none | `symbol`, `quantity` new shares for one old share | multiplies what is held when the day begins; prices from that day on are of new shares |
+	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /v1/portfolios/{id}/transactions (the `BookTransactions` operationId).
-	BookTransactionsWithBody(ctx context.Context, id PortfolioID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	BookTransactionsWithBody(ctx context.Context, id PortfolioID, params *BookTransactionsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// BookTransactions Book transactions
 	//
 	// One transaction or a list of up to 1000; all are booked or none. Nothing can be sold that is
 	// not held on its date.
 	//
+	// | type | amount | also | effect |
+	// |---|---|---|---|
+	// | `DEPOSIT`, `WITHDRAWAL` | + / - | `currency` | cash; the only external flows |
+	// | `BUY`, `SELL` | - / +, default quantity x price | `symbol`, `quantity`, `price` | shares; fees of the trade are in the amount |
+	// | `FX` | -, default quantity x price | `symbol` BASE/QUOTE, `quantity`, `price` | `quantity` of the first currency for `amount` of the second |
+	// | `FEE` | - | `currency` | a cost, no external flow |
+	// | `DIVIDEND` | + | `symbol`, `currency` (default the security's) | cash; part of the return |
+	// | `SPLIT` | none | `symbol`, `quantity` new shares for one old share | multiplies what is held when the day begins; prices from that day on are of new shares |
+	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /v1/portfolios/{id}/transactions (the `BookTransactions` operationId).
-	BookTransactions(ctx context.Context, id PortfolioID, body BookTransactionsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	BookTransactions(ctx context.Context, id PortfolioID, params *BookTransactionsParams, body BookTransactionsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ReverseTransaction Undo a transaction
+	//
+	// Books a `REVERSAL` dated as the transaction: from the ledger version with it on, both count as if
+	// neither had been booked. Earlier versions stay as they were. A transaction is reversed once at
+	// most (409), a reversal never (422): book anew instead. What a later sale needs can't be undone
+	// before that sale (422).
+	//
+	// Corresponds with POST /v1/portfolios/{id}/transactions/{transaction_id}/reversal (the `ReverseTransaction` operationId).
+	ReverseTransaction(ctx context.Context, id PortfolioID, transactionId openapi_types.UUID, params *ReverseTransactionParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ReceiveAlertmanagerWithBody Take a notification of Prometheus Alertmanager
 	//
@@ -4927,11 +5016,20 @@ func (c *Client) ListTransactions(ctx context.Context, id PortfolioID, params *L
 // One transaction or a list of up to 1000; all are booked or none. Nothing can be sold that is
 // not held on its date.
 //
+// | type | amount | also | effect |
+// |---|---|---|---|
+// | `DEPOSIT`, `WITHDRAWAL` | + / - | `currency` | cash; the only external flows |
+// | `BUY`, `SELL` | - / +, default quantity x price | `symbol`, `quantity`, `price` | shares; fees of the trade are in the amount |
+// | `FX` | -, default quantity x price | `symbol` BASE/QUOTE, `quantity`, `price` | `quantity` of the first currency for `amount` of the second |
+// | `FEE` | - | `currency` | a cost, no external flow |
+// | `DIVIDEND` | + | `symbol`, `currency` (default the security's) | cash; part of the return |
+// | `SPLIT` | none | `symbol`, `quantity` new shares for one old share | multiplies what is held when the day begins; prices from that day on are of new shares |
+//
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /v1/portfolios/{id}/transactions (the `BookTransactions` operationId).
-func (c *Client) BookTransactionsWithBody(ctx context.Context, id PortfolioID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewBookTransactionsRequestWithBody(c.Server, id, contentType, body)
+func (c *Client) BookTransactionsWithBody(ctx context.Context, id PortfolioID, params *BookTransactionsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewBookTransactionsRequestWithBody(c.Server, id, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4947,11 +5045,40 @@ func (c *Client) BookTransactionsWithBody(ctx context.Context, id PortfolioID, c
 // One transaction or a list of up to 1000; all are booked or none. Nothing can be sold that is
 // not held on its date.
 //
+// | type | amount | also | effect |
+// |---|---|---|---|
+// | `DEPOSIT`, `WITHDRAWAL` | + / - | `currency` | cash; the only external flows |
+// | `BUY`, `SELL` | - / +, default quantity x price | `symbol`, `quantity`, `price` | shares; fees of the trade are in the amount |
+// | `FX` | -, default quantity x price | `symbol` BASE/QUOTE, `quantity`, `price` | `quantity` of the first currency for `amount` of the second |
+// | `FEE` | - | `currency` | a cost, no external flow |
+// | `DIVIDEND` | + | `symbol`, `currency` (default the security's) | cash; part of the return |
+// | `SPLIT` | none | `symbol`, `quantity` new shares for one old share | multiplies what is held when the day begins; prices from that day on are of new shares |
+//
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /v1/portfolios/{id}/transactions (the `BookTransactions` operationId).
-func (c *Client) BookTransactions(ctx context.Context, id PortfolioID, body BookTransactionsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewBookTransactionsRequest(c.Server, id, body)
+func (c *Client) BookTransactions(ctx context.Context, id PortfolioID, params *BookTransactionsParams, body BookTransactionsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewBookTransactionsRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ReverseTransaction Undo a transaction
+//
+// Books a `REVERSAL` dated as the transaction: from the ledger version with it on, both count as if
+// neither had been booked. Earlier versions stay as they were. A transaction is reversed once at
+// most (409), a reversal never (422): book anew instead. What a later sale needs can't be undone
+// before that sale (422).
+//
+// Corresponds with POST /v1/portfolios/{id}/transactions/{transaction_id}/reversal (the `ReverseTransaction` operationId).
+func (c *Client) ReverseTransaction(ctx context.Context, id PortfolioID, transactionId openapi_types.UUID, params *ReverseTransactionParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewReverseTransactionRequest(c.Server, id, transactionId, params)
 	if err != nil {
 		return nil, err
 	}
@@ -7838,18 +7965,18 @@ func NewListTransactionsRequest(server string, id PortfolioID, params *ListTrans
 }
 
 // NewBookTransactionsRequest calls the generic BookTransactions builder with application/json body
-func NewBookTransactionsRequest(server string, id PortfolioID, body BookTransactionsJSONRequestBody) (*http.Request, error) {
+func NewBookTransactionsRequest(server string, id PortfolioID, params *BookTransactionsParams, body BookTransactionsJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewBookTransactionsRequestWithBody(server, id, "application/json", bodyReader)
+	return NewBookTransactionsRequestWithBody(server, id, params, "application/json", bodyReader)
 }
 
 // NewBookTransactionsRequestWithBody constructs an http.Request for the BookTransactions method, with any body, and a specified content type
-func NewBookTransactionsRequestWithBody(server string, id PortfolioID, contentType string, body io.Reader) (*http.Request, error) {
+func NewBookTransactionsRequestWithBody(server string, id PortfolioID, params *BookTransactionsParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -7880,6 +8007,77 @@ func NewBookTransactionsRequestWithBody(server string, id PortfolioID, contentTy
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewReverseTransactionRequest constructs an http.Request for the ReverseTransaction method
+func NewReverseTransactionRequest(server string, id PortfolioID, transactionId openapi_types.UUID, params *ReverseTransactionParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "transaction_id", transactionId, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/portfolios/%s/transactions/%s/reversal", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
 
 	return req, nil
 }
@@ -8885,20 +9083,50 @@ type ClientWithResponsesInterface interface {
 	// One transaction or a list of up to 1000; all are booked or none. Nothing can be sold that is
 	// not held on its date.
 	//
+	// | type | amount | also | effect |
+	// |---|---|---|---|
+	// | `DEPOSIT`, `WITHDRAWAL` | + / - | `currency` | cash; the only external flows |
+	// | `BUY`, `SELL` | - / +, default quantity x price | `symbol`, `quantity`, `price` | shares; fees of the trade are in the amount |
+	// | `FX` | -, default quantity x price | `symbol` BASE/QUOTE, `quantity`, `price` | `quantity` of the first currency for `amount` of the second |
+	// | `FEE` | - | `currency` | a cost, no external flow |
+	// | `DIVIDEND` | + | `symbol`, `currency` (default the security's) | cash; part of the return |
+	// | `SPLIT` | none | `symbol`, `quantity` new shares for one old share | multiplies what is held when the day begins; prices from that day on are of new shares |
+	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/portfolios/{id}/transactions (the `BookTransactions` operationId).
-	BookTransactionsWithBodyWithResponse(ctx context.Context, id PortfolioID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*BookTransactionsResponse, error)
+	BookTransactionsWithBodyWithResponse(ctx context.Context, id PortfolioID, params *BookTransactionsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*BookTransactionsResponse, error)
 
 	// BookTransactionsWithResponse Book transactions
 	//
 	// One transaction or a list of up to 1000; all are booked or none. Nothing can be sold that is
 	// not held on its date.
 	//
+	// | type | amount | also | effect |
+	// |---|---|---|---|
+	// | `DEPOSIT`, `WITHDRAWAL` | + / - | `currency` | cash; the only external flows |
+	// | `BUY`, `SELL` | - / +, default quantity x price | `symbol`, `quantity`, `price` | shares; fees of the trade are in the amount |
+	// | `FX` | -, default quantity x price | `symbol` BASE/QUOTE, `quantity`, `price` | `quantity` of the first currency for `amount` of the second |
+	// | `FEE` | - | `currency` | a cost, no external flow |
+	// | `DIVIDEND` | + | `symbol`, `currency` (default the security's) | cash; part of the return |
+	// | `SPLIT` | none | `symbol`, `quantity` new shares for one old share | multiplies what is held when the day begins; prices from that day on are of new shares |
+	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/portfolios/{id}/transactions (the `BookTransactions` operationId).
-	BookTransactionsWithResponse(ctx context.Context, id PortfolioID, body BookTransactionsJSONRequestBody, reqEditors ...RequestEditorFn) (*BookTransactionsResponse, error)
+	BookTransactionsWithResponse(ctx context.Context, id PortfolioID, params *BookTransactionsParams, body BookTransactionsJSONRequestBody, reqEditors ...RequestEditorFn) (*BookTransactionsResponse, error)
+
+	// ReverseTransactionWithResponse Undo a transaction
+	//
+	// Books a `REVERSAL` dated as the transaction: from the ledger version with it on, both count as if
+	// neither had been booked. Earlier versions stay as they were. A transaction is reversed once at
+	// most (409), a reversal never (422): book anew instead. What a later sale needs can't be undone
+	// before that sale (422).
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/portfolios/{id}/transactions/{transaction_id}/reversal (the `ReverseTransaction` operationId).
+	ReverseTransactionWithResponse(ctx context.Context, id PortfolioID, transactionId openapi_types.UUID, params *ReverseTransactionParams, reqEditors ...RequestEditorFn) (*ReverseTransactionResponse, error)
 
 	// ReceiveAlertmanagerWithBodyWithResponse Take a notification of Prometheus Alertmanager
 	//
@@ -11471,23 +11699,24 @@ func (r ListTransactionsResponse) ContentType() string {
 	return ""
 }
 
+// BookTransactionsResponse201Headers the declared response headers of an HTTP 201 response for BookTransactions
+type BookTransactionsResponse201Headers struct {
+	IdempotencyReplayed *string
+}
+
 type BookTransactionsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
 	// JSON201 the response for an HTTP 201 `application/json` response
-	JSON201 *struct {
-		Items         []Transaction `json:"items"`
-		LedgerVersion string        `json:"ledger_version"`
-	}
+	JSON201 *Booked
 	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationproblemJSONDefault *Problem
+	// Headers201 the parsed response headers for an HTTP 201 response
+	Headers201 *BookTransactionsResponse201Headers
 }
 
 // GetJSON201 returns the response for an HTTP 201 `application/json` response
-func (r BookTransactionsResponse) GetJSON201() *struct {
-	Items         []Transaction `json:"items"`
-	LedgerVersion string        `json:"ledger_version"`
-} {
+func (r BookTransactionsResponse) GetJSON201() *Booked {
 	return r.JSON201
 }
 
@@ -11519,6 +11748,61 @@ func (r BookTransactionsResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r BookTransactionsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// ReverseTransactionResponse201Headers the declared response headers of an HTTP 201 response for ReverseTransaction
+type ReverseTransactionResponse201Headers struct {
+	IdempotencyReplayed *string
+}
+
+type ReverseTransactionResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *Booked
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers201 the parsed response headers for an HTTP 201 response
+	Headers201 *ReverseTransactionResponse201Headers
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r ReverseTransactionResponse) GetJSON201() *Booked {
+	return r.JSON201
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ReverseTransactionResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ReverseTransactionResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ReverseTransactionResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ReverseTransactionResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ReverseTransactionResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -12812,11 +13096,20 @@ func (c *ClientWithResponses) ListTransactionsWithResponse(ctx context.Context, 
 // One transaction or a list of up to 1000; all are booked or none. Nothing can be sold that is
 // not held on its date.
 //
+// | type | amount | also | effect |
+// |---|---|---|---|
+// | `DEPOSIT`, `WITHDRAWAL` | + / - | `currency` | cash; the only external flows |
+// | `BUY`, `SELL` | - / +, default quantity x price | `symbol`, `quantity`, `price` | shares; fees of the trade are in the amount |
+// | `FX` | -, default quantity x price | `symbol` BASE/QUOTE, `quantity`, `price` | `quantity` of the first currency for `amount` of the second |
+// | `FEE` | - | `currency` | a cost, no external flow |
+// | `DIVIDEND` | + | `symbol`, `currency` (default the security's) | cash; part of the return |
+// | `SPLIT` | none | `symbol`, `quantity` new shares for one old share | multiplies what is held when the day begins; prices from that day on are of new shares |
+//
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/portfolios/{id}/transactions (the `BookTransactions` operationId).
-func (c *ClientWithResponses) BookTransactionsWithBodyWithResponse(ctx context.Context, id PortfolioID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*BookTransactionsResponse, error) {
-	rsp, err := c.BookTransactionsWithBody(ctx, id, contentType, body, reqEditors...)
+func (c *ClientWithResponses) BookTransactionsWithBodyWithResponse(ctx context.Context, id PortfolioID, params *BookTransactionsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*BookTransactionsResponse, error) {
+	rsp, err := c.BookTransactionsWithBody(ctx, id, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -12828,15 +13121,42 @@ func (c *ClientWithResponses) BookTransactionsWithBodyWithResponse(ctx context.C
 // One transaction or a list of up to 1000; all are booked or none. Nothing can be sold that is
 // not held on its date.
 //
+// | type | amount | also | effect |
+// |---|---|---|---|
+// | `DEPOSIT`, `WITHDRAWAL` | + / - | `currency` | cash; the only external flows |
+// | `BUY`, `SELL` | - / +, default quantity x price | `symbol`, `quantity`, `price` | shares; fees of the trade are in the amount |
+// | `FX` | -, default quantity x price | `symbol` BASE/QUOTE, `quantity`, `price` | `quantity` of the first currency for `amount` of the second |
+// | `FEE` | - | `currency` | a cost, no external flow |
+// | `DIVIDEND` | + | `symbol`, `currency` (default the security's) | cash; part of the return |
+// | `SPLIT` | none | `symbol`, `quantity` new shares for one old share | multiplies what is held when the day begins; prices from that day on are of new shares |
+//
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/portfolios/{id}/transactions (the `BookTransactions` operationId).
-func (c *ClientWithResponses) BookTransactionsWithResponse(ctx context.Context, id PortfolioID, body BookTransactionsJSONRequestBody, reqEditors ...RequestEditorFn) (*BookTransactionsResponse, error) {
-	rsp, err := c.BookTransactions(ctx, id, body, reqEditors...)
+func (c *ClientWithResponses) BookTransactionsWithResponse(ctx context.Context, id PortfolioID, params *BookTransactionsParams, body BookTransactionsJSONRequestBody, reqEditors ...RequestEditorFn) (*BookTransactionsResponse, error) {
+	rsp, err := c.BookTransactions(ctx, id, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
 	return ParseBookTransactionsResponse(rsp)
+}
+
+// ReverseTransactionWithResponse Undo a transaction
+//
+// Books a `REVERSAL` dated as the transaction: from the ledger version with it on, both count as if
+// neither had been booked. Earlier versions stay as they were. A transaction is reversed once at
+// most (409), a reversal never (422): book anew instead. What a later sale needs can't be undone
+// before that sale (422).
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/portfolios/{id}/transactions/{transaction_id}/reversal (the `ReverseTransaction` operationId).
+func (c *ClientWithResponses) ReverseTransactionWithResponse(ctx context.Context, id PortfolioID, transactionId openapi_types.UUID, params *ReverseTransactionParams, reqEditors ...RequestEditorFn) (*ReverseTransactionResponse, error) {
+	rsp, err := c.ReverseTransaction(ctx, id, transactionId, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseReverseTransactionResponse(rsp)
 }
 
 // ReceiveAlertmanagerWithBodyWithResponse Take a notification of Prometheus Alertmanager
@@ -14814,10 +15134,7 @@ func ParseBookTransactionsResponse(rsp *http.Response) (*BookTransactionsRespons
 
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
-		var dest struct {
-			Items         []Transaction `json:"items"`
-			LedgerVersion string        `json:"ledger_version"`
-		}
+		var dest Booked
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -14830,6 +15147,65 @@ func ParseBookTransactionsResponse(rsp *http.Response) (*BookTransactionsRespons
 		}
 		response.ApplicationproblemJSONDefault = &dest
 
+	}
+
+	switch {
+	case rsp.StatusCode == 201:
+		var headers BookTransactionsResponse201Headers
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		response.Headers201 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseReverseTransactionResponse parses an HTTP response from a ReverseTransactionWithResponse call
+func ParseReverseTransactionResponse(rsp *http.Response) (*ReverseTransactionResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ReverseTransactionResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest Booked
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 201:
+		var headers ReverseTransactionResponse201Headers
+		if values := rsp.Header.Values("Idempotency-Replayed"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Idempotency-Replayed", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.IdempotencyReplayed = &value
+		}
+		response.Headers201 = &headers
 	}
 
 	return response, nil
@@ -15156,7 +15532,10 @@ type ServerInterface interface {
 	ListTransactions(ctx echo.Context, id PortfolioID, params ListTransactionsParams) error
 	// BookTransactions Book transactions
 	// (POST /v1/portfolios/{id}/transactions)
-	BookTransactions(ctx echo.Context, id PortfolioID) error
+	BookTransactions(ctx echo.Context, id PortfolioID, params BookTransactionsParams) error
+	// ReverseTransaction Undo a transaction
+	// (POST /v1/portfolios/{id}/transactions/{transaction_id}/reversal)
+	ReverseTransaction(ctx echo.Context, id PortfolioID, transactionId openapi_types.UUID, params ReverseTransactionParams) error
 	// ReceiveAlertmanager Take a notification of Prometheus Alertmanager
 	// (POST /v1/receivers/alertmanager)
 	ReceiveAlertmanager(ctx echo.Context, params ReceiveAlertmanagerParams) error
@@ -16541,8 +16920,72 @@ func (w *ServerInterfaceWrapper) BookTransactions(ctx echo.Context) error {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params BookTransactionsParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+
 	// Invoke the callback with all the unmarshaled arguments
-	err = w.Handler.BookTransactions(ctx, id)
+	err = w.Handler.BookTransactions(ctx, id, params)
+	return err
+}
+
+// ReverseTransaction converts echo context to params.
+func (w *ServerInterfaceWrapper) ReverseTransaction(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id PortfolioID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// ------------- Path parameter "transaction_id" -------------
+	var transactionId openapi_types.UUID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "transaction_id", ctx.Param("transaction_id"), &transactionId, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter transaction_id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ReverseTransactionParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Idempotency-Key, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Idempotency-Key: %s", err))
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ReverseTransaction(ctx, id, transactionId, params)
 	return err
 }
 
@@ -16743,6 +17186,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/v1/portfolios/:id", wrapper.GetPortfolio, options.OperationMiddlewares["getPortfolio"]...)
 	router.GET(options.BaseURL+"/v1/portfolios/:id/transactions", wrapper.ListTransactions, options.OperationMiddlewares["listTransactions"]...)
 	router.POST(options.BaseURL+"/v1/portfolios/:id/transactions", wrapper.BookTransactions, options.OperationMiddlewares["bookTransactions"]...)
+	router.POST(options.BaseURL+"/v1/portfolios/:id/transactions/:transaction_id/reversal", wrapper.ReverseTransaction, options.OperationMiddlewares["reverseTransaction"]...)
 	router.GET(options.BaseURL+"/v1/deliveries", wrapper.ListDeliveries, options.OperationMiddlewares["listDeliveries"]...)
 	router.POST(options.BaseURL+"/v1/deliveries", wrapper.CreateDelivery, options.OperationMiddlewares["createDelivery"]...)
 	router.POST(options.BaseURL+"/v1/deliveries/batch", wrapper.CreateDeliveries, options.OperationMiddlewares["createDeliveries"]...)
@@ -18969,26 +19413,34 @@ func (response ListTransactionsdefaultApplicationProblemPlusJSONResponse) VisitL
 }
 
 type BookTransactionsRequestObject struct {
-	Id   PortfolioID `json:"id"`
-	Body *BookTransactionsJSONRequestBody
+	Id     PortfolioID `json:"id"`
+	Params BookTransactionsParams
+	Body   *BookTransactionsJSONRequestBody
 }
 
 type BookTransactionsResponseObject interface {
 	VisitBookTransactionsResponse(w http.ResponseWriter) error
 }
 
+type BookTransactions201ResponseHeaders struct {
+	IdempotencyReplayed *string
+}
+
 type BookTransactions201JSONResponse struct {
-	Items         []Transaction `json:"items"`
-	LedgerVersion string        `json:"ledger_version"`
+	Body    Booked
+	Headers BookTransactions201ResponseHeaders
 }
 
 func (response BookTransactions201JSONResponse) VisitBookTransactionsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
 	w.WriteHeader(201)
 	_, err := buf.WriteTo(w)
 	return err
@@ -19000,6 +19452,57 @@ type BookTransactionsdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response BookTransactionsdefaultApplicationProblemPlusJSONResponse) VisitBookTransactionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReverseTransactionRequestObject struct {
+	Id            PortfolioID        `json:"id"`
+	TransactionId openapi_types.UUID `json:"transaction_id"`
+	Params        ReverseTransactionParams
+}
+
+type ReverseTransactionResponseObject interface {
+	VisitReverseTransactionResponse(w http.ResponseWriter) error
+}
+
+type ReverseTransaction201ResponseHeaders struct {
+	IdempotencyReplayed *string
+}
+
+type ReverseTransaction201JSONResponse struct {
+	Body    Booked
+	Headers ReverseTransaction201ResponseHeaders
+}
+
+func (response ReverseTransaction201JSONResponse) VisitReverseTransactionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.IdempotencyReplayed != nil {
+		w.Header().Set("Idempotency-Replayed", fmt.Sprint(*response.Headers.IdempotencyReplayed))
+	}
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ReverseTransactiondefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ReverseTransactiondefaultApplicationProblemPlusJSONResponse) VisitReverseTransactionResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -19357,6 +19860,9 @@ type StrictServerInterface interface {
 	// BookTransactions Book transactions
 	// (POST /v1/portfolios/{id}/transactions)
 	BookTransactions(ctx context.Context, request BookTransactionsRequestObject) (BookTransactionsResponseObject, error)
+	// ReverseTransaction Undo a transaction
+	// (POST /v1/portfolios/{id}/transactions/{transaction_id}/reversal)
+	ReverseTransaction(ctx context.Context, request ReverseTransactionRequestObject) (ReverseTransactionResponseObject, error)
 	// ReceiveAlertmanager Take a notification of Prometheus Alertmanager
 	// (POST /v1/receivers/alertmanager)
 	ReceiveAlertmanager(ctx context.Context, request ReceiveAlertmanagerRequestObject) (ReceiveAlertmanagerResponseObject, error)
@@ -21062,10 +21568,11 @@ func (sh *strictHandler) ListTransactions(ctx echo.Context, id PortfolioID, para
 }
 
 // BookTransactions operation middleware
-func (sh *strictHandler) BookTransactions(ctx echo.Context, id PortfolioID) error {
+func (sh *strictHandler) BookTransactions(ctx echo.Context, id PortfolioID, params BookTransactionsParams) error {
 	var request BookTransactionsRequestObject
 
 	request.Id = id
+	request.Params = params
 
 	var body BookTransactionsJSONRequestBody
 	var err error
@@ -21103,6 +21610,33 @@ func (sh *strictHandler) BookTransactions(ctx echo.Context, id PortfolioID) erro
 		return err
 	} else if validResponse, ok := response.(BookTransactionsResponseObject); ok {
 		return validResponse.VisitBookTransactionsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ReverseTransaction operation middleware
+func (sh *strictHandler) ReverseTransaction(ctx echo.Context, id PortfolioID, transactionId openapi_types.UUID, params ReverseTransactionParams) error {
+	var request ReverseTransactionRequestObject
+
+	request.Id = id
+	request.TransactionId = transactionId
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ReverseTransaction(ctx.Request().Context(), request.(ReverseTransactionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ReverseTransaction")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ReverseTransactionResponseObject); ok {
+		return validResponse.VisitReverseTransactionResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

@@ -16,9 +16,11 @@ LIMIT @max_rows::bigint;
 
 -- name: InsertPortfolio :exec
 INSERT INTO portfolios (
-    id, tenant_id, name, base_currency, benchmark, calendar, ledger_seq, ledger_version, created_at
+    id, tenant_id, name, base_currency, benchmark, calendar, cost_method, ledger_seq, ledger_version,
+    created_at
 ) VALUES (
-    @id, @tenant_id, @name, @base_currency, @benchmark, @calendar, @ledger_seq, @ledger_version, @created_at
+    @id, @tenant_id, @name, @base_currency, @benchmark, @calendar, @cost_method, @ledger_seq, @ledger_version,
+    @created_at
 );
 
 -- name: MoveLedger :exec
@@ -28,17 +30,17 @@ WHERE tenant_id = @tenant_id AND id = @id;
 -- name: InsertTransactions :copyfrom
 INSERT INTO transactions (
     id, tenant_id, portfolio_id, seq, date, type, symbol, quantity, price, currency, amount,
-    ledger_version
+    reverses, ledger_version
 ) VALUES (
     @id, @tenant_id, @portfolio_id, @seq, @date, @type, @symbol, @quantity, @price, @currency, @amount,
-    @ledger_version
+    @reverses, @ledger_version
 );
 
 -- name: TransactionsUntil :many
 SELECT sqlc.embed(t), s.id AS security_id
 FROM transactions AS t
 LEFT JOIN securities AS s
-    ON s.tenant_id = t.tenant_id AND s.symbol = t.symbol AND t.type IN ('BUY', 'SELL')
+    ON s.tenant_id = t.tenant_id AND s.symbol = t.symbol AND t.type IN ('BUY', 'SELL', 'DIVIDEND', 'SPLIT')
 WHERE t.tenant_id = @tenant_id AND t.portfolio_id = @portfolio_id AND t.seq <= @seq AND t.date <= @asof
 ORDER BY t.date, t.seq;
 
@@ -46,20 +48,40 @@ ORDER BY t.date, t.seq;
 SELECT sqlc.embed(t), s.id AS security_id
 FROM transactions AS t
 LEFT JOIN securities AS s
-    ON s.tenant_id = t.tenant_id AND s.symbol = t.symbol AND t.type IN ('BUY', 'SELL')
+    ON s.tenant_id = t.tenant_id AND s.symbol = t.symbol AND t.type IN ('BUY', 'SELL', 'DIVIDEND', 'SPLIT')
 WHERE t.tenant_id = @tenant_id AND t.portfolio_id = @portfolio_id AND t.seq > @after
 ORDER BY t.seq
 LIMIT @max_rows::bigint;
 
--- TradesOf returns what is needed to tell how much of the symbols was held when.
+-- TradesOf returns what is needed to tell how much of the symbols was held when: without what has been
+-- reversed.
 -- name: TradesOf :many
 SELECT sqlc.embed(t), s.id AS security_id
 FROM transactions AS t
 LEFT JOIN securities AS s
-    ON s.tenant_id = t.tenant_id AND s.symbol = t.symbol AND t.type IN ('BUY', 'SELL')
+    ON s.tenant_id = t.tenant_id AND s.symbol = t.symbol AND t.type IN ('BUY', 'SELL', 'DIVIDEND', 'SPLIT')
 WHERE t.tenant_id = @tenant_id AND t.portfolio_id = @portfolio_id
-    AND t.type IN ('BUY', 'SELL') AND t.symbol = ANY (@symbols::text[])
+    AND t.type IN ('BUY', 'SELL', 'SPLIT') AND t.symbol = ANY (@symbols::text[])
+    AND NOT EXISTS (SELECT FROM transactions AS r WHERE r.reverses = t.id)
 ORDER BY t.date, t.seq;
+
+-- BookedTransaction finds one transaction, and the number of what has reversed it.
+-- name: BookedTransaction :one
+SELECT sqlc.embed(t), s.id AS security_id, r.seq AS reversed_by
+FROM transactions AS t
+LEFT JOIN securities AS s
+    ON s.tenant_id = t.tenant_id AND s.symbol = t.symbol AND t.type IN ('BUY', 'SELL', 'DIVIDEND', 'SPLIT')
+LEFT JOIN transactions AS r ON r.reverses = t.id
+WHERE t.tenant_id = @tenant_id AND t.portfolio_id = @portfolio_id AND t.id = @id;
+
+-- TransactionsByID returns what one request has booked, in the order of booking.
+-- name: TransactionsByID :many
+SELECT sqlc.embed(t), s.id AS security_id
+FROM transactions AS t
+LEFT JOIN securities AS s
+    ON s.tenant_id = t.tenant_id AND s.symbol = t.symbol AND t.type IN ('BUY', 'SELL', 'DIVIDEND', 'SPLIT')
+WHERE t.tenant_id = @tenant_id AND t.portfolio_id = @portfolio_id AND t.id = ANY (@ids::uuid[])
+ORDER BY t.seq;
 
 -- LedgerSeq finds the transaction after which a portfolio's ledger had a version. Without an index
 -- of its own: only replays ask, they read the portfolio's transactions anyway, and an index over

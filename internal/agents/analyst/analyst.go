@@ -46,7 +46,7 @@ func (*Analyst) Name() string { return Name }
 // change under the same tenant, as-of date, pack, portfolio and ledger version.
 //
 //   - Bookings are read up to the version's number; the ledger is append-only.
-//   - Base currency, benchmark and calendar of a portfolio are part of its ledger version
+//   - Base currency, benchmark, calendar and cost method of a portfolio are part of its ledger version
 //     (portfolio.Genesis).
 //   - Prices, rates and macro values are read through the pack's date and revision; those tables are
 //     append-only too.
@@ -56,7 +56,7 @@ func (a *Analyst) Capabilities() []agent.Capability {
 	return []agent.Capability{
 		{
 			Name: "ledger.positions",
-			Description: "Open lots by security (FIFO) with quantity and cost, and cash by currency, " +
+			Description: "Open lots by security, FIFO or at average cost, with quantity and cost, and cash by currency, " +
 				"as of a date; decimal strings.",
 			Args: json.RawMessage(positionsArgs), Result: json.RawMessage(positionsResult),
 			Purity: agent.Pure, Cost: agent.Low,

@@ -93,7 +93,7 @@ func TestReads(t *testing.T) {
 		f()
 		return d.reads - before
 	}
-	require.Equal(t, 4, reads(func() { d.value(t, run) }), "two to find positions, two to price them")
+	require.Equal(t, 5, reads(func() { d.value(t, run) }), "three to find positions, two to price them")
 	require.Equal(t, 4, reads(func() { d.ask(t, run, "metrics.compute_twr", over(252)) }))
 	require.Equal(t, 4, reads(func() { d.ask(t, run, "attribution.currency", over(252)) }))
 }

@@ -1,6 +1,7 @@
 package analyst
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -27,6 +28,7 @@ type heldPositions struct {
 	LedgerVersion string         `json:"ledger_version"`
 	Asof          string         `json:"asof"`
 	BaseCurrency  string         `json:"base_currency"`
+	CostMethod    string         `json:"cost_method"` // of the lots
 	Positions     []heldPosition `json:"positions"`
 	Cash          []heldCash     `json:"cash"`
 }
@@ -44,6 +46,12 @@ type heldPosition struct {
 	Cost         decimal.NullDecimal `json:"cost"`
 	CostCurrency *string             `json:"cost_currency"`
 	Lots         []heldLot           `json:"lots"`
+	Splits       []heldSplit         `json:"splits,omitempty"` // what a price from before them has to be divided by
+}
+
+type heldSplit struct {
+	Date  string          `json:"date"`
+	Ratio decimal.Decimal `json:"ratio"`
 }
 
 type heldLot struct {
@@ -78,9 +86,16 @@ func (a *Analyst) positions(ctx context.Context, req agent.Request) (agent.Resul
 		asof = req.Context.Asof
 	}
 
+	p, err := a.ledger.Portfolio(ctx, req.Context.TenantID, run.ID)
+	if err != nil {
+		return agent.Result{}, err
+	}
 	ledger, err := a.ledger.Transactions(ctx, req.Context.TenantID, run.ID, run.LedgerSeq, asof)
 	if err != nil {
 		return agent.Result{}, err
+	}
+	if ledger, err = portfolio.Effective(ledger); err != nil {
+		return agent.Result{}, fault.Wrap(err, fault.Internal, "the ledger of portfolio %s can't be booked", run.ID)
 	}
 	var securities map[string]portfolio.Security
 	if symbols := capability.Traded(ledger); len(symbols) > 0 {
@@ -89,15 +104,16 @@ func (a *Analyst) positions(ctx context.Context, req agent.Request) (agent.Resul
 			return agent.Result{}, err
 		}
 	}
-	h, err := portfolio.HoldingsAt(ledger, securities, asof)
+	h, err := p.CostMethod.HoldingsAt(ledger, securities, asof)
 	if err != nil {
 		return agent.Result{}, fault.Wrap(err, fault.Internal, "the ledger of portfolio %s can't be booked", run.ID)
 	}
 	answer := heldPositions{
 		PortfolioID: run.ID, LedgerVersion: run.LedgerVersion, BaseCurrency: run.BaseCurrency,
-		Asof:      asof.Format(time.DateOnly),
-		Positions: make([]heldPosition, 0, len(h.Positions)),
-		Cash:      make([]heldCash, 0, len(h.Cash)),
+		Asof:       asof.Format(time.DateOnly),
+		CostMethod: string(cmp.Or(p.CostMethod, portfolio.FIFO)),
+		Positions:  make([]heldPosition, 0, len(h.Positions)),
+		Cash:       make([]heldCash, 0, len(h.Cash)),
 	}
 	for _, p := range h.Positions {
 		answer.Positions = append(answer.Positions, describe(p))
@@ -122,6 +138,9 @@ func describe(p portfolio.Position) heldPosition {
 		if l.Currency != currency {
 			d.Cost.Valid, d.CostCurrency = false, nil
 		}
+	}
+	for _, s := range p.Splits {
+		d.Splits = append(d.Splits, heldSplit{Date: s.Date.Format(time.DateOnly), Ratio: s.Ratio})
 	}
 	return d
 }
@@ -239,6 +258,13 @@ func holdings(req agent.Request, positions []heldPosition, cash []heldCash) (por
 				return h, fault.New(fault.Invalid, "%s: lot date %q of %s is not a date such as 2007-05-08", req.Capability, l.Date, p.Symbol)
 			}
 			position.Lots[i] = portfolio.Lot{Date: date, Quantity: l.Quantity, Cost: l.Cost, Currency: l.Currency}
+		}
+		for _, split := range p.Splits {
+			date, err := time.Parse(time.DateOnly, split.Date)
+			if err != nil || !split.Ratio.IsPositive() {
+				return h, fault.New(fault.Invalid, "%s: the split of %s by %s on %q is none", req.Capability, p.Symbol, split.Ratio, split.Date)
+			}
+			position.Splits = append(position.Splits, portfolio.SplitOn{Date: date, Ratio: split.Ratio})
 		}
 		if !position.Quantity().Equal(p.Quantity) {
 			return h, fault.New(fault.Invalid, "%s: the lots of %s hold %s, its quantity says %s",

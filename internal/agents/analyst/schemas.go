@@ -20,12 +20,13 @@ const positionsArgs = `{
 
 const positionsResult = `{
 	"type": "object", "additionalProperties": false,
-	"required": ["portfolio_id", "ledger_version", "asof", "base_currency", "positions", "cash"],
+	"required": ["portfolio_id", "ledger_version", "asof", "base_currency", "cost_method", "positions", "cash"],
 	"properties": {
 		"portfolio_id": {"type": "string", "format": "uuid"},
 		"ledger_version": {"type": "string"},
 		"asof": {"$ref": "#/$defs/day"},
 		"base_currency": {"$ref": "#/$defs/currency"},
+		"cost_method": {"enum": ["fifo", "average"], "description": "How sales consume lots."},
 		"positions": {"type": "array", "items": {"$ref": "#/$defs/held_position"}},
 		"cash": {"type": "array", "items": {"$ref": "#/$defs/held_cash"}}
 	},

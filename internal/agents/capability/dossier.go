@@ -19,8 +19,8 @@ type Dossier struct {
 	Portfolio  portfolio.Portfolio
 	Securities map[string]portfolio.Security // traded ones, benchmark, calendar and what Wanted named, by symbol
 	History    *portfolio.History
-	Series     portfolio.SeriesSet // all that was read
-	Ledger     []portfolio.Transaction
+	Series     portfolio.SeriesSet     // all that was read
+	Ledger     []portfolio.Transaction // the bookings that count: see portfolio.Effective
 }
 
 // Wanted is what a dossier holds beyond the portfolio's own series.
@@ -47,6 +47,9 @@ func Open(ctx context.Context, ledger Ledger, market Market, req agent.Request, 
 	txs, err := ledger.Transactions(ctx, c.TenantID, run.ID, run.LedgerSeq, c.Asof)
 	if err != nil {
 		return Dossier{}, err
+	}
+	if txs, err = portfolio.Effective(txs); err != nil {
+		return Dossier{}, fault.Wrap(err, fault.Internal, "the ledger of portfolio %s can't be booked", run.ID)
 	}
 	symbols := append(Traded(txs), p.Calendar)
 	symbols = append(symbols, wanted.Symbols...)
@@ -138,7 +141,7 @@ func Shorter(h *portfolio.History, w portfolio.Window, days int) []string {
 func Traded(ledger []portfolio.Transaction) []string {
 	symbols := map[string]bool{}
 	for _, t := range ledger {
-		if t.Type == portfolio.Buy || t.Type == portfolio.Sell {
+		if t.Type.OfSecurity() {
 			symbols[t.Symbol] = true
 		}
 	}

@@ -53,7 +53,18 @@ const Defs = `"$defs": {
 					"cost": {"$ref": "#/$defs/decimal"},
 					"currency": {"$ref": "#/$defs/currency"}
 				}
-			}}
+			}},
+			"splits": {
+				"type": "array", "description": "Up to the day; a price from before one is in old shares. Absent when there was none.",
+				"items": {
+					"type": "object", "additionalProperties": false,
+					"required": ["date", "ratio"],
+					"properties": {
+						"date": {"$ref": "#/$defs/day"},
+						"ratio": {"$ref": "#/$defs/decimal", "description": "New shares for one old share."}
+					}
+				}
+			}
 		}
 	},
 	"held_cash": {

@@ -97,6 +97,7 @@ func (r iteratorForInsertTransactions) Values() ([]interface{}, error) {
 		r.rows[0].Price,
 		r.rows[0].Currency,
 		r.rows[0].Amount,
+		r.rows[0].Reverses,
 		r.rows[0].LedgerVersion,
 	}, nil
 }
@@ -106,5 +107,5 @@ func (r iteratorForInsertTransactions) Err() error {
 }
 
 func (q *Queries) InsertTransactions(ctx context.Context, arg []InsertTransactionsParams) (int64, error) {
-	return q.db.CopyFrom(ctx, []string{"transactions"}, []string{"id", "tenant_id", "portfolio_id", "seq", "date", "type", "symbol", "quantity", "price", "currency", "amount", "ledger_version"}, &iteratorForInsertTransactions{rows: arg})
+	return q.db.CopyFrom(ctx, []string{"transactions"}, []string{"id", "tenant_id", "portfolio_id", "seq", "date", "type", "symbol", "quantity", "price", "currency", "amount", "reverses", "ledger_version"}, &iteratorForInsertTransactions{rows: arg})
 }

@@ -13,11 +13,53 @@ import (
 	"github.com/shopspring/decimal"
 )
 
+const bookedTransaction = `-- name: BookedTransaction :one
+SELECT t.id, t.tenant_id, t.portfolio_id, t.seq, t.date, t.type, t.symbol, t.quantity, t.price, t.currency, t.amount, t.ledger_version, t.created_at, t.reverses, s.id AS security_id, r.seq AS reversed_by
+FROM transactions AS t
+LEFT JOIN securities AS s
+    ON s.tenant_id = t.tenant_id AND s.symbol = t.symbol AND t.type IN ('BUY', 'SELL', 'DIVIDEND', 'SPLIT')
+LEFT JOIN transactions AS r ON r.reverses = t.id
+WHERE t.tenant_id = $1 AND t.portfolio_id = $2 AND t.id = $3
+`
+
+type BookedTransactionRow struct {
+	Transaction Transaction
+	SecurityID  *uuid.UUID
+	ReversedBy  *int64
+}
+
+// BookedTransaction finds one transaction, and the number of what has reversed it.
+func (q *Queries) BookedTransaction(ctx context.Context, tenantID string, portfolioID uuid.UUID, iD uuid.UUID) (BookedTransactionRow, error) {
+	row := q.db.QueryRow(ctx, bookedTransaction, tenantID, portfolioID, iD)
+	var i BookedTransactionRow
+	err := row.Scan(
+		&i.Transaction.ID,
+		&i.Transaction.TenantID,
+		&i.Transaction.PortfolioID,
+		&i.Transaction.Seq,
+		&i.Transaction.Date,
+		&i.Transaction.Type,
+		&i.Transaction.Symbol,
+		&i.Transaction.Quantity,
+		&i.Transaction.Price,
+		&i.Transaction.Currency,
+		&i.Transaction.Amount,
+		&i.Transaction.LedgerVersion,
+		&i.Transaction.CreatedAt,
+		&i.Transaction.Reverses,
+		&i.SecurityID,
+		&i.ReversedBy,
+	)
+	return i, err
+}
+
 const insertPortfolio = `-- name: InsertPortfolio :exec
 INSERT INTO portfolios (
-    id, tenant_id, name, base_currency, benchmark, calendar, ledger_seq, ledger_version, created_at
+    id, tenant_id, name, base_currency, benchmark, calendar, cost_method, ledger_seq, ledger_version,
+    created_at
 ) VALUES (
-    $1, $2, $3, $4, $5, $6, $7, $8, $9
+    $1, $2, $3, $4, $5, $6, $7, $8, $9,
+    $10
 )
 `
 
@@ -28,6 +70,7 @@ type InsertPortfolioParams struct {
 	BaseCurrency  string
 	Benchmark     *string
 	Calendar      string
+	CostMethod    string
 	LedgerSeq     int64
 	LedgerVersion string
 	CreatedAt     time.Time
@@ -41,6 +84,7 @@ func (q *Queries) InsertPortfolio(ctx context.Context, arg InsertPortfolioParams
 		arg.BaseCurrency,
 		arg.Benchmark,
 		arg.Calendar,
+		arg.CostMethod,
 		arg.LedgerSeq,
 		arg.LedgerVersion,
 		arg.CreatedAt,
@@ -60,6 +104,7 @@ type InsertTransactionsParams struct {
 	Price         *decimal.Decimal
 	Currency      string
 	Amount        decimal.Decimal
+	Reverses      *uuid.UUID
 	LedgerVersion string
 }
 
@@ -81,7 +126,7 @@ func (q *Queries) LedgerSeq(ctx context.Context, tenantID string, portfolioID uu
 }
 
 const lockPortfolio = `-- name: LockPortfolio :one
-SELECT id, tenant_id, name, base_currency, benchmark, calendar, ledger_seq, ledger_version, created_at FROM portfolios
+SELECT id, tenant_id, name, base_currency, benchmark, calendar, ledger_seq, ledger_version, created_at, cost_method FROM portfolios
 WHERE tenant_id = $1 AND id = $2
 FOR UPDATE
 `
@@ -100,6 +145,7 @@ func (q *Queries) LockPortfolio(ctx context.Context, tenantID string, iD uuid.UU
 		&i.LedgerSeq,
 		&i.LedgerVersion,
 		&i.CreatedAt,
+		&i.CostMethod,
 	)
 	return i, err
 }
@@ -127,7 +173,7 @@ func (q *Queries) MoveLedger(ctx context.Context, arg MoveLedgerParams) error {
 }
 
 const portfolio = `-- name: Portfolio :one
-SELECT id, tenant_id, name, base_currency, benchmark, calendar, ledger_seq, ledger_version, created_at FROM portfolios
+SELECT id, tenant_id, name, base_currency, benchmark, calendar, ledger_seq, ledger_version, created_at, cost_method FROM portfolios
 WHERE tenant_id = $1 AND id = $2
 `
 
@@ -144,12 +190,13 @@ func (q *Queries) Portfolio(ctx context.Context, tenantID string, iD uuid.UUID) 
 		&i.LedgerSeq,
 		&i.LedgerVersion,
 		&i.CreatedAt,
+		&i.CostMethod,
 	)
 	return i, err
 }
 
 const portfoliosAfter = `-- name: PortfoliosAfter :many
-SELECT id, tenant_id, name, base_currency, benchmark, calendar, ledger_seq, ledger_version, created_at FROM portfolios
+SELECT id, tenant_id, name, base_currency, benchmark, calendar, ledger_seq, ledger_version, created_at, cost_method FROM portfolios
 WHERE tenant_id = $1 AND (created_at, id) > ($2::timestamptz, $3::uuid)
 ORDER BY created_at, id
 LIMIT $4::bigint
@@ -186,6 +233,7 @@ func (q *Queries) PortfoliosAfter(ctx context.Context, arg PortfoliosAfterParams
 			&i.LedgerSeq,
 			&i.LedgerVersion,
 			&i.CreatedAt,
+			&i.CostMethod,
 		); err != nil {
 			return nil, err
 		}
@@ -198,12 +246,13 @@ func (q *Queries) PortfoliosAfter(ctx context.Context, arg PortfoliosAfterParams
 }
 
 const tradesOf = `-- name: TradesOf :many
-SELECT t.id, t.tenant_id, t.portfolio_id, t.seq, t.date, t.type, t.symbol, t.quantity, t.price, t.currency, t.amount, t.ledger_version, t.created_at, s.id AS security_id
+SELECT t.id, t.tenant_id, t.portfolio_id, t.seq, t.date, t.type, t.symbol, t.quantity, t.price, t.currency, t.amount, t.ledger_version, t.created_at, t.reverses, s.id AS security_id
 FROM transactions AS t
 LEFT JOIN securities AS s
-    ON s.tenant_id = t.tenant_id AND s.symbol = t.symbol AND t.type IN ('BUY', 'SELL')
+    ON s.tenant_id = t.tenant_id AND s.symbol = t.symbol AND t.type IN ('BUY', 'SELL', 'DIVIDEND', 'SPLIT')
 WHERE t.tenant_id = $1 AND t.portfolio_id = $2
-    AND t.type IN ('BUY', 'SELL') AND t.symbol = ANY ($3::text[])
+    AND t.type IN ('BUY', 'SELL', 'SPLIT') AND t.symbol = ANY ($3::text[])
+    AND NOT EXISTS (SELECT FROM transactions AS r WHERE r.reverses = t.id)
 ORDER BY t.date, t.seq
 `
 
@@ -212,7 +261,8 @@ type TradesOfRow struct {
 	SecurityID  *uuid.UUID
 }
 
-// TradesOf returns what is needed to tell how much of the symbols was held when.
+// TradesOf returns what is needed to tell how much of the symbols was held when: without what has been
+// reversed.
 func (q *Queries) TradesOf(ctx context.Context, tenantID string, portfolioID uuid.UUID, symbols []string) ([]TradesOfRow, error) {
 	rows, err := q.db.Query(ctx, tradesOf, tenantID, portfolioID, symbols)
 	if err != nil {
@@ -236,6 +286,7 @@ func (q *Queries) TradesOf(ctx context.Context, tenantID string, portfolioID uui
 			&i.Transaction.Amount,
 			&i.Transaction.LedgerVersion,
 			&i.Transaction.CreatedAt,
+			&i.Transaction.Reverses,
 			&i.SecurityID,
 		); err != nil {
 			return nil, err
@@ -249,10 +300,10 @@ func (q *Queries) TradesOf(ctx context.Context, tenantID string, portfolioID uui
 }
 
 const transactionsAfter = `-- name: TransactionsAfter :many
-SELECT t.id, t.tenant_id, t.portfolio_id, t.seq, t.date, t.type, t.symbol, t.quantity, t.price, t.currency, t.amount, t.ledger_version, t.created_at, s.id AS security_id
+SELECT t.id, t.tenant_id, t.portfolio_id, t.seq, t.date, t.type, t.symbol, t.quantity, t.price, t.currency, t.amount, t.ledger_version, t.created_at, t.reverses, s.id AS security_id
 FROM transactions AS t
 LEFT JOIN securities AS s
-    ON s.tenant_id = t.tenant_id AND s.symbol = t.symbol AND t.type IN ('BUY', 'SELL')
+    ON s.tenant_id = t.tenant_id AND s.symbol = t.symbol AND t.type IN ('BUY', 'SELL', 'DIVIDEND', 'SPLIT')
 WHERE t.tenant_id = $1 AND t.portfolio_id = $2 AND t.seq > $3
 ORDER BY t.seq
 LIMIT $4::bigint
@@ -298,6 +349,58 @@ func (q *Queries) TransactionsAfter(ctx context.Context, arg TransactionsAfterPa
 			&i.Transaction.Amount,
 			&i.Transaction.LedgerVersion,
 			&i.Transaction.CreatedAt,
+			&i.Transaction.Reverses,
+			&i.SecurityID,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const transactionsByID = `-- name: TransactionsByID :many
+SELECT t.id, t.tenant_id, t.portfolio_id, t.seq, t.date, t.type, t.symbol, t.quantity, t.price, t.currency, t.amount, t.ledger_version, t.created_at, t.reverses, s.id AS security_id
+FROM transactions AS t
+LEFT JOIN securities AS s
+    ON s.tenant_id = t.tenant_id AND s.symbol = t.symbol AND t.type IN ('BUY', 'SELL', 'DIVIDEND', 'SPLIT')
+WHERE t.tenant_id = $1 AND t.portfolio_id = $2 AND t.id = ANY ($3::uuid[])
+ORDER BY t.seq
+`
+
+type TransactionsByIDRow struct {
+	Transaction Transaction
+	SecurityID  *uuid.UUID
+}
+
+// TransactionsByID returns what one request has booked, in the order of booking.
+func (q *Queries) TransactionsByID(ctx context.Context, tenantID string, portfolioID uuid.UUID, ids []uuid.UUID) ([]TransactionsByIDRow, error) {
+	rows, err := q.db.Query(ctx, transactionsByID, tenantID, portfolioID, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []TransactionsByIDRow{}
+	for rows.Next() {
+		var i TransactionsByIDRow
+		if err := rows.Scan(
+			&i.Transaction.ID,
+			&i.Transaction.TenantID,
+			&i.Transaction.PortfolioID,
+			&i.Transaction.Seq,
+			&i.Transaction.Date,
+			&i.Transaction.Type,
+			&i.Transaction.Symbol,
+			&i.Transaction.Quantity,
+			&i.Transaction.Price,
+			&i.Transaction.Currency,
+			&i.Transaction.Amount,
+			&i.Transaction.LedgerVersion,
+			&i.Transaction.CreatedAt,
+			&i.Transaction.Reverses,
 			&i.SecurityID,
 		); err != nil {
 			return nil, err
@@ -311,10 +414,10 @@ func (q *Queries) TransactionsAfter(ctx context.Context, arg TransactionsAfterPa
 }
 
 const transactionsUntil = `-- name: TransactionsUntil :many
-SELECT t.id, t.tenant_id, t.portfolio_id, t.seq, t.date, t.type, t.symbol, t.quantity, t.price, t.currency, t.amount, t.ledger_version, t.created_at, s.id AS security_id
+SELECT t.id, t.tenant_id, t.portfolio_id, t.seq, t.date, t.type, t.symbol, t.quantity, t.price, t.currency, t.amount, t.ledger_version, t.created_at, t.reverses, s.id AS security_id
 FROM transactions AS t
 LEFT JOIN securities AS s
-    ON s.tenant_id = t.tenant_id AND s.symbol = t.symbol AND t.type IN ('BUY', 'SELL')
+    ON s.tenant_id = t.tenant_id AND s.symbol = t.symbol AND t.type IN ('BUY', 'SELL', 'DIVIDEND', 'SPLIT')
 WHERE t.tenant_id = $1 AND t.portfolio_id = $2 AND t.seq <= $3 AND t.date <= $4
 ORDER BY t.date, t.seq
 `
@@ -359,6 +462,7 @@ func (q *Queries) TransactionsUntil(ctx context.Context, arg TransactionsUntilPa
 			&i.Transaction.Amount,
 			&i.Transaction.LedgerVersion,
 			&i.Transaction.CreatedAt,
+			&i.Transaction.Reverses,
 			&i.SecurityID,
 		); err != nil {
 			return nil, err

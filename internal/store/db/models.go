@@ -242,9 +242,10 @@ type FxRate struct {
 }
 
 type IdempotencyKey struct {
-	TenantID  string
-	Key       string
-	Request   []byte
+	TenantID string
+	Key      string
+	Request  []byte
+	// What the first request made: events, or transactions of a ledger.
 	EventIds  []uuid.UUID
 	Answer    []byte
 	CreatedAt time.Time
@@ -333,6 +334,7 @@ type Portfolio struct {
 	LedgerSeq     int64
 	LedgerVersion string
 	CreatedAt     time.Time
+	CostMethod    string
 }
 
 type Price struct {
@@ -427,4 +429,5 @@ type Transaction struct {
 	Amount        decimal.Decimal
 	LedgerVersion string
 	CreatedAt     time.Time
+	Reverses      *uuid.UUID
 }
