@@ -135,8 +135,8 @@ type Problem struct {
 	Limits   Limits   // checked
 	Ratings  map[string]float64
 	Unrated  string // why there are no ratings at all; "" when there are
-	Risk    *Risk // nil when RiskErr says why
-	RiskErr error // Shortages
+	Risk     *Risk  // nil when RiskErr says why
+	RiskErr  error  // Shortages
 }
 
 // Side is the direction of a trade.
@@ -470,7 +470,7 @@ func (s *solver) trade(k float64) {
 	for i, l := range s.Book.Lines {
 		move := k * (s.targets[i] - s.weights[i])
 		unit := l.Price.Mul(l.FX)
-		quantity := decimal.NewFromFloat(math.Abs(move) * s.nav * (1 + noise)).DivRound(unit, quantityPlaces)
+		quantity := decimal.NewFromFloat(math.Abs(move)*s.nav*(1+noise)).DivRound(unit, quantityPlaces)
 		switch {
 		case move < 0 && s.targets[i] == 0 && k == 1:
 			add(i, Sell, l.Quantity)

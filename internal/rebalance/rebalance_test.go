@@ -100,8 +100,10 @@ func TestPoliciesThatMakeNoSense(t *testing.T) {
 		})
 	}
 	require.NoError(t, rebalance.CheckPolicies([]rebalance.Policy{
-		{Type: "target_weight", Symbol: "A", Weight: f(1)}, {Type: "band", Symbol: "A", Min: f(0), Max: f(1)},
-		{Type: "min_rating", Value: f(60)}, {Type: "minimum_variance"},
+		{Type: "target_weight", Symbol: "A", Weight: f(1)},
+		{Type: "band", Symbol: "A", Min: f(0), Max: f(1)},
+		{Type: "min_rating", Value: f(60)},
+		{Type: "minimum_variance"},
 	}))
 }
 

@@ -3,7 +3,6 @@ package tables_test
 import (
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -49,7 +48,7 @@ func TestReadNamesTheContent(t *testing.T) {
 		var got table
 		source, err := tables.Read(dir, "a.yaml", &got)
 		require.NoError(t, err)
-		require.Regexp(t, regexp.MustCompile(`^config:a[.]yaml@[0-9a-f]{12}$`), source)
+		require.Regexp(t, `^config:a[.]yaml@[0-9a-f]{12}$`, source)
 		return source
 	}
 	first := read("size: 2\n")

@@ -330,6 +330,25 @@ func (d *Desk) At(asof time.Time) agent.Context {
 	}
 }
 
+// Split books a split of a security, and divides its closes from that day on.
+func (d *Desk) Split(symbol string, day time.Time, ratio int64) {
+	own := *d.sample // which other tests share
+	own.prices = maps.Clone(own.prices)
+	quotes := slices.Clone(own.prices[symbol])
+	for i, q := range quotes {
+		if !q.Date.Before(day) {
+			quotes[i].Value = q.Value.Div(decimal.NewFromInt(ratio))
+		}
+	}
+	own.prices[symbol] = quotes
+	d.sample = &own
+	d.Book(portfolio.Transaction{
+		Date: day, Type: portfolio.Split, Symbol: symbol, SecurityID: d.securities[symbol].ID,
+		Quantity: decimal.NewFromInt(ratio), Currency: d.securities[symbol].Currency,
+	})
+	slices.SortStableFunc(d.Ledger, func(a, b portfolio.Transaction) int { return a.Date.Compare(b.Date) })
+}
+
 // Security returns a security of the sample.
 func (d *Desk) Security(symbol string) portfolio.Security { return d.securities[symbol] }
 

@@ -78,11 +78,18 @@ func (d Dossier) Market(asof time.Time, n int) (*Panel, error) {
 	if start.Before(first) {
 		start = first
 	}
-	// A history needs something booked to begin with; its own value is not looked at.
+	// A history needs something booked to begin with; its own value is not looked at. Splits are what
+	// the ledger knows of them.
+	booked := []portfolio.Transaction{{
+		Date: start, Type: portfolio.Deposit, Currency: d.Portfolio.BaseCurrency, Amount: decimal.NewFromInt(1),
+	}}
+	for _, t := range d.Ledger {
+		if t.Type == portfolio.Split && t.Date.After(start) {
+			booked = append(booked, t)
+		}
+	}
 	h, err := portfolio.NewHistory(
-		portfolio.Portfolio{BaseCurrency: d.Portfolio.BaseCurrency, Calendar: d.Portfolio.Calendar},
-		[]portfolio.Transaction{{Date: start, Type: portfolio.Deposit, Currency: d.Portfolio.BaseCurrency, Amount: decimal.NewFromInt(1)}},
-		nil, portfolio.SeriesSet{Prices: prices, FX: d.Series.FX, Macro: d.Series.Macro}, asof)
+		portfolio.Portfolio{BaseCurrency: d.Portfolio.BaseCurrency, Calendar: d.Portfolio.Calendar}, booked, nil, portfolio.SeriesSet{Prices: prices, FX: d.Series.FX, Macro: d.Series.Macro}, asof)
 	if err != nil {
 		return nil, fmt.Errorf("market data up to %s: %w", asof.Format(time.DateOnly), err)
 	}

@@ -49,7 +49,9 @@ func args(more ...any) object {
 	return all
 }
 
-func at(t testing.TB, d *agenttest.Desk, day string) agent.Context { return d.At(agenttest.Day(t, day)) }
+func at(t testing.TB, d *agenttest.Desk, day string) agent.Context {
+	return d.At(agenttest.Day(t, day))
+}
 
 // value runs ledger.positions and pricing.apply_pack, as the patterns do.
 func value(t testing.TB, d *agenttest.Desk, run agent.Context) object {
@@ -491,5 +493,33 @@ func TestFourReadsAndTheSameBytes(t *testing.T) {
 	}
 	for _, c := range d.Cuts {
 		require.Equal(t, portfolio.Cut{TenantID: "default", Date: agenttest.Day(t, asof), Revision: 3}, c)
+	}
+}
+
+// A split changes what a share is, and nothing else.
+func TestSplitsChangeNothing(t *testing.T) {
+	t.Parallel()
+	whole, split := newDesk(t, false), newDesk(t, false)
+	for _, symbol := range []string{"EMR", "SPI"} { // held, and a factor that is not
+		split.Split(symbol, agenttest.Day(t, "2006-11-01"), 2)
+	}
+	answers := func(d *agenttest.Desk) []any {
+		run := at(t, d, asof)
+		valued := value(t, d, run)
+		s, _ := d.Ask(t, run, "macro.run_scenario", args("scenario_id", "equity_selloff"))
+		h, _ := d.Ask(t, run, "optimizer.suggest_hedges", args("scenario_result", s, "method", "current_holdings"))
+		p, _ := d.Ask(t, run, "optimizer.propose_trades", args("positions", valued["positions"], "cash", valued["cash"]))
+		dar, _ := d.Ask(t, run, "macro.compute_dar", args("method", "current_holdings"))
+		figures := []any{s["base_value"], s["delta"], get(p, "volatility.before"), get(p, "tracking_error.before"), dar["dar"], dar["cdar"]}
+		for _, x := range agenttest.Rows(t, h["hedges"]) {
+			figures = append(figures, x["hedge_ratio"], x["scenario_delta"])
+		}
+		return figures
+	}
+	want, got := answers(whole), answers(split)
+	require.Len(t, got, len(want))
+	require.Greater(t, len(want), 6)
+	for i := range want {
+		require.InEpsilon(t, float(t, want[i]), float(t, got[i]), 1e-8)
 	}
 }

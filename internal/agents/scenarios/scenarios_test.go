@@ -3,6 +3,7 @@ package scenarios_test
 import (
 	"encoding/json"
 	"math"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -39,7 +40,9 @@ func args(more ...any) map[string]any {
 	return all
 }
 
-func at(t testing.TB, d *agenttest.Desk, day string) agent.Context { return d.At(agenttest.Day(t, day)) }
+func at(t testing.TB, d *agenttest.Desk, day string) agent.Context {
+	return d.At(agenttest.Day(t, day))
+}
 
 // The drawdowns are those of metrics.compute_twr's returns: counted out here with plain loops over the
 // values that the ledger and the closes give.
@@ -482,4 +485,25 @@ func TestOtherPacksAndPortfoliosAreRefused(t *testing.T) {
 		require.ErrorAs(t, err, &e, pointer)
 		require.Equal(t, pointer, e.Fields[0].Pointer)
 	}
+}
+
+// The pattern names the library's shocks within their bounds.
+func TestPatternNamesTheShocks(t *testing.T) {
+	t.Parallel()
+	raw, err := os.ReadFile(agenttest.Configs("patterns/portfolio_scenario_analysis.json"))
+	require.NoError(t, err)
+	type bounds struct{ Minimum, Maximum float64 }
+	var definition struct {
+		Inputs map[string]struct {
+			Properties map[string]bounds `json:"properties"`
+		} `json:"inputs"`
+	}
+	require.NoError(t, json.Unmarshal(raw, &definition))
+	l, err := scenario.Load(agenttest.Configs("analytics"))
+	require.NoError(t, err)
+	want := map[string]bounds{}
+	for _, s := range l.Shocks {
+		want[s.Name] = bounds{s.Min, s.Max}
+	}
+	require.Equal(t, want, definition.Inputs["custom_shocks"].Properties)
 }
