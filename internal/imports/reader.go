@@ -112,7 +112,7 @@ func newCSV(s *schema, b *bounded) (*csvSource, error) {
 	c.last = 1
 	header, err := c.csv.Read()
 	switch {
-	case b.failed != nil && b.failed != error(errRowTooLong):
+	case b.failed != nil && !errors.Is(b.failed, errRowTooLong):
 		return nil, b.failed
 	case errors.Is(err, io.EOF):
 		return nil, fault.New(fault.Malformed, "the body is empty; it must start with a row of column names: %s", s.names())
@@ -195,7 +195,7 @@ type jsonSource struct {
 func newJSON(s *schema, b *bounded) (*jsonSource, error) {
 	j := &jsonSource{body: b, dec: json.NewDecoder(b), schema: s}
 	if start, err := j.dec.Token(); err != nil || start != json.Delim('[') {
-		if b.failed != nil && b.failed != error(errRowTooLong) {
+		if b.failed != nil && !errors.Is(b.failed, errRowTooLong) {
 			return nil, b.failed
 		}
 		return nil, fault.New(fault.Malformed, "the body must be a JSON array of objects with the members %s", s.names())

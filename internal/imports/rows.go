@@ -208,8 +208,7 @@ func (c *column) read(of *cell) (problem string) {
 	default:
 		return "must be a string"
 	}
-	switch {
-	case of.text == "":
+	if of.text == "" {
 		if !c.empty {
 			return "must not be empty"
 		}

@@ -27,12 +27,7 @@ const (
 	portfolioName = "Sample CHF"
 )
 
-// namespace makes sample ids: UUIDs of version 5 over names such as "security/SBI".
-var namespace = uuid.MustParse("6f1d3c1e-0f0c-5b36-9f0e-8b8f6a1f2d07")
-
-func stableID(kind, name string) uuid.UUID {
-	return uuid.NewSHA1(namespace, []byte(kind+"/"+name))
-}
+func stableID(kind, name string) uuid.UUID { return store.StableID(store.DefaultTenant, kind, name) }
 
 // PortfolioID is the id of the sample portfolio on every machine.
 func PortfolioID() string { return stableID("portfolio", portfolioName).String() }
@@ -74,7 +69,7 @@ func Load(ctx context.Context, pool *pgxpool.Pool, dir string, progress func(str
 	start := time.Now()
 	var summary Summary
 	err := pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('dawsos sample data', 0))`); err != nil {
+		if err := store.LockRevisions(ctx, tx, store.DefaultTenant); err != nil {
 			return err
 		}
 		err := tx.QueryRow(ctx,
@@ -115,7 +110,7 @@ func (l *loader) load(ctx context.Context) error {
 		return err
 	}
 	l.progress("storing securities, prices, exchange rates and macro series")
-	hash, err := l.contentHash(ctx, "")
+	hash, err := store.ContentHash(ctx, l.tx, "", canonical)
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/dawsos/dawsos/internal/dbtest"
+	"github.com/dawsos/dawsos/internal/imports"
 	"github.com/dawsos/dawsos/internal/patterns"
 	"github.com/dawsos/dawsos/internal/portfolio"
 	"github.com/dawsos/dawsos/internal/store"
@@ -175,6 +176,26 @@ func TestLoadAgainChangesNothing(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, summary.Loaded)
 	require.Equal(t, "sample", summary.Source)
+	require.Equal(t, before, fingerprint(t, pool))
+}
+
+// The sample's own files say what was loaded from them.
+func TestImportAfterLoadChangesNothing(t *testing.T) {
+	t.Parallel()
+	pool := dbtest.New(t)
+	_, err := Load(t.Context(), pool, dir, nil)
+	require.NoError(t, err)
+	before := fingerprint(t, pool)
+	to := store.NewImports(pool, store.ImportOptions{})
+	for _, kind := range []imports.Kind{imports.Securities, imports.Prices, imports.FX, imports.Macro} {
+		f, err := os.Open(filepath.Join(dir, string(kind)+".csv"))
+		require.NoError(t, err)
+		summary, err := to.Import(t.Context(), imports.Request{TenantID: store.DefaultTenant, Kind: kind, Format: imports.CSV, Body: f})
+		require.NoError(t, f.Close())
+		require.NoError(t, err)
+		require.Equal(t, readmeRows(t)[string(kind)+".csv"], summary.Unchanged)
+		require.Equal(t, int64(1), summary.Revision)
+	}
 	require.Equal(t, before, fingerprint(t, pool))
 }
 

@@ -3,8 +3,6 @@ package sample
 import (
 	"bufio"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -208,8 +206,7 @@ func copyError(name string, err error) error {
 	return fmt.Errorf("%s, line %s: %w", name, place[1], err)
 }
 
-// canonical lists what a revision's hash covers: one statement a kind of row, each row starting
-// with its kind, in an order and a notation that depend on the data alone.
+// canonical lists what the revision's hash covers, as imports of the same rows would.
 var canonical = []string{
 	`SELECT 'security', symbol, name, asset_class, sector, currency, role
 		FROM staged_securities ORDER BY symbol COLLATE "C"`,
@@ -218,21 +215,4 @@ var canonical = []string{
 		ORDER BY base COLLATE "C", quote COLLATE "C", date`,
 	`SELECT 'series', series, unit, frequency, origin FROM staged_macro_series ORDER BY series COLLATE "C"`,
 	`SELECT 'macro', series, date, value FROM staged_macro ORDER BY series COLLATE "C", date`,
-}
-
-// contentHash names the staged rows on top of the revision before, whose hash is previous ("" for
-// none): SHA-256, in hex. Rows are hashed as they stream by, in COPY's text format, which escapes
-// what separates fields and rows.
-func (l *loader) contentHash(ctx context.Context, previous string) (string, error) {
-	if err := l.script(ctx, `SET LOCAL datestyle = 'ISO, YMD'; SET LOCAL extra_float_digits = 1`); err != nil {
-		return "", err
-	}
-	h := sha256.New()
-	fmt.Fprintf(h, "dawsos-revision-v1\n%s\n", previous)
-	for _, query := range canonical {
-		if _, err := l.tx.Conn().PgConn().CopyTo(ctx, h, "COPY ("+query+") TO STDOUT"); err != nil {
-			return "", fmt.Errorf("hash the rows: %w", err)
-		}
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }
