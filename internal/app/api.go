@@ -16,7 +16,6 @@ import (
 	"github.com/dawsos/dawsos/internal/delivery"
 	"github.com/dawsos/dawsos/internal/delivery/destinations"
 	"github.com/dawsos/dawsos/internal/httpapi"
-	"github.com/dawsos/dawsos/internal/jobs"
 	"github.com/dawsos/dawsos/internal/patterns"
 	"github.com/dawsos/dawsos/internal/runs"
 	"github.com/dawsos/dawsos/internal/store"
@@ -109,7 +108,8 @@ func (p *process) startAPI(ctx context.Context, getenv func(string) string) erro
 		Patterns: orchestrator, Catalog: orchestrator, Validator: orchestrator, Agents: crew.runtime,
 		Runs: db, Replayer: runs.NewReplayer(db, orchestrator), Portfolios: db,
 		Operations: deliveries, AuditLog: db,
-		Jobs:         store.NewPeriodicJobs(deliveries, jobs.Periodics(p.cfg.AlertEvaluationInterval)),
+		Jobs:         store.NewPeriodicJobs(deliveries, p.periodics()),
+		Packs:        store.NewPacks(p.pool, inserter, time.Now),
 		Destinations: p.destinations, DestinationManager: destinations.NewManager(p.destinations, destinations.Options{
 			Channels: sending.Channels, Timeout: p.cfg.DeliveryTimeout, Log: p.tel.Log,
 		}),

@@ -3,8 +3,10 @@
 // what follows stands in our own tables.
 package jobs
 
-// Queues. Upkeep has its own, so that it is not held up behind slow receivers.
+// Queues. Upkeep has its own, so that it is not held up behind slow receivers, and so has the nightly order,
+// whose jobs take minutes.
 const (
 	QueueDelivery = "delivery"
 	QueueUpkeep   = "upkeep"
+	QueueNightly  = "nightly"
 )

@@ -358,7 +358,8 @@ func (s *Alerts) closes(ctx context.Context, tenantID string, symbols []string, 
 	return nil
 }
 
-// portfolioFigures measures portfolios over the newest fresh pack. What keeps one from being measured
+// portfolioFigures measures portfolios over the newest fresh pack. Figures that the nightly job has computed
+// over that pack and the ledger as it is are read, the others computed. What keeps one from being measured
 // makes its figures unknown and leaves the others alone.
 func (s *Alerts) portfolioFigures(ctx context.Context, tenantID string, ids []string, values alerts.Values) error {
 	keys := make([]contextKey, len(ids))
@@ -373,8 +374,18 @@ func (s *Alerts) portfolioFigures(ctx context.Context, tenantID string, ids []st
 	if err != nil {
 		return err
 	}
+	stored, err := s.storedFigures(ctx, tenantID, metricKeys(keys, found))
+	if err != nil {
+		return err
+	}
 	var noPack error // the same for all
 	for i, id := range ids {
+		if figures, ok := stored[keys[i].portfolioID.String()]; ok {
+			for name, f := range figures {
+				values[figureKey(id, name)] = figureValue(f)
+			}
+			continue
+		}
 		if found[i].PackID == nil && noPack != nil && found[i].LedgerVersion != nil {
 			unknownFigures(values, id, fault.Detail(noPack))
 			continue
@@ -398,6 +409,17 @@ func (s *Alerts) portfolioFigures(ctx context.Context, tenantID string, ids []st
 		}
 	}
 	return nil
+}
+
+// metricKeys names the figures that would serve contexts.
+func metricKeys(keys []contextKey, found []db.CircumstancesRow) []metricKey {
+	var list []metricKey
+	for i, f := range found {
+		if f.PackID != nil && f.LedgerVersion != nil {
+			list = append(list, metricKey{portfolioID: keys[i].portfolioID, packID: *f.PackID, ledgerVersion: *f.LedgerVersion})
+		}
+	}
+	return list
 }
 
 func (s *Alerts) measure(ctx context.Context, q patterns.ContextQuery, found db.CircumstancesRow) (map[string]portfolio.Figure, error) {
