@@ -112,6 +112,7 @@ type Options struct {
 	Operations   Operations
 	AuditLog     AuditLog
 	Jobs         Jobs
+	Packs        Packs
 	// DestinationManager changes them.
 	DestinationManager DestinationManager
 	// Notifications are the users' inboxes.
