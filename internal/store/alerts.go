@@ -390,7 +390,7 @@ func (s *Alerts) portfolioFigures(ctx context.Context, tenantID string, ids []st
 			unknownFigures(values, id, fault.Detail(noPack))
 			continue
 		}
-		figures, err := s.measure(ctx, patterns.ContextQuery{TenantID: tenantID, PortfolioID: id}, found[i])
+		figures, err := s.measure(ctx, patterns.ContextQuery{TenantID: tenantID, PortfolioID: id, RequireFresh: true}, found[i])
 		switch {
 		case err == nil:
 			for name, f := range figures {

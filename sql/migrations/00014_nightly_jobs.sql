@@ -11,8 +11,7 @@ ALTER TABLE pricing_packs
     ADD built_at      timestamptz, -- its hash was checked against the data that it cuts through
     ADD reconciled_at timestamptz, -- every ledger was valued in two ways that agree
     ADD prewarmed_at  timestamptz, -- the API has answers over it in its cache; null also where that was skipped
-    ADD fresh_at      timestamptz,
-    ADD CHECK ((state = 'error') <= (reason IS NOT NULL));
+    ADD fresh_at      timestamptz;
 
 CREATE INDEX pricing_packs_state ON pricing_packs (tenant_id, state, date DESC, revision DESC);
 
