@@ -93,6 +93,7 @@ func (p *process) worker(metrics *agents.Metrics) (*river.Client[pgx.Tx], error)
 			jobs.QueueDelivery: {MaxWorkers: p.cfg.WorkerConcurrency},
 			jobs.QueueUpkeep:   {MaxWorkers: upkeepWorkers},
 			jobs.QueueNightly:  {MaxWorkers: nightlyWorkers},
+			jobs.QueueBackup:   {MaxWorkers: 1},
 		},
 		PeriodicJobs: jobs.RiverPeriodics(p.periodics()),
 		// A job is nothing that an operator has to look for: what he sees stands in our tables. Done

@@ -121,7 +121,7 @@ func (MarkFreshArgs) InsertOpts() river.InsertOpts { return nightlyOpts() }
 // InsertOpts implements river.JobArgsWithInsertOpts. A dump that failed is not made again at once: it
 // costs the server most of all jobs.
 func (BackupArgs) InsertOpts() river.InsertOpts {
-	return river.InsertOpts{Queue: QueueNightly, MaxAttempts: 1}
+	return river.InsertOpts{Queue: QueueBackup, MaxAttempts: 1}
 }
 
 // linked returns the arguments of a job of the order.
