@@ -46,6 +46,7 @@ import (
 	"github.com/dawsos/dawsos/internal/jobs"
 	"github.com/dawsos/dawsos/internal/outbound"
 	"github.com/dawsos/dawsos/internal/patterns"
+	"github.com/dawsos/dawsos/internal/periodic"
 	"github.com/dawsos/dawsos/internal/runs"
 	"github.com/dawsos/dawsos/internal/sample"
 	"github.com/dawsos/dawsos/internal/seal"
@@ -294,7 +295,8 @@ func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 		Runs: db, Replayer: runs.NewReplayer(db, s.orchestrator), Portfolios: db, Deliverer: service, Deliveries: deliveries,
 		Operations: deliveries, AuditLog: db,
 		Importer: imports.New(store.NewImports(s.pool, store.ImportOptions{}), s.registry), ImportTimeout: time.Minute, ImportMaxBytes: 1 << 20,
-		Jobs:         store.NewPeriodicJobs(deliveries, jobs.Periodics(time.Minute)),
+		Packs:        store.NewPacks(s.pool, inserter, time.Now),
+		Jobs:         store.NewPeriodicJobs(deliveries, jobs.Periodics(jobs.Schedules{Evaluate: periodic.Every(time.Minute)})),
 		Destinations: stored, DestinationManager: destinations.NewManager(stored, destinations.Options{
 			Channels: []delivery.Channel{inapp.New(deliveries, log), hook}, Timeout: 5 * time.Second, Log: log,
 		}),

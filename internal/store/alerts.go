@@ -454,7 +454,8 @@ func day(t time.Time) time.Time {
 	return time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC)
 }
 
-// portfolioFigures measures portfolios over the newest fresh pack. What keeps one from being measured
+// portfolioFigures measures portfolios over the newest fresh pack. Figures that the nightly job has computed
+// over that pack and the ledger as it is are read, the others computed. What keeps one from being measured
 // makes its figures unknown and leaves the others alone.
 func (s *Alerts) portfolioFigures(ctx context.Context, tenantID string, ids []string, values alerts.Values) error {
 	keys := make([]contextKey, len(ids))
@@ -469,13 +470,23 @@ func (s *Alerts) portfolioFigures(ctx context.Context, tenantID string, ids []st
 	if err != nil {
 		return err
 	}
+	stored, err := s.storedFigures(ctx, tenantID, metricKeys(keys, found))
+	if err != nil {
+		return err
+	}
 	var noPack error // the same for all
 	for i, id := range ids {
+		if figures, ok := stored[keys[i].portfolioID.String()]; ok {
+			for name, f := range figures {
+				values[figureKey(id, name)] = figureValue(f)
+			}
+			continue
+		}
 		if found[i].PackID == nil && noPack != nil && found[i].LedgerVersion != nil {
 			unknownFigures(values, id, fault.Detail(noPack))
 			continue
 		}
-		figures, err := s.measure(ctx, patterns.ContextQuery{TenantID: tenantID, PortfolioID: id}, found[i])
+		figures, err := s.measure(ctx, patterns.ContextQuery{TenantID: tenantID, PortfolioID: id, RequireFresh: true}, found[i])
 		switch {
 		case err == nil:
 			for name, f := range figures {
@@ -494,6 +505,17 @@ func (s *Alerts) portfolioFigures(ctx context.Context, tenantID string, ids []st
 		}
 	}
 	return nil
+}
+
+// metricKeys names the figures that would serve contexts.
+func metricKeys(keys []contextKey, found []db.CircumstancesRow) []metricKey {
+	var list []metricKey
+	for i, f := range found {
+		if f.PackID != nil && f.LedgerVersion != nil {
+			list = append(list, metricKey{portfolioID: keys[i].portfolioID, packID: *f.PackID, ledgerVersion: *f.LedgerVersion})
+		}
+	}
+	return list
 }
 
 func (s *Alerts) measure(ctx context.Context, q patterns.ContextQuery, found db.CircumstancesRow) (map[string]portfolio.Figure, error) {
