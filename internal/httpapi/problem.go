@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
 
 	"github.com/dawsos/dawsos/internal/fault"
@@ -121,13 +120,7 @@ func (s *server) problem(err error, c echo.Context) (p api.Problem, retryAfter i
 		}
 	}
 	if e, ok := errors.AsType[*packs.NotFreshError](err); ok {
-		p.PricingPack = &struct {
-			Date           api.Date      `json:"date"`
-			EstimatedReady *time.Time    `json:"estimated_ready,omitempty"`
-			Id             uuid.UUID     `json:"id"`
-			Reason         *string       `json:"reason,omitempty"`
-			State          api.PackState `json:"state"`
-		}{
+		p.PricingPack = &api.UnreadyPack{
 			Id: e.Pack.ID, Date: e.Pack.Date.Format(time.DateOnly), State: string(e.Pack.State),
 			Reason: orNull(e.Pack.Reason), EstimatedReady: e.EstimatedReady,
 		}

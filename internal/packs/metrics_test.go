@@ -45,7 +45,7 @@ func (m *market) clones(n int) {
 	require.NoError(m.t, err)
 	ledger, err := m.shelf.Transactions(ctx, store.DefaultTenant, original.ID, original.LedgerSeq, day(m.t, "2100-01-01"))
 	require.NoError(m.t, err)
-	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same portfolios each time
+	random := rand.New(rand.NewPCG(1, 2))
 	var portfolios, transactions [][]any
 	created := day(m.t, "2001-01-01")
 	for i := range n {

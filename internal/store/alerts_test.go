@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/dawsos/dawsos/internal/delivery"
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/jobs"
+	"github.com/dawsos/dawsos/internal/packs"
 	"github.com/dawsos/dawsos/internal/portfolio"
 	"github.com/dawsos/dawsos/internal/store"
 	"github.com/dawsos/dawsos/pkg/agent"
@@ -368,6 +370,38 @@ func TestPortfoliosAreMeasuredOnce(t *testing.T) {
 	require.Equal(t, 1, figures.calls, "once, however many figures are asked for")
 	require.Equal(t, "1000.5", values[nav].Value.String())
 	require.Contains(t, values[twr].Unknown, "252 daily returns are needed")
+
+	// What the nightly job has computed over that pack and the ledger as it is, is read.
+	shelf := store.NewPacks(pool, nil, time.Now)
+	pack, _, err := shelf.NewestUsablePack(t.Context(), "default")
+	require.NoError(t, err)
+	night := map[string]portfolio.Figure{
+		"nav":    {Value: 0.30000000000000004, Asof: ruleTime},
+		"twr_1y": {Err: portfolio.Shortages{{Missing: "returns", Reason: "none"}}, Asof: ruleTime},
+	}
+	require.NoError(t, shelf.StoreMetrics(t.Context(), pack, []packs.Measured{{PortfolioID: p.ID, LedgerVersion: p.LedgerVersion, Figures: night}}))
+	values, err = a.Values(t.Context(), "default", []alerts.Key{nav, twr, gone})
+	require.NoError(t, err)
+	require.Equal(t, 1, figures.calls, "read")
+	require.Equal(t, "0.30000000000000004", values[nav].Value.String())
+	require.Equal(t, ruleTime.Format(time.DateOnly), values[nav].Asof.Format(time.DateOnly))
+	require.Equal(t, "insufficient data: returns: none", values[twr].Unknown)
+	for _, stale := range []string{
+		`UPDATE portfolio_metrics SET ledger_version = 'of before the last booking'`, // as good as a booking
+		`UPDATE portfolio_metrics SET ledger_version = (SELECT ledger_version FROM portfolios)`,
+		`INSERT INTO pricing_packs (id, tenant_id, date, revision, hash, state) VALUES (gen_random_uuid(), 'default', '2026-05-01', 1, 'h', 'fresh')`,
+	} {
+		exec(t, pool, stale)
+		calls := figures.calls
+		values, err = a.Values(t.Context(), "default", []alerts.Key{nav})
+		require.NoError(t, err)
+		if strings.Contains(stale, "SELECT") {
+			require.Equal(t, calls, figures.calls, stale)
+			continue
+		}
+		require.Equal(t, calls+1, figures.calls, stale)
+		require.Equal(t, "1000.5", values[nav].Value.String(), "computed")
+	}
 
 	figures.err = fmt.Errorf("a ledger that can't be booked")
 	values, err = a.Values(t.Context(), "default", []alerts.Key{nav})

@@ -2383,22 +2383,7 @@ type Problem struct {
 	Instance string `json:"instance"`
 
 	// PricingPack Of `pricing_pack_warming`, the pack that would serve the request and is not fresh.
-	PricingPack *struct {
-		// Date A day, YYYY-MM-DD.
-		Date Date `json:"date"`
-
-		// EstimatedReady When it will be fresh, judged by how long the last nightly orders took; absent when none is
-		// under way or none has ended yet.
-		EstimatedReady *time.Time         `json:"estimated_ready,omitempty"`
-		Id             openapi_types.UUID `json:"id"`
-
-		// Reason Why it is in error.
-		Reason *string `json:"reason,omitempty"`
-
-		// State `warming`: made, on its way through the nightly order; `fresh`: ready; `error`: it did not reconcile
-		// with the ledgers; `stale`: a newer revision exists for its date.
-		State PackState `json:"state"`
-	} `json:"pricing_pack,omitempty"`
+	PricingPack *UnreadyPack `json:"pricing_pack,omitempty"`
 
 	// RequestId Leads to this request in the log.
 	RequestId string `json:"request_id"`
@@ -2739,6 +2724,24 @@ type Transaction struct {
 
 // TransactionType defines model for TransactionType.
 type TransactionType string
+
+// UnreadyPack Of `pricing_pack_warming`, the pack that would serve the request and is not fresh.
+type UnreadyPack struct {
+	// Date A day, YYYY-MM-DD.
+	Date Date `json:"date"`
+
+	// EstimatedReady When it will be fresh, judged by how long the last nightly orders took; absent when none is
+	// under way or none has ended yet.
+	EstimatedReady *time.Time         `json:"estimated_ready,omitempty"`
+	Id             openapi_types.UUID `json:"id"`
+
+	// Reason Why it is in error.
+	Reason *string `json:"reason,omitempty"`
+
+	// State `warming`: made, on its way through the nightly order; `fresh`: ready; `error`: it did not reconcile
+	// with the ledgers; `stale`: a newer revision exists for its date.
+	State PackState `json:"state"`
+}
 
 // Validation defines model for Validation.
 type Validation struct {
