@@ -1670,7 +1670,7 @@ type EmailTarget_To struct {
 
 // ExecuteAnswer defines model for ExecuteAnswer.
 type ExecuteAnswer struct {
-	// Charts Vega-Lite specifications.
+	// Charts Vega-Lite specifications that hold their data. `/docs/charts` draws them.
 	Charts []json.RawMessage `json:"charts"`
 
 	// Data The pattern's outputs by name.
@@ -4192,7 +4192,8 @@ type ClientInterface interface {
 
 	// RunJobWithBody Start a periodic job now
 	//
-	// One that is waiting or running already is not started a second time (409).
+	// One that is waiting or running already is not started a second time (409). `build_packs` starts
+	// the whole nightly order, every other job is started alone.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -4201,7 +4202,8 @@ type ClientInterface interface {
 
 	// RunJob Start a periodic job now
 	//
-	// One that is waiting or running already is not started a second time (409).
+	// One that is waiting or running already is not started a second time (409). `build_packs` starts
+	// the whole nightly order, every other job is started alone.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -4285,7 +4287,12 @@ type ClientInterface interface {
 	//
 	// Runs all steps over the newest pricing pack dated on or before `asof`, by default the
 	// newest fresh one. The same inputs over the same pack and ledger version give the same
-	// `data`, byte for byte.
+	// `data`, byte for byte. A pack that is not fresh is refused (503 `pricing_pack_warming`) unless
+	// `require_fresh` is false.
+	//
+	// What a pattern takes and returns is in `GET /v1/patterns/{id}`. Fractions are numbers; money,
+	// prices and quantities are decimal strings. What can't be computed is null, and
+	// `insufficient_data` beside it names the field, the data that is missing, and why.
 	//
 	// With `Accept: text/event-stream` the answer is a stream of server-sent events: what happens
 	// in the run, while it does, then its answer or its problem. What goes wrong before the run
@@ -4301,7 +4308,12 @@ type ClientInterface interface {
 	//
 	// Runs all steps over the newest pricing pack dated on or before `asof`, by default the
 	// newest fresh one. The same inputs over the same pack and ledger version give the same
-	// `data`, byte for byte.
+	// `data`, byte for byte. A pack that is not fresh is refused (503 `pricing_pack_warming`) unless
+	// `require_fresh` is false.
+	//
+	// What a pattern takes and returns is in `GET /v1/patterns/{id}`. Fractions are numbers; money,
+	// prices and quantities are decimal strings. What can't be computed is null, and
+	// `insufficient_data` beside it names the field, the data that is missing, and why.
 	//
 	// With `Accept: text/event-stream` the answer is a stream of server-sent events: what happens
 	// in the run, while it does, then its answer or its problem. What goes wrong before the run
@@ -4322,12 +4334,18 @@ type ClientInterface interface {
 
 	// CreatePortfolioWithBody Open a portfolio
 	//
+	// It begins empty; book transactions to fill it. Base currency, calendar and cost method can't be
+	// changed later.
+	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /v1/portfolios (the `CreatePortfolio` operationId).
 	CreatePortfolioWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreatePortfolio Open a portfolio
+	//
+	// It begins empty; book transactions to fill it. Base currency, calendar and cost method can't be
+	// changed later.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -5543,7 +5561,8 @@ func (c *Client) ListJobs(ctx context.Context, reqEditors ...RequestEditorFn) (*
 
 // RunJobWithBody Start a periodic job now
 //
-// One that is waiting or running already is not started a second time (409).
+// One that is waiting or running already is not started a second time (409). `build_packs` starts
+// the whole nightly order, every other job is started alone.
 //
 // Takes any type of body and a specified content type.
 //
@@ -5562,7 +5581,8 @@ func (c *Client) RunJobWithBody(ctx context.Context, name string, params *RunJob
 
 // RunJob Start a periodic job now
 //
-// One that is waiting or running already is not started a second time (409).
+// One that is waiting or running already is not started a second time (409). `build_packs` starts
+// the whole nightly order, every other job is started alone.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -5746,7 +5766,12 @@ func (c *Client) GetPattern(ctx context.Context, id PatternID, params *GetPatter
 //
 // Runs all steps over the newest pricing pack dated on or before `asof`, by default the
 // newest fresh one. The same inputs over the same pack and ledger version give the same
-// `data`, byte for byte.
+// `data`, byte for byte. A pack that is not fresh is refused (503 `pricing_pack_warming`) unless
+// `require_fresh` is false.
+//
+// What a pattern takes and returns is in `GET /v1/patterns/{id}`. Fractions are numbers; money,
+// prices and quantities are decimal strings. What can't be computed is null, and
+// `insufficient_data` beside it names the field, the data that is missing, and why.
 //
 // With `Accept: text/event-stream` the answer is a stream of server-sent events: what happens
 // in the run, while it does, then its answer or its problem. What goes wrong before the run
@@ -5772,7 +5797,12 @@ func (c *Client) ExecutePatternWithBody(ctx context.Context, id PatternID, param
 //
 // Runs all steps over the newest pricing pack dated on or before `asof`, by default the
 // newest fresh one. The same inputs over the same pack and ledger version give the same
-// `data`, byte for byte.
+// `data`, byte for byte. A pack that is not fresh is refused (503 `pricing_pack_warming`) unless
+// `require_fresh` is false.
+//
+// What a pattern takes and returns is in `GET /v1/patterns/{id}`. Fractions are numbers; money,
+// prices and quantities are decimal strings. What can't be computed is null, and
+// `insufficient_data` beside it names the field, the data that is missing, and why.
 //
 // With `Accept: text/event-stream` the answer is a stream of server-sent events: what happens
 // in the run, while it does, then its answer or its problem. What goes wrong before the run
@@ -5813,6 +5843,9 @@ func (c *Client) ListPortfolios(ctx context.Context, params *ListPortfoliosParam
 
 // CreatePortfolioWithBody Open a portfolio
 //
+// It begins empty; book transactions to fill it. Base currency, calendar and cost method can't be
+// changed later.
+//
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /v1/portfolios (the `CreatePortfolio` operationId).
@@ -5829,6 +5862,9 @@ func (c *Client) CreatePortfolioWithBody(ctx context.Context, contentType string
 }
 
 // CreatePortfolio Open a portfolio
+//
+// It begins empty; book transactions to fill it. Base currency, calendar and cost method can't be
+// changed later.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -10301,7 +10337,8 @@ type ClientWithResponsesInterface interface {
 
 	// RunJobWithBodyWithResponse Start a periodic job now
 	//
-	// One that is waiting or running already is not started a second time (409).
+	// One that is waiting or running already is not started a second time (409). `build_packs` starts
+	// the whole nightly order, every other job is started alone.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -10310,7 +10347,8 @@ type ClientWithResponsesInterface interface {
 
 	// RunJobWithResponse Start a periodic job now
 	//
-	// One that is waiting or running already is not started a second time (409).
+	// One that is waiting or running already is not started a second time (409). `build_packs` starts
+	// the whole nightly order, every other job is started alone.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -10404,7 +10442,12 @@ type ClientWithResponsesInterface interface {
 	//
 	// Runs all steps over the newest pricing pack dated on or before `asof`, by default the
 	// newest fresh one. The same inputs over the same pack and ledger version give the same
-	// `data`, byte for byte.
+	// `data`, byte for byte. A pack that is not fresh is refused (503 `pricing_pack_warming`) unless
+	// `require_fresh` is false.
+	//
+	// What a pattern takes and returns is in `GET /v1/patterns/{id}`. Fractions are numbers; money,
+	// prices and quantities are decimal strings. What can't be computed is null, and
+	// `insufficient_data` beside it names the field, the data that is missing, and why.
 	//
 	// With `Accept: text/event-stream` the answer is a stream of server-sent events: what happens
 	// in the run, while it does, then its answer or its problem. What goes wrong before the run
@@ -10420,7 +10463,12 @@ type ClientWithResponsesInterface interface {
 	//
 	// Runs all steps over the newest pricing pack dated on or before `asof`, by default the
 	// newest fresh one. The same inputs over the same pack and ledger version give the same
-	// `data`, byte for byte.
+	// `data`, byte for byte. A pack that is not fresh is refused (503 `pricing_pack_warming`) unless
+	// `require_fresh` is false.
+	//
+	// What a pattern takes and returns is in `GET /v1/patterns/{id}`. Fractions are numbers; money,
+	// prices and quantities are decimal strings. What can't be computed is null, and
+	// `insufficient_data` beside it names the field, the data that is missing, and why.
 	//
 	// With `Accept: text/event-stream` the answer is a stream of server-sent events: what happens
 	// in the run, while it does, then its answer or its problem. What goes wrong before the run
@@ -10443,12 +10491,18 @@ type ClientWithResponsesInterface interface {
 
 	// CreatePortfolioWithBodyWithResponse Open a portfolio
 	//
+	// It begins empty; book transactions to fill it. Base currency, calendar and cost method can't be
+	// changed later.
+	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/portfolios (the `CreatePortfolio` operationId).
 	CreatePortfolioWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreatePortfolioResponse, error)
 
 	// CreatePortfolioWithResponse Open a portfolio
+	//
+	// It begins empty; book transactions to fill it. Base currency, calendar and cost method can't be
+	// changed later.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -14613,7 +14667,8 @@ func (c *ClientWithResponses) ListJobsWithResponse(ctx context.Context, reqEdito
 
 // RunJobWithBodyWithResponse Start a periodic job now
 //
-// One that is waiting or running already is not started a second time (409).
+// One that is waiting or running already is not started a second time (409). `build_packs` starts
+// the whole nightly order, every other job is started alone.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -14628,7 +14683,8 @@ func (c *ClientWithResponses) RunJobWithBodyWithResponse(ctx context.Context, na
 
 // RunJobWithResponse Start a periodic job now
 //
-// One that is waiting or running already is not started a second time (409).
+// One that is waiting or running already is not started a second time (409). `build_packs` starts
+// the whole nightly order, every other job is started alone.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -14782,7 +14838,12 @@ func (c *ClientWithResponses) GetPatternWithResponse(ctx context.Context, id Pat
 //
 // Runs all steps over the newest pricing pack dated on or before `asof`, by default the
 // newest fresh one. The same inputs over the same pack and ledger version give the same
-// `data`, byte for byte.
+// `data`, byte for byte. A pack that is not fresh is refused (503 `pricing_pack_warming`) unless
+// `require_fresh` is false.
+//
+// What a pattern takes and returns is in `GET /v1/patterns/{id}`. Fractions are numbers; money,
+// prices and quantities are decimal strings. What can't be computed is null, and
+// `insufficient_data` beside it names the field, the data that is missing, and why.
 //
 // With `Accept: text/event-stream` the answer is a stream of server-sent events: what happens
 // in the run, while it does, then its answer or its problem. What goes wrong before the run
@@ -14804,7 +14865,12 @@ func (c *ClientWithResponses) ExecutePatternWithBodyWithResponse(ctx context.Con
 //
 // Runs all steps over the newest pricing pack dated on or before `asof`, by default the
 // newest fresh one. The same inputs over the same pack and ledger version give the same
-// `data`, byte for byte.
+// `data`, byte for byte. A pack that is not fresh is refused (503 `pricing_pack_warming`) unless
+// `require_fresh` is false.
+//
+// What a pattern takes and returns is in `GET /v1/patterns/{id}`. Fractions are numbers; money,
+// prices and quantities are decimal strings. What can't be computed is null, and
+// `insufficient_data` beside it names the field, the data that is missing, and why.
 //
 // With `Accept: text/event-stream` the answer is a stream of server-sent events: what happens
 // in the run, while it does, then its answer or its problem. What goes wrong before the run
@@ -14839,6 +14905,9 @@ func (c *ClientWithResponses) ListPortfoliosWithResponse(ctx context.Context, pa
 
 // CreatePortfolioWithBodyWithResponse Open a portfolio
 //
+// It begins empty; book transactions to fill it. Base currency, calendar and cost method can't be
+// changed later.
+//
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/portfolios (the `CreatePortfolio` operationId).
@@ -14851,6 +14920,9 @@ func (c *ClientWithResponses) CreatePortfolioWithBodyWithResponse(ctx context.Co
 }
 
 // CreatePortfolioWithResponse Open a portfolio
+//
+// It begins empty; book transactions to fill it. Base currency, calendar and cost method can't be
+// changed later.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
