@@ -71,6 +71,9 @@ func (p *process) worker(metrics *agents.Metrics) (*river.Client[pgx.Tx], error)
 	if err != nil {
 		return nil, err
 	}
+	if err := p.fetching(workers, inserter); err != nil {
+		return nil, err
+	}
 	_, evaluator := p.alerting(db, deliveries, service, options.Destinations)
 	river.AddWorker(workers, jobs.NewEvaluateWorker(evaluator))
 
@@ -94,6 +97,7 @@ func (p *process) worker(metrics *agents.Metrics) (*river.Client[pgx.Tx], error)
 			jobs.QueueUpkeep:   {MaxWorkers: upkeepWorkers},
 			jobs.QueueNightly:  {MaxWorkers: nightlyWorkers},
 			jobs.QueueBackup:   {MaxWorkers: 1},
+			jobs.QueueFetch:    {MaxWorkers: 1},
 		},
 		PeriodicJobs: jobs.RiverPeriodics(p.periodics()),
 		// A job is nothing that an operator has to look for: what he sees stands in our tables. Done
