@@ -44,7 +44,7 @@ func (p *process) fetching(workers *river.Workers, inserter *river.Client[pgx.Tx
 	importer := imports.New(store.NewImports(p.pool, store.ImportOptions{Enqueue: shelf.EnqueueBuild}), p.tel.Registry)
 	keys := provider.Keys{FRED: string(p.cfg.FREDAPIKey), FMP: string(p.cfg.FMPAPIKey), News: string(p.cfg.NewsAPIKey)}
 	tasks := settings.Tasks(keys, provider.Options{Client: client})
-	river.AddWorker(workers, jobs.NewFetchDataWorker(
-		provider.NewHarvest(tasks, importer, store.DefaultTenant, time.Now), p.fetchOff()))
+	harvest := provider.NewHarvest(tasks, importer, store.DefaultTenant, time.Now)
+	river.AddWorker(workers, jobs.NewFetchDataWorker(func(ctx context.Context) (any, error) { return harvest.Fetch(ctx) }, p.fetchOff()))
 	return nil
 }

@@ -6,8 +6,6 @@ import (
 
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/rivertype"
-
-	"github.com/dawsos/dawsos/internal/provider"
 )
 
 // FetchDataArgs asks for the data providers to be asked.
@@ -31,33 +29,29 @@ func (FetchDataArgs) InsertOpts() river.InsertOpts {
 // fetchTime bounds a round of all providers.
 const fetchTime = time.Hour
 
-// Harvest fetches and imports.
-type Harvest interface {
-	Fetch(ctx context.Context) ([]provider.Report, error)
-}
-
 // FetchDataWorker works FetchDataArgs.
 type FetchDataWorker struct {
 	river.WorkerDefaults[FetchDataArgs]
-	harvest Harvest
-	off     string
+	fetch func(ctx context.Context) (detail any, err error)
+	off   string
 }
 
-// NewFetchDataWorker returns the worker. off says why nothing is fetched, "" when something is.
-func NewFetchDataWorker(h Harvest, off string) *FetchDataWorker {
-	return &FetchDataWorker{harvest: h, off: off}
+// NewFetchDataWorker returns the worker. fetch asks every provider that has a key and imports what they
+// answer; its detail goes into the record of the run. off says why nothing is fetched, "" when something is.
+func NewFetchDataWorker(fetch func(ctx context.Context) (detail any, err error), off string) *FetchDataWorker {
+	return &FetchDataWorker{fetch: fetch, off: off}
 }
 
 // Timeout implements river.Worker.
 func (*FetchDataWorker) Timeout(*river.Job[FetchDataArgs]) time.Duration { return fetchTime }
 
-// Work asks every provider that has a key.
+// Work fetches.
 func (w *FetchDataWorker) Work(ctx context.Context, _ *river.Job[FetchDataArgs]) error {
 	if w.off != "" {
 		NotesOf(ctx).Skip(w.off)
 		return nil
 	}
-	reports, err := w.harvest.Fetch(ctx)
-	NotesOf(ctx).Detail(reports)
+	detail, err := w.fetch(ctx)
+	NotesOf(ctx).Detail(detail)
 	return err
 }
