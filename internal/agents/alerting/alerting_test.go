@@ -24,13 +24,13 @@ import (
 func TestMain(m *testing.M) { dbtest.Main(m) }
 
 const (
-	presetsFile = "../../../configs/analytics/presets.yaml"
-	portfolioID = "0b9a7e52-4f9b-4c5e-8f5a-6f9b3e0c1d2a"
+	analyticsDir = "../../../configs/analytics"
+	portfolioID  = "0b9a7e52-4f9b-4c5e-8f5a-6f9b3e0c1d2a"
 )
 
 func presets(t *testing.T) alerting.Presets {
 	t.Helper()
-	p, err := alerting.LoadPresets(presetsFile)
+	p, err := alerting.LoadPresets(analyticsDir)
 	require.NoError(t, err)
 	return p
 }
@@ -251,7 +251,7 @@ func TestALongNameIsCut(t *testing.T) {
 
 func TestPresetsAreReadStrictly(t *testing.T) {
 	t.Parallel()
-	raw, err := os.ReadFile(presetsFile)
+	raw, err := os.ReadFile(filepath.Join(analyticsDir, alerting.PresetsFile))
 	require.NoError(t, err)
 	for name, tt := range map[string]struct{ old, changed, says string }{
 		"unknown key":   {"loss: 0.02", "los: 0.02", "los"},
@@ -269,9 +269,9 @@ func TestPresetsAreReadStrictly(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			require.Contains(t, string(raw), tt.old)
-			path := filepath.Join(t.TempDir(), "presets.yaml")
-			require.NoError(t, os.WriteFile(path, []byte(strings.Replace(string(raw), tt.old, tt.changed, 1)), 0o600))
-			_, err := alerting.LoadPresets(path)
+			dir := t.TempDir()
+			require.NoError(t, os.WriteFile(filepath.Join(dir, alerting.PresetsFile), []byte(strings.Replace(string(raw), tt.old, tt.changed, 1)), 0o600))
+			_, err := alerting.LoadPresets(dir)
 			require.ErrorContains(t, err, tt.says)
 		})
 	}

@@ -43,12 +43,12 @@ func newDesk(t *testing.T, change func(*research.NewsSettings)) desk {
 	}
 	d.exec(t, `INSERT INTO data_revisions (tenant_id, revision, source, row_count, content_hash)
 		SELECT 'default', revision, 'test', 0, 'hash' FROM generate_series(1, 3) AS revision`)
-	settings, err := research.LoadNewsSettings("../../../configs/analytics/news.yaml")
+	settings, err := research.LoadNewsSettings("../../../configs/analytics")
 	require.NoError(t, err)
 	if change != nil {
 		change(&settings)
 	}
-	model, err := research.LoadModel("../../../configs/analytics/ratings.yaml")
+	model, err := research.LoadModel("../../../configs/analytics")
 	require.NoError(t, err)
 	db := store.New(pool, store.Options{})
 	d.agents = []agent.Agent{harvester.New(db, settings), ratings.New(db, model)}
