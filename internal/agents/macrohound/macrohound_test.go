@@ -66,7 +66,7 @@ func TestOnTheSample(t *testing.T) {
 		// The as-of date is the default, and a later one is refused.
 		same, _ := ask(t, d.agent, asof, "macro.detect_regime", nil)
 		require.Equal(t, answer, same)
-		_, err := run(d.agent, asof, "macro.detect_regime", map[string]any{"asof": "2007-05-09"})
+		_, err := run(t, d.agent, asof, "macro.detect_regime", map[string]any{"asof": "2007-05-09"})
 		require.Equal(t, fault.Invalid, fault.CodeOf(err))
 		require.ErrorContains(t, err, "/args/asof")
 	})
@@ -100,7 +100,7 @@ func TestOnTheSample(t *testing.T) {
 
 		short, _ := ask(t, d.agent, asof, "macro.get_regime_history", nil)
 		require.Len(t, short["history"], 5)
-		_, err := run(d.agent, asof, "macro.get_regime_history", map[string]any{"lookback_weeks": 521})
+		_, err := run(t, d.agent, asof, "macro.get_regime_history", map[string]any{"lookback_weeks": 521})
 		require.ErrorContains(t, err, "/args/lookback_weeks")
 
 		early, _ := ask(t, d.agent, asof, "macro.get_regime_history", map[string]any{"lookback_weeks": 8, "asof": "1958-04-20"})
@@ -309,7 +309,7 @@ func TestTrendShifts(t *testing.T) {
 		"too many":     {map[string]any{"regime_history": map[string]any{"history": many}}, "/args/regime_history/history"},
 		"percent":      {map[string]any{"min_confidence": 80}, "/args/min_confidence"},
 	} {
-		_, err := run(a, c, "macro.detect_trend_shifts", tt.args)
+		_, err := run(t, a, c, "macro.detect_trend_shifts", tt.args)
 		require.Equal(t, fault.Invalid, fault.CodeOf(err), name)
 		require.ErrorContains(t, err, tt.pointer+":", name)
 	}
@@ -321,7 +321,7 @@ func TestOverviewOfNothing(t *testing.T) {
 	answer, _ := ask(t, a, at(day(t, "2007-05-08")), "cycles.aggregate_overview", nil)
 	require.Zero(t, answer["told"])
 	require.Equal(t, []string{"ltdc"}, lacking(t, answer, "long_term"))
-	_, err := run(a, at(day(t, "2007-05-08")), "cycles.aggregate_overview", map[string]any{"stdc": []any{}})
+	_, err := run(t, a, at(day(t, "2007-05-08")), "cycles.aggregate_overview", map[string]any{"stdc": []any{}})
 	require.ErrorContains(t, err, "/args/stdc")
 }
 
