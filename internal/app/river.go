@@ -74,7 +74,10 @@ func (p *process) worker(metrics *agents.Metrics) (*river.Client[pgx.Tx], error)
 	if err := p.fetching(workers, inserter); err != nil {
 		return nil, err
 	}
-	_, evaluator := p.alerting(db, deliveries, service, options.Destinations)
+	_, evaluator, err := p.alerting(db, deliveries, service, options.Destinations)
+	if err != nil {
+		return nil, err
+	}
 	river.AddWorker(workers, jobs.NewEvaluateWorker(evaluator))
 
 	river.AddWorker(workers, jobs.NewPruneRunsWorker(

@@ -90,7 +90,7 @@ func TestLoadDefaults(t *testing.T) {
 		AlertEvaluationInterval: time.Minute,
 
 		NightlySchedule: parsed(t, "30 22 * * *"), BackupSchedule: parsed(t, "0 4 * * *"), BackupKeep: 14,
-		FetchSchedule: parsed(t, "0 21 * * *"),
+		FetchSchedule:   parsed(t, "0 21 * * *"),
 		PrewarmPatterns: []string{"portfolio_overview"}, PrewarmPortfolios: 20,
 		JobRunRetention: 30 * 24 * time.Hour, MetricsRetention: 90 * 24 * time.Hour,
 	}
