@@ -103,7 +103,10 @@ func (p *process) startAPI(ctx context.Context, getenv func(string) string) erro
 	}
 
 	service := delivery.NewService(deliveries, sending)
-	rules, evaluator := p.alerting(db, deliveries, service, sending.Destinations)
+	rules, evaluator, err := p.alerting(db, deliveries, service, sending.Destinations)
+	if err != nil {
+		return err
+	}
 
 	packs := store.NewPacks(p.pool, inserter, time.Now)
 	handler, err := httpapi.New(httpapi.Options{

@@ -26,6 +26,7 @@ func (p *process) periodics() []jobs.Periodic {
 		Evaluate: periodic.Every(p.cfg.AlertEvaluationInterval),
 		Nightly:  p.cfg.NightlySchedule, Reconcile: p.cfg.ReconcileSchedule, Metrics: p.cfg.MetricsSchedule,
 		Prewarm: p.cfg.PrewarmSchedule, MarkFresh: p.cfg.MarkFreshSchedule, Backup: p.cfg.BackupSchedule,
+		Fetch: p.cfg.FetchSchedule, FetchOff: p.fetchOff(),
 	}
 	if p.cfg.BackupDir == "" {
 		s.BackupOff = noBackups

@@ -71,7 +71,13 @@ func (p *process) worker(metrics *agents.Metrics) (*river.Client[pgx.Tx], error)
 	if err != nil {
 		return nil, err
 	}
-	_, evaluator := p.alerting(db, deliveries, service, options.Destinations)
+	if err := p.fetching(workers, inserter); err != nil {
+		return nil, err
+	}
+	_, evaluator, err := p.alerting(db, deliveries, service, options.Destinations)
+	if err != nil {
+		return nil, err
+	}
 	river.AddWorker(workers, jobs.NewEvaluateWorker(evaluator))
 
 	river.AddWorker(workers, jobs.NewPruneRunsWorker(
@@ -94,6 +100,7 @@ func (p *process) worker(metrics *agents.Metrics) (*river.Client[pgx.Tx], error)
 			jobs.QueueUpkeep:   {MaxWorkers: upkeepWorkers},
 			jobs.QueueNightly:  {MaxWorkers: nightlyWorkers},
 			jobs.QueueBackup:   {MaxWorkers: 1},
+			jobs.QueueFetch:    {MaxWorkers: 1},
 		},
 		PeriodicJobs: jobs.RiverPeriodics(p.periodics()),
 		// A job is nothing that an operator has to look for: what he sees stands in our tables. Done

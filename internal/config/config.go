@@ -118,6 +118,10 @@ type Config struct {
 	PrewarmSchedule   periodic.Schedule
 	MarkFreshSchedule periodic.Schedule
 	BackupSchedule    periodic.Schedule
+	FetchSchedule     periodic.Schedule
+	FREDAPIKey        Secret // "": not asked, as the following
+	FMPAPIKey         Secret
+	NewsAPIKey        Secret
 	BackupDir         string // "" means that there are no backups
 	BackupKeep        int
 	PrewarmPatterns   []string

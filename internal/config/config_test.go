@@ -90,6 +90,7 @@ func TestLoadDefaults(t *testing.T) {
 		AlertEvaluationInterval: time.Minute,
 
 		NightlySchedule: parsed(t, "30 22 * * *"), BackupSchedule: parsed(t, "0 4 * * *"), BackupKeep: 14,
+		FetchSchedule:   parsed(t, "0 21 * * *"),
 		PrewarmPatterns: []string{"portfolio_overview"}, PrewarmPortfolios: 20,
 		JobRunRetention: 30 * 24 * time.Hour, MetricsRetention: 90 * 24 * time.Hour,
 	}
@@ -147,6 +148,10 @@ func TestLoadReadsEverySetting(t *testing.T) {
 		"PREWARM_SCHEDULE", "0 7 * * 1-5",
 		"MARK_FRESH_SCHEDULE", "1h",
 		"BACKUP_SCHEDULE", "3:15",
+		"FETCH_SCHEDULE", "6h",
+		"FRED_API_KEY", "fred-1",
+		"FMP_API_KEY", "fmp-1",
+		"NEWS_API_KEY", "news-1",
 		"BACKUP_DIR", "/var/backups/dawsos",
 		"BACKUP_KEEP", "1",
 		"PREWARM_PATTERNS", "portfolio_overview, holding_deep_dive",
@@ -219,6 +224,7 @@ func TestLoadReadsEverySetting(t *testing.T) {
 
 		ReconcileSchedule: parsed(t, "15m"), MetricsSchedule: parsed(t, "06:30"), PrewarmSchedule: parsed(t, "0 7 * * 1-5"),
 		MarkFreshSchedule: parsed(t, "1h"), BackupSchedule: parsed(t, "3:15"), BackupDir: "/var/backups/dawsos", BackupKeep: 1,
+		FetchSchedule: parsed(t, "6h"), FREDAPIKey: "fred-1", FMPAPIKey: "fmp-1", NewsAPIKey: "news-1",
 		PrewarmPatterns: []string{"portfolio_overview", "holding_deep_dive"}, APIURL: "https://api.example.org",
 		JobRunRetention: time.Hour, MetricsRetention: 24 * time.Hour,
 	}, got)

@@ -157,6 +157,17 @@ var settings = []setting{
 		"Where the worker keeps its dumps of the database. Unset, there are no backups. The worker needs `pg_dump` and `pg_restore`, not older than the server, and a database user that may create databases: each dump is restored into a scratch one to verify it."),
 	row("BACKUP_KEEP", func(c *Config) *int { return &c.BackupKeep }, whole(1, 1000), always("14"),
 		"How many of the newest dumps are kept."),
+	row("FETCH_SCHEDULE", func(c *Config) *periodic.Schedule { return &c.FetchSchedule }, schedule(), always("0 21 * * *"),
+		"When the worker asks the data providers that have a key. What they are asked for stands in `providers.yaml` of `ANALYTICS_DIR`."),
+	row("FRED_API_KEY", func(c *Config) *Secret { return &c.FREDAPIKey }, token(), always(""),
+		"The key for FRED, which macro series are fetched from.").
+		shownAs(func(string) string { return redacted }),
+	row("FMP_API_KEY", func(c *Config) *Secret { return &c.FMPAPIKey }, token(), always(""),
+		"The key for Financial Modeling Prep, which fundamentals are fetched from.").
+		shownAs(func(string) string { return redacted }),
+	row("NEWS_API_KEY", func(c *Config) *Secret { return &c.NewsAPIKey }, token(), always(""),
+		"The key for Marketaux, which news are fetched from.").
+		shownAs(func(string) string { return redacted }),
 	row("PREWARM_PATTERNS", func(c *Config) *[]string { return &c.PrewarmPatterns }, names(), always("portfolio_overview"),
 		"The patterns that the API is asked for over a new pricing pack, so that its cache holds them: ids parted by commas, of patterns that need no input but `portfolio_id`; `none` for none."),
 	row("PREWARM_PORTFOLIOS", func(c *Config) *int { return &c.PrewarmPortfolios }, whole(0, 10000), always("20"),

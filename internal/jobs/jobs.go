@@ -10,4 +10,5 @@ const (
 	QueueUpkeep   = "upkeep"
 	QueueNightly  = "nightly"
 	QueueBackup   = "backup"
+	QueueFetch    = "fetch" // others' servers are waited for
 )

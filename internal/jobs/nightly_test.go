@@ -92,7 +92,7 @@ func newNight(t *testing.T) *night {
 	prewarmer := packs.NewPrewarmer(n.shelf, packs.PrewarmOptions{
 		APIURL: n.api.URL, Patterns: []string{"portfolio_overview"}, Portfolios: 2, Client: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
 	})
-	rules := store.NewAlerts(b.pool, b.store, figures, b.quiet, time.Now)
+	rules := store.NewAlerts(b.pool, b.store, figures, unmeasured{}, b.quiet, time.Now)
 	evaluator := jobs.NewEvaluator(rules, b.service, b.options.Destinations, n.registry, b.quiet, time.Now)
 	river.AddWorker(n.workers, jobs.NewBuildPacksWorker(n.shelf))
 	river.AddWorker(n.workers, jobs.NewReconcilePacksWorker(n.shelf, n.shelf, b.quiet))

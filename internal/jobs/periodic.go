@@ -39,8 +39,10 @@ type Schedules struct {
 	Prewarm   periodic.Schedule
 	MarkFresh periodic.Schedule
 	Backup    periodic.Schedule
+	Fetch     periodic.Schedule // data providers
 
 	BackupOff string // why there are no backups; "" when there are
+	FetchOff  string // why no provider is asked; "" when one is
 }
 
 // Periodics returns all of them, in order of name. Whoever adds a job that runs by the clock adds it
@@ -53,6 +55,7 @@ func Periodics(s Schedules) []Periodic {
 		{Args: BuildPacksArgs{}, Description: "Makes the pricing packs of days that have none, checks new ones, and begins the nightly order.", Schedule: s.Nightly},
 		{Args: ComputeMetricsArgs{}, Description: "Computes the figures of every portfolio at the newest pack, where they are not known.", Schedule: s.Metrics},
 		{Args: EvaluateArgs{}, Description: "Evaluates the active alert rules, and delivers what fires.", Schedule: s.Evaluate},
+		{Args: FetchDataArgs{}, Description: "Asks the data providers, and imports what they answer.", Schedule: s.Fetch, Off: s.FetchOff},
 		{Args: MarkFreshArgs{}, Description: "Makes fresh the pricing packs that are reconciled.", Schedule: s.MarkFresh},
 		{Args: PrewarmArgs{}, Description: "Has the API answer patterns over the newest pack, so that its cache holds them.", Schedule: s.Prewarm},
 		{Args: PruneEventsArgs{}, Description: "Deletes events, attempts and deliveries that are past their retention.", Schedule: every(PruneInterval)},

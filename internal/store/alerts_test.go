@@ -3,6 +3,7 @@ package store_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -48,8 +49,18 @@ func (r refusing) AcceptTx(context.Context, pgx.Tx, []delivery.Acceptance) ([]de
 	return nil, r.err
 }
 
+// judged is what is known of the macro regime.
+type judged struct {
+	shift portfolio.Figure
+	err   error
+}
+
+func (j judged) ShiftConfidence(context.Context, agent.Context) (portfolio.Figure, error) {
+	return j.shift, j.err
+}
+
 func newAlerts(pool *pgxpool.Pool, a store.Accepter, f store.Figures) *store.Alerts {
-	return store.NewAlerts(pool, a, f, slog.New(slog.DiscardHandler), func() time.Time { return ruleTime })
+	return store.NewAlerts(pool, a, f, judged{}, slog.New(slog.DiscardHandler), func() time.Time { return ruleTime })
 }
 
 func ruleFrom(t *testing.T, fields string) alerts.Rule {
@@ -216,7 +227,7 @@ func TestValuesAreWhatIsStoredNow(t *testing.T) {
 		key(alerts.Prices, "CAL", "close"):          "no price of CAL is stored",
 		key(alerts.Ratings, "AAA", "moat_score"):    "no moat_score of AAA is stored",
 		key(alerts.News, "AAA", "sentiment"):        "no news about AAA are stored of the seven days before the newest news",
-		key(alerts.Regimes, "", "shift_confidence"): "no macro regimes are stored yet",
+		key(alerts.Regimes, "", "shift_confidence"): "there is no pricing pack yet: import prices first",
 	} {
 		v, ok := values[k]
 		require.True(t, ok, "%v", k)
@@ -240,6 +251,23 @@ func read(t *testing.T, a *store.Alerts, keys ...alerts.Key) []string {
 		}
 	}
 	return list
+}
+
+// The regime is told over the newest fresh pack; what keeps it from being told makes it unknown.
+func TestRegimeShiftsAreWatched(t *testing.T) {
+	t.Parallel()
+	_, pool := setup(t)
+	addPack(t, pool, "default", "2026-04-30", 1, store.PackFresh)
+	k := key(alerts.Regimes, "", alerts.MetricShiftConfidence)
+	ask := func(j judged) string {
+		return read(t, store.NewAlerts(pool, nil, nil, j, slog.New(slog.DiscardHandler), time.Now), k)[0]
+	}
+	asof := date(t, "2026-04-30")
+	require.Equal(t, "0.41 of 2026-04-30T00:00:00Z", ask(judged{shift: portfolio.Figure{Value: 0.41, Asof: asof}}))
+	require.Equal(t, "0 of 2026-04-30T00:00:00Z", ask(judged{shift: portfolio.Figure{Asof: asof}}))
+	require.Contains(t, ask(judged{shift: portfolio.Figure{Err: portfolio.Shortages{{Missing: "macro:UNRATE", Reason: "nothing is stored"}}}}), "UNRATE")
+	require.Equal(t, "too little", ask(judged{err: fault.New(fault.InsufficientData, "too little")}))
+	require.Equal(t, "the macro regime could not be told; the log says why", ask(judged{err: errors.New("defect")}))
 }
 
 func TestWholeBarsAreWatched(t *testing.T) {
