@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -29,7 +28,7 @@ func (p *process) fetchOff() string {
 
 // fetching adds the worker that asks the data providers.
 func (p *process) fetching(workers *river.Workers, inserter *river.Client[pgx.Tx]) error {
-	settings, err := provider.LoadConfig(filepath.Join(p.cfg.AnalyticsDir, "providers.yaml"))
+	settings, err := provider.LoadConfig(p.cfg.AnalyticsDir)
 	if err != nil {
 		return fmt.Errorf("ANALYTICS_DIR: %w", err)
 	}
