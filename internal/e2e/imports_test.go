@@ -137,11 +137,11 @@ func TestPatternsOfImportedData(t *testing.T) {
 	require.Subset(t, jobs, []string{"build_packs", "reconcile_packs", "compute_metrics", "mark_fresh"})
 	require.Equal(t, "build_packs", jobs[0])
 
-	status, problem = s.send("/v1/imports/prices", "text/csv", "symbol,date,close,currency\nSBI,2007-05-09,0,CHF\nNOPE,2007-05-09,1,CHF\nEMR,soon,1,CHF\n")
+	status, problem = s.send("/v1/imports/prices", "text/csv", "symbol,date,close,currency\nSBI,2007-05-09,0,CHF\nNOPE,2007-05-09,1,CHF\nEMR,soon,1,USD\nEMR,2007-05-09,1,CHF\n")
 	require.Equal(t, http.StatusUnprocessableEntity, status)
 	var pointers []string
 	for _, e := range problem["errors"].([]any) {
 		pointers = append(pointers, e.(map[string]any)["pointer"].(string))
 	}
-	require.Subset(t, pointers, []string{"/2/close", "/3/symbol", "/4/date", "/4/currency"})
+	require.Subset(t, pointers, []string{"/2/close", "/3/symbol", "/4/date", "/5/currency"})
 }
