@@ -37,7 +37,7 @@ func TestRecordedRunSurvives(t *testing.T) {
 	require.NotNil(t, run.JSON200, string(run.Body))
 	require.Equal(t, api.RunOutcomeSuccess, run.JSON200.Outcome)
 	require.Equal(t, answer.DataHash, *run.JSON200.DataHash)
-	require.JSONEq(t, fmt.Sprintf(`{"portfolio_id": %q, "lookback_days": 252, "from": null, "risk_free_annual": null}`, portfolio), string(run.JSON200.Inputs))
+	require.JSONEq(t, fmt.Sprintf(`{"portfolio_id": %q, "lookback_days": 252, "from": null, "include_charts": true, "risk_free_annual": null}`, portfolio), string(run.JSON200.Inputs))
 	require.Len(t, run.JSON200.Trace.Steps, len(answer.Trace.Steps))
 
 	var deposit api.NewTransactions

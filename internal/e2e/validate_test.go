@@ -12,7 +12,8 @@ import (
 // and tells scripts by its exit code.
 func TestValidateCommand(t *testing.T) {
 	t.Parallel()
-	settings := append(newDesk(t, echo("desk.echo")), "PATTERNS_DIR="+filepath.Join(root, "configs/patterns"))
+	settings := append(newDesk(t, echo("desk.echo")),
+		"PATTERNS_DIR="+filepath.Join(root, "configs/patterns"), "ANALYTICS_DIR="+filepath.Join(root, "configs/analytics"))
 	bad := map[string]string{
 		"comma.json": "{\n  \"id\": \"comma\",\n  \"name\": \"Comma\",,\n}\n",
 		"capability.json": `{
