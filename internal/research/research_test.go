@@ -315,7 +315,7 @@ func TestSettingsAreReadStrictly(t *testing.T) {
 	for bad, says := range map[string]string{
 		"":                   "news.yaml: the file is empty",
 		"lookback_hours: 24": "max_lookback_hours: 0 is not allowed; use 1 to 8760",
-		"lookback_hours: 2\nmax_lookback_hours: 1\nmax_items: 10\n":                          "lookback_hours: 2 is not allowed; use 1 to 1",
+		"lookback_hours: 2\nmax_lookback_hours: 1\nmax_items: 10\n":                        "lookback_hours: 2 is not allowed; use 1 to 1",
 		"lookback_hours: 1\nmax_lookback_hours: 1\nmax_items: 10\nmin_impact_threshold: 2": "min_impact_threshold: 2 is not allowed; use 0 to 1",
 	} {
 		dir := t.TempDir()

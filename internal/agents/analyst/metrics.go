@@ -28,10 +28,7 @@ func (a *Analyst) compute(ctx context.Context, req agent.Request) (agent.Result,
 		PackID      string `json:"pack_id"`
 		Metric      string `json:"metric"`
 	}
-	if err := capability.Decode(req, &args); err != nil {
-		return agent.Result{}, err
-	}
-	if err := capability.SamePack(req, args.PackID); err != nil {
+	if err := capability.DecodeForPack(req, &args, &args.PackID); err != nil {
 		return agent.Result{}, err
 	}
 	names := portfolio.FigureNames()
@@ -79,10 +76,7 @@ func (a *Analyst) computeSharpe(ctx context.Context, req agent.Request) (agent.R
 		LookbackDays   *int     `json:"lookback_days"`
 		RiskFreeAnnual *float64 `json:"risk_free_annual"`
 	}
-	if err := capability.Decode(req, &args); err != nil {
-		return agent.Result{}, err
-	}
-	if err := capability.SamePack(req, args.PackID); err != nil {
+	if err := capability.DecodeForPack(req, &args, &args.PackID); err != nil {
 		return agent.Result{}, err
 	}
 	macro, err := a.riskFreeRate(args.RiskFreeAnnual)
@@ -142,10 +136,7 @@ func (a *Analyst) history(ctx context.Context, req agent.Request) (agent.Result,
 		PackID       string `json:"pack_id"`
 		LookbackDays *int   `json:"lookback_days"`
 	}
-	if err := capability.Decode(req, &args); err != nil {
-		return agent.Result{}, err
-	}
-	if err := capability.SamePack(req, args.PackID); err != nil {
+	if err := capability.DecodeForPack(req, &args, &args.PackID); err != nil {
 		return agent.Result{}, err
 	}
 	s, err := a.openSpan(ctx, req, args.PortfolioID, args.LookbackDays, capability.Wanted{})

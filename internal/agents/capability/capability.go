@@ -31,7 +31,7 @@ func Subject(req agent.Request, id string) (agent.Portfolio, error) {
 // SamePack refuses a pack other than the run's.
 func SamePack(req agent.Request, id string) error {
 	if pack := req.Context.PricingPack.ID; !strings.EqualFold(id, pack) {
-		return fault.New(fault.Invalid, "pack_id: %s was asked for pricing pack %q within a run that reads %s", req.Capability, id, pack)
+		return fault.InvalidField("/args/pack_id", "%s was asked for pricing pack %q within a run that reads %s", req.Capability, id, pack)
 	}
 	return nil
 }
@@ -47,6 +47,14 @@ func Decode(req agent.Request, dst any) error {
 		return fault.Wrap(err, fault.Invalid, "%s: argument %s can't be a JSON %s", req.Capability, e.Field, e.Value)
 	}
 	return fault.Wrap(err, fault.Invalid, "%s can't read its arguments", req.Capability)
+}
+
+// DecodeForPack is Decode for arguments of which one names the pricing pack: see SamePack.
+func DecodeForPack(req agent.Request, dst any, packID *string) error {
+	if err := Decode(req, dst); err != nil {
+		return err
+	}
+	return SamePack(req, *packID)
 }
 
 // Day reads an optional date argument that may not lie after the run's as-of date. It is the

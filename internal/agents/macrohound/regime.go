@@ -8,6 +8,7 @@ import (
 	"github.com/dawsos/dawsos/internal/agents/capability"
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/macro"
+	"github.com/dawsos/dawsos/internal/portfolio"
 	"github.com/dawsos/dawsos/pkg/agent"
 )
 
@@ -194,5 +195,5 @@ func (h *Hound) indicators(ctx context.Context, req agent.Request) (agent.Result
 }
 
 func noSeries(asof time.Time) error {
-	return shortage("macro", "no macro series had a value that was known on %s", text(asof))
+	return portfolio.Short("macro", "no macro series had a value that was known on %s", text(asof))
 }

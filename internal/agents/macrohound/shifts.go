@@ -10,6 +10,7 @@ import (
 	"github.com/dawsos/dawsos/internal/agents/capability"
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/macro"
+	"github.com/dawsos/dawsos/internal/portfolio"
 	"github.com/dawsos/dawsos/pkg/agent"
 )
 
@@ -65,7 +66,7 @@ func (h *Hound) trendShifts(_ context.Context, req agent.Request) (agent.Result,
 		return agent.Result{}, err
 	}
 	if n := len(slices.DeleteFunc(slices.Clone(regimes), func(j macro.Judged) bool { return j.State == "" })); n < 2 {
-		gaps.Note(shortage("regime_history", "it holds %d regimes, a change needs two", n), "regime_shifts", "regime_changes")
+		gaps.Note(portfolio.Short("regime_history", "it holds %d regimes, a change needs two", n), "regime_shifts", "regime_changes")
 	}
 	for _, s := range macro.RegimeShifts(regimes) {
 		shift := regimeShift{Date: text(s.Date), From: s.From, To: s.To, Confidence: s.Confidence}
@@ -96,7 +97,7 @@ func (h *Hound) trendShifts(_ context.Context, req agent.Request) (agent.Result,
 
 // readRegimes reads what is needed of an answer of macro.get_regime_history, in order of date.
 func readRegimes(raw json.RawMessage) ([]macro.Judged, error) {
-	if absent(raw) {
+	if capability.Absent(raw) {
 		return nil, nil
 	}
 	var given struct {
@@ -134,7 +135,7 @@ func readRegimes(raw json.RawMessage) ([]macro.Judged, error) {
 // readFactors reads what is needed of an answer of risk.get_factor_exposure_history. Estimates without a
 // beta are left out.
 func readFactors(raw json.RawMessage) ([]macro.Exposures, error) {
-	if absent(raw) {
+	if capability.Absent(raw) {
 		return nil, nil
 	}
 	var given struct {
