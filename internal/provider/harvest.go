@@ -98,6 +98,53 @@ type Importer interface {
 	Import(ctx context.Context, r imports.Request) (imports.Summary, error)
 }
 
+// Report says what came of one provider.
+type Report struct {
+	Provider  string `json:"provider"`
+	Subjects  int    `json:"subjects"`
+	Rows      int64  `json:"rows"`
+	Inserted  int64  `json:"inserted"`
+	Changed   int64  `json:"changed"`
+	Unchanged int64  `json:"unchanged"`
+	Error     string `json:"error,omitempty"`
+}
+
+// Harvest is all that there is to fetch.
+type Harvest struct {
+	tasks    []Task
+	importer Importer
+	tenantID string
+	now      func() time.Time
+}
+
+// NewHarvest returns the tasks for a tenant.
+func NewHarvest(tasks []Task, importer Importer, tenantID string, now func() time.Time) *Harvest {
+	return &Harvest{tasks: tasks, importer: importer, tenantID: tenantID, now: now}
+}
+
+// Fetch asks one provider after the other. One that fails does not keep the others from it; the error is
+// of all that did.
+func (h *Harvest) Fetch(ctx context.Context) ([]Report, error) {
+	reports := make([]Report, 0, len(h.tasks))
+	var errs []error
+	for _, t := range h.tasks {
+		summary, err := t.Run(ctx, h.importer, h.tenantID, h.now())
+		r := Report{
+			Provider: t.Provider.Name(), Subjects: len(t.Subjects),
+			Rows: summary.Rows, Inserted: summary.Inserted, Changed: summary.Changed, Unchanged: summary.Unchanged,
+		}
+		if err != nil {
+			r.Error = err.Error()
+			errs = append(errs, err)
+		}
+		reports = append(reports, r)
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return reports, errors.Join(errs...)
+}
+
 // Run fetches and imports, all rows or none. Rows go from one to the other as they come.
 func (t Task) Run(ctx context.Context, importer Importer, tenantID string, now time.Time) (imports.Summary, error) {
 	var since time.Time

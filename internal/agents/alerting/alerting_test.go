@@ -160,7 +160,7 @@ func TestARuleIsStoredOnce(t *testing.T) {
 	require.Equal(t, "exists", second.Outcome)
 	require.Equal(t, first.RuleID, second.RuleID)
 
-	alertStore := store.NewAlerts(pool, nil, nil, nil, nil)
+	alertStore := store.NewAlerts(pool, nil, nil, nil, nil, nil)
 	rule, err := alertStore.Rule(t.Context(), store.DefaultTenant, uuid.MustParse(*first.RuleID))
 	require.NoError(t, err)
 	require.True(t, rule.Active)

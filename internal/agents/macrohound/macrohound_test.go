@@ -366,3 +366,30 @@ func TestCyclesOverviewFitsTheArguments(t *testing.T) {
 		require.InDelta(t, 1, answer["told"], 0)
 	}
 }
+
+// What rules watch is what the history says: the last regime's confidence where it is not the first's.
+func TestShiftConfidence(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	shifted := 0
+	for asof := day(t, "2000-06-30"); asof.Before(day(t, "2007-05-08")); asof = asof.AddDate(0, 0, 28) {
+		answer, _ := ask(t, d.agent, at(asof), "macro.get_regime_history", map[string]any{"lookback_weeks": 4})
+		history := answer["history"].([]any)
+		first, last := history[0].(map[string]any), history[4].(map[string]any)
+		want := 0.0
+		if first["regime"] != last["regime"] {
+			want = last["confidence"].(float64)
+			shifted++
+		}
+		f, err := d.agent.ShiftConfidence(t.Context(), at(asof))
+		require.NoError(t, err)
+		require.NoError(t, f.Err)
+		require.Equal(t, asof, f.Asof)
+		require.InDelta(t, want, f.Value, 0, "%v", asof)
+	}
+	require.Greater(t, shifted, 3)
+
+	f, err := d.agent.ShiftConfidence(t.Context(), at(day(t, "1946-01-01")))
+	require.NoError(t, err)
+	require.ErrorContains(t, f.Err, "macro:")
+}
