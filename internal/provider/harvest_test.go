@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { dbtest.Main(m) }
 
 func TestShippedConfig(t *testing.T) {
 	t.Parallel()
-	c, err := LoadConfig("../../configs/analytics/providers.yaml")
+	c, err := LoadConfig("../../configs/analytics")
 	require.NoError(t, err)
 	require.Contains(t, c.FRED.Series, "BAA10Y")
 	require.Empty(t, c.Tasks(Keys{}, Options{}), "nobody is asked without a key")
@@ -37,16 +37,19 @@ func TestLoadConfigRefuses(t *testing.T) {
 	t.Parallel()
 	for text, says := range map[string]string{
 		"news: {days: 7}\nfredd: {}":  "fredd",
-		"news: {days: 0}":             "news.days: 0 is outside 1 to 365",
+		"news: {days: 0}":             "providers.yaml: news.days: 0 is not allowed; use 1 to 365",
 		"fred: {series: {}}":          "cannot unmarshal",
 		"news: {days: 7}\nfmp: [1]":   "cannot unmarshal",
 		"news: {days: 7}\nnews: {}\n": "already defined",
+		"news: {days: 7}\nfred: {series: [" + strings.Repeat("A, ", 1001) + "]}": "fred.series: 1001 are more than 1000",
 	} {
-		path := filepath.Join(t.TempDir(), "providers.yaml")
-		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
-		_, err := LoadConfig(path)
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, File), []byte(text), 0o600))
+		_, err := LoadConfig(dir)
 		require.ErrorContains(t, err, says, text)
 	}
+	_, err := LoadConfig(t.TempDir())
+	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
 // market is a database with the sample data, and an importer into it.

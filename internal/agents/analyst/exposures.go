@@ -9,7 +9,6 @@ import (
 
 	"github.com/dawsos/dawsos/internal/agents/capability"
 	"github.com/dawsos/dawsos/internal/factor"
-	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/portfolio"
 	"github.com/dawsos/dawsos/pkg/agent"
 )
@@ -165,12 +164,6 @@ func (a *Analyst) regress(d capability.Dossier, w portfolio.Window) (portfolio.R
 	return portfolio.Regress(r, factors)
 }
 
-// Bounds of the weeks that the history of exposures goes back.
-const (
-	defaultWeeks = 4
-	maxWeeks     = 520
-)
-
 // exposureHistory is the answer of risk.get_factor_exposure_history.
 type exposureHistory struct {
 	History       []datedExposures          `json:"history"` // oldest first
@@ -200,12 +193,9 @@ func (a *Analyst) factorExposureHistory(ctx context.Context, req agent.Request) 
 	if err := capability.Decode(req, &args); err != nil {
 		return agent.Result{}, err
 	}
-	weeks := defaultWeeks
-	if args.LookbackWeeks != nil {
-		weeks = *args.LookbackWeeks
-	}
-	if weeks < 1 || weeks > maxWeeks {
-		return agent.Result{}, fault.InvalidField("/args/lookback_weeks", "%d is outside 1 to %d", weeks, maxWeeks)
+	weeks, err := capability.Weeks(args.LookbackWeeks)
+	if err != nil {
+		return agent.Result{}, err
 	}
 	s, err := a.openFactors(ctx, req, args.PortfolioID, nil)
 	if err != nil {

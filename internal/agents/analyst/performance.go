@@ -51,27 +51,14 @@ type benchmarkMeasure struct {
 }
 
 func (a *Analyst) computeTWR(ctx context.Context, req agent.Request) (agent.Result, error) {
-	var args struct {
-		PortfolioID    string   `json:"portfolio_id"`
-		PackID         string   `json:"pack_id"`
-		LookbackDays   *int     `json:"lookback_days"`
-		RiskFreeAnnual *float64 `json:"risk_free_annual"`
-	}
-	if err := capability.DecodeForPack(req, &args, &args.PackID); err != nil {
-		return agent.Result{}, err
-	}
-	macro, err := a.riskFreeRate(args.RiskFreeAnnual)
-	if err != nil {
-		return agent.Result{}, err
-	}
-	s, err := a.openSpan(ctx, req, args.PortfolioID, args.LookbackDays, capability.Wanted{Macro: macro})
+	s, annual, err := a.decodeRated(ctx, req)
 	if err != nil {
 		return agent.Result{}, err
 	}
 	m := measurement{span: s, out: performance{Currency: s.Portfolio.BaseCurrency}}
 	m.sinceInception()
 	m.withinWindow(func(w portfolio.Window) (rf []float64, err error) {
-		rf, m.out.RiskFree, err = a.riskFree(s.History, args.RiskFreeAnnual, w)
+		rf, m.out.RiskFree, err = a.riskFree(s.History, annual, w)
 		return rf, err
 	})
 	return s.answer(&m.out.Insufficient, &m.out)

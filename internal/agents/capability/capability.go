@@ -87,6 +87,9 @@ const (
 	// DefaultLookback is the number of daily returns that is measured over unless asked otherwise.
 	DefaultLookback = portfolio.YearDays
 	maxLookback     = 10_000
+	// DefaultWeeks and maxWeeks bound how many weeks a history goes back.
+	DefaultWeeks = 4
+	maxWeeks     = 520
 )
 
 // Lookback returns the number of daily returns asked for.
@@ -98,6 +101,17 @@ func Lookback(days *int) (int, error) {
 		return 0, fault.InvalidField("/args/lookback_days", "%d is outside 1 to %d", *days, maxLookback)
 	}
 	return *days, nil
+}
+
+// Weeks returns the number of weeks asked for that a history goes back.
+func Weeks(weeks *int) (int, error) {
+	if weeks == nil {
+		return DefaultWeeks, nil
+	}
+	if *weeks < 1 || *weeks > maxWeeks {
+		return 0, fault.InvalidField("/args/lookback_weeks", "%d is outside 1 to %d", *weeks, maxWeeks)
+	}
+	return *weeks, nil
 }
 
 // CashSymbol names a cash line among securities.

@@ -189,10 +189,10 @@ func date(pointer, value string) (time.Time, error) {
 }
 
 // ShiftConfidence is what a rule over the regime watches: the probability of the regime as of a run if it
-// is another than defaultWeeks weeks before, 0 if it is the same. It makes the reads of
+// is another than capability.DefaultWeeks weeks before, 0 if it is the same. It makes the reads of
 // macro.get_regime_history. Without a regime on either day it is [portfolio.Shortages].
 func (h *Hound) ShiftConfidence(ctx context.Context, run agent.Context) (portfolio.Figure, error) {
-	before := run.Asof.AddDate(0, 0, -7*defaultWeeks)
+	before := run.Asof.AddDate(0, 0, -7*capability.DefaultWeeks)
 	d, err := h.detector(ctx, run, h.config.Regimes, before)
 	if err != nil {
 		return portfolio.Figure{}, err
