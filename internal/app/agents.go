@@ -32,7 +32,7 @@ type crew struct {
 
 // newCrew makes all agents. Remote ones have been asked for what they can do when it returns, and may
 // have answered.
-func newCrew(ctx context.Context, cfg config.Config, getenv func(string) string, tel *telemetry.Telemetry, db *store.Store, opts agents.Options) (*crew, error) {
+func newCrew(ctx context.Context, cfg config.Config, m models, getenv func(string) string, tel *telemetry.Telemetry, db *store.Store, opts agents.Options) (*crew, error) {
 	settings, err := agents.LoadConfig(cfg.AgentsFile)
 	if err != nil {
 		return nil, fmt.Errorf("AGENTS_FILE: %w", err)
@@ -44,7 +44,7 @@ func newCrew(ctx context.Context, cfg config.Config, getenv func(string) string,
 		Policy:  outbound.Policy{AllowPrivate: true},
 		Timeout: remoteTimeout, TracerProvider: tel.TracerProvider, Propagator: tel.Propagator,
 	})
-	all, err := builtin(cfg, db, client, "dawsos/"+version, opts)
+	all, err := builtin(cfg, m, db, client, "dawsos/"+version, opts)
 	if err != nil {
 		return nil, err
 	}

@@ -66,7 +66,7 @@ func (p *process) startAPI(ctx context.Context, getenv func(string) string) erro
 	metrics := agents.NewMetrics(p.tel.Registry)
 	db := store.New(p.pool, store.Options{})
 
-	crew, err := newCrew(ctx, p.cfg, getenv, p.tel, db, agents.Options{
+	crew, err := newCrew(ctx, p.cfg, p.models, getenv, p.tel, db, agents.Options{
 		Registerer: p.tel.Registry, Metrics: metrics, Logger: p.tel.Log, Tracer: p.tracer,
 	})
 	if err != nil {
@@ -103,10 +103,7 @@ func (p *process) startAPI(ctx context.Context, getenv func(string) string) erro
 	}
 
 	service := delivery.NewService(deliveries, sending)
-	rules, evaluator, err := p.alerting(db, deliveries, service, sending.Destinations)
-	if err != nil {
-		return err
-	}
+	rules, evaluator := p.alerting(db, deliveries, service, sending.Destinations)
 
 	packs := store.NewPacks(p.pool, inserter, time.Now)
 	handler, err := httpapi.New(httpapi.Options{

@@ -54,6 +54,7 @@ func build() (version, commit string) {
 type process struct {
 	*lifecycle
 	cfg    config.Config
+	models models
 	tel    *telemetry.Telemetry
 	tracer trace.Tracer
 	pool   *pgxpool.Pool
@@ -69,9 +70,13 @@ const (
 	tracerName       = "github.com/dawsos/dawsos"
 )
 
-// start reads the settings and builds telemetry, pool and probes.
+// start reads settings and tables and builds telemetry, pool and probes.
 func start(ctx context.Context, role config.Role, getenv func(string) string) (*process, error) {
 	cfg, err := config.Load(getenv, role)
+	if err != nil {
+		return nil, err
+	}
+	tables, err := loadModels(cfg.AnalyticsDir)
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +91,7 @@ func start(ctx context.Context, role config.Role, getenv func(string) string) (*
 	}
 	tel.Install()
 	p := &process{
-		lifecycle: newLifecycle(tel.Log, cfg.ShutdownGrace), cfg: cfg, tel: tel,
+		lifecycle: newLifecycle(tel.Log, cfg.ShutdownGrace), cfg: cfg, models: tables, tel: tel,
 		tracer: tel.TracerProvider.Tracer(tracerName),
 	}
 	// Last to stop: what the others do while stopping is still told.

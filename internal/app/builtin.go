@@ -19,6 +19,7 @@ import (
 	"github.com/dawsos/dawsos/internal/config"
 	"github.com/dawsos/dawsos/internal/factor"
 	"github.com/dawsos/dawsos/internal/macro"
+	"github.com/dawsos/dawsos/internal/provider"
 	"github.com/dawsos/dawsos/internal/rebalance"
 	"github.com/dawsos/dawsos/internal/research"
 	"github.com/dawsos/dawsos/internal/scenario"
@@ -29,7 +30,7 @@ import (
 // riskFreeSeries is the macro series of daily bill returns that the sample data brings.
 const riskFreeSeries = "FF_RF"
 
-// models are the tables of ANALYTICS_DIR that the built-in agents compute with.
+// models are the tables of ANALYTICS_DIR: what the built-in agents compute with, and what is fetched.
 type models struct {
 	economy macro.Config
 	factors factor.Model
@@ -37,12 +38,13 @@ type models struct {
 	news    research.NewsSettings
 	presets alerting.Presets
 	trades  optimizer.Tables
+	fetch   provider.Config
 }
 
 // loadModels reads all of them. What is wrong in a file is named, and ends the start.
 func loadModels(dir string) (models, error) {
 	var m models
-	var errs [8]error
+	var errs [9]error
 	m.economy, errs[0] = macro.LoadConfig(dir)
 	m.factors, errs[1] = factor.Load(dir)
 	m.ratings, errs[2] = research.LoadModel(dir)
@@ -51,6 +53,7 @@ func loadModels(dir string) (models, error) {
 	m.trades.Library, errs[5] = scenario.Load(dir)
 	m.trades.Rules, errs[6] = rebalance.LoadRules(dir)
 	m.trades.Hedges, errs[7] = rebalance.LoadHedges(dir)
+	m.fetch, errs[8] = provider.LoadConfig(dir)
 	if err := errors.Join(errs[:]...); err != nil {
 		return models{}, fmt.Errorf("ANALYTICS_DIR: %w", err)
 	}
@@ -58,13 +61,10 @@ func loadModels(dir string) (models, error) {
 }
 
 // builtin makes the agents that are part of the process.
-func builtin(cfg config.Config, db *store.Store, client *http.Client, userAgent string, opts agents.Options) ([]agent.Agent, error) {
-	m, err := loadModels(cfg.AnalyticsDir)
-	if err != nil {
-		return nil, err
-	}
+func builtin(cfg config.Config, m models, db *store.Store, client *http.Client, userAgent string, opts agents.Options) ([]agent.Agent, error) {
 	explaining := claude.Options{Registerer: opts.Registerer, Logger: opts.Logger}
 	if cfg.LLMURL != "" {
+		var err error
 		explaining.Model, err = claude.NewChat(claude.ChatOptions{
 			URL: cfg.LLMURL, Model: cfg.LLMModel, Key: string(cfg.LLMAPIKey), Client: client, Timeout: cfg.LLMTimeout,
 			UserAgent: userAgent,

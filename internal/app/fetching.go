@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -27,11 +26,7 @@ func (p *process) fetchOff() string {
 }
 
 // fetching adds the worker that asks the data providers.
-func (p *process) fetching(workers *river.Workers, inserter *river.Client[pgx.Tx]) error {
-	settings, err := provider.LoadConfig(p.cfg.AnalyticsDir)
-	if err != nil {
-		return fmt.Errorf("ANALYTICS_DIR: %w", err)
-	}
+func (p *process) fetching(workers *river.Workers, inserter *river.Client[pgx.Tx]) {
 	client := outbound.NewClient(outbound.Options{
 		Timeout: providerTimeout, TracerProvider: p.tel.TracerProvider, Propagator: p.tel.Propagator,
 	})
@@ -42,8 +37,7 @@ func (p *process) fetching(workers *river.Workers, inserter *river.Client[pgx.Tx
 	shelf := store.NewPacks(p.pool, inserter, time.Now)
 	importer := imports.New(store.NewImports(p.pool, store.ImportOptions{Enqueue: shelf.EnqueueBuild}), p.tel.Registry)
 	keys := provider.Keys{FRED: string(p.cfg.FREDAPIKey), FMP: string(p.cfg.FMPAPIKey), News: string(p.cfg.NewsAPIKey)}
-	tasks := settings.Tasks(keys, provider.Options{Client: client})
+	tasks := p.models.fetch.Tasks(keys, provider.Options{Client: client})
 	harvest := provider.NewHarvest(tasks, importer, store.DefaultTenant, time.Now)
 	river.AddWorker(workers, jobs.NewFetchDataWorker(func(ctx context.Context) (any, error) { return harvest.Fetch(ctx) }, p.fetchOff()))
-	return nil
 }

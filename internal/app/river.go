@@ -71,13 +71,8 @@ func (p *process) worker(metrics *agents.Metrics) (*river.Client[pgx.Tx], error)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.fetching(workers, inserter); err != nil {
-		return nil, err
-	}
-	_, evaluator, err := p.alerting(db, deliveries, service, options.Destinations)
-	if err != nil {
-		return nil, err
-	}
+	p.fetching(workers, inserter)
+	_, evaluator := p.alerting(db, deliveries, service, options.Destinations)
 	river.AddWorker(workers, jobs.NewEvaluateWorker(evaluator))
 
 	river.AddWorker(workers, jobs.NewPruneRunsWorker(

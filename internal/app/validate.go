@@ -25,6 +25,10 @@ func Validate(ctx context.Context, paths []string, getenv func(string) string, o
 	if err != nil {
 		return err
 	}
+	m, err := loadModels(cfg.AnalyticsDir)
+	if err != nil {
+		return err
+	}
 	tel, err := telemetry.New(ctx, telemetry.Options{
 		Process: string(config.Validate), Environment: string(cfg.Environment), LogOutput: out, LogLevel: slog.LevelWarn,
 	})
@@ -32,7 +36,7 @@ func Validate(ctx context.Context, paths []string, getenv func(string) string, o
 		return err
 	}
 	// The agents are made to be asked what they declare; none of them is called.
-	crew, err := newCrew(ctx, cfg, getenv, tel, store.New(nil, store.Options{}), agents.Options{
+	crew, err := newCrew(ctx, cfg, m, getenv, tel, store.New(nil, store.Options{}), agents.Options{
 		Registerer: prometheus.NewRegistry(), Metrics: agents.NewMetrics(prometheus.NewRegistry()), Logger: tel.Log,
 	})
 	if err != nil {

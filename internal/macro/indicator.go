@@ -1,7 +1,6 @@
 package macro
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/dawsos/dawsos/internal/portfolio"
@@ -35,13 +34,11 @@ func (s Settings) Indicator(o Observed, asof time.Time) (Indicator, bool) {
 	if k := near(all, n-1, yearBefore, o.Frequency.slack()); k >= 0 {
 		in.Change1Y = last.Value - all[k].Value
 	} else {
-		in.ChangeErr = portfolio.Shortages{{
-			Missing: "macro:" + o.Name, Reason: fmt.Sprintf("%s has no value around %s", o.Name, yearBefore.Format(time.DateOnly)),
-		}}
+		in.ChangeErr = portfolio.Short("macro:"+o.Name, "%s has no value around %s", o.Name, yearBefore.Format(time.DateOnly))
 	}
 	z, reason := s.standardize(all[:n], o.Frequency)
 	if reason != "" {
-		in.ZErr = portfolio.Shortages{{Missing: "macro:" + o.Name, Reason: o.Name + " " + reason}}
+		in.ZErr = portfolio.Short("macro:"+o.Name, "%s %s", o.Name, reason)
 	}
 	in.Z = z
 	return in, true

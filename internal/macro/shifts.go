@@ -68,9 +68,7 @@ type FactorShift struct {
 // the last alone, or has no standard error, is a shortage.
 func FactorShifts(history []Exposures, minStdErrors float64) ([]FactorShift, portfolio.Shortages) {
 	if len(history) < 2 {
-		return nil, portfolio.Shortages{{
-			Missing: "factor_history", Reason: fmt.Sprintf("it holds %d estimates, a change needs two", len(history)),
-		}}
+		return nil, portfolio.Short("factor_history", "it holds %d estimates, a change needs two", len(history))
 	}
 	first, last := history[0], history[len(history)-1]
 	var (

@@ -73,7 +73,7 @@ func (h *History) AttributeCurrency(w Window) (CurrencyAttribution, error) {
 	links := make([]float64, len(returns)) // Carino's k_t / K
 	for i, r := range returns {
 		if r <= -1 {
-			return CurrencyAttribution{}, short("capital", "the return of %s is %.4f; days that lose everything cannot be linked",
+			return CurrencyAttribution{}, Short("capital", "the return of %s is %.4f; days that lose everything cannot be linked",
 				h.Days[w.Start+1+i].Format(time.DateOnly), r)
 		}
 		links[i] = carino(r) / carino(a.Total)
@@ -142,7 +142,7 @@ func (h *History) startHoldingsMissing(w Window) error {
 }
 
 func (h *History) noCapital(day int, nav float64) error {
-	return short("capital", "the net asset value on %s is %.2f, weights need a positive one",
+	return Short("capital", "the net asset value on %s is %.2f, weights need a positive one",
 		h.Days[day].Format(time.DateOnly), nav)
 }
 

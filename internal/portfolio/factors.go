@@ -61,7 +61,7 @@ func (h *History) MacroReturns(name string, w Window) ([]float64, error) {
 // changes returns the relative changes of a column over w.
 func changes(c *column, name string, days []time.Time, w Window) ([]float64, error) {
 	if c.first > w.Start {
-		return nil, short(name, "no observation on or before %s", days[w.Start].Format(time.DateOnly))
+		return nil, Short(name, "no observation on or before %s", days[w.Start].Format(time.DateOnly))
 	}
 	return relativeChanges(c.values[w.Start : w.End+1]), nil
 }

@@ -100,14 +100,14 @@ var figures = []figure{
 	{"avg_win", alone(last(YearDays), func(r []float64) (float64, error) {
 		wins := above(r)
 		if len(wins) == 0 {
-			return 0, short("returns", "no day of the last %d gained", len(r))
+			return 0, Short("returns", "no day of the last %d gained", len(r))
 		}
 		return stat.Mean(wins, nil), nil
 	})},
 	{"avg_loss", alone(last(YearDays), func(r []float64) (float64, error) {
 		losses := slices.DeleteFunc(slices.Clone(r), func(x float64) bool { return x >= 0 })
 		if len(losses) == 0 {
-			return 0, short("returns", "no day of the last %d lost", len(r))
+			return 0, Short("returns", "no day of the last %d lost", len(r))
 		}
 		return -stat.Mean(losses, nil), nil
 	})},
@@ -148,7 +148,7 @@ func (h *History) figure(f figure, rel Relative) Figure {
 	}
 	v, err := f.compute(h, rel)
 	if err == nil && (math.IsNaN(v) || math.IsInf(v, 0)) {
-		err = short("range", "the figure is too large to be a number")
+		err = Short("range", "the figure is too large to be a number")
 	}
 	if err != nil {
 		v = 0
@@ -177,7 +177,7 @@ func last(n int) window {
 	return func(h *History) (Window, error) {
 		w, err := h.Last(n)
 		if err == nil && w.Len() < n {
-			err = short("returns", "%d daily returns are needed, the portfolio has %d", n, w.Len())
+			err = Short("returns", "%d daily returns are needed, the portfolio has %d", n, w.Len())
 		}
 		return w, err
 	}

@@ -357,12 +357,12 @@ func (h *History) Last(n int) (Window, error) {
 	end := len(h.Days) - 1
 	switch {
 	case h.first.IsZero():
-		return Window{}, short("transactions", "the portfolio has none on or before %s", h.asof.Format(time.DateOnly))
+		return Window{}, Short("transactions", "the portfolio has none on or before %s", h.asof.Format(time.DateOnly))
 	case end < 0:
-		return Window{}, short("prices:"+h.cal, "the calendar series has no close from the first transaction on %s to %s",
+		return Window{}, Short("prices:"+h.cal, "the calendar series has no close from the first transaction on %s to %s",
 			h.first.Format(time.DateOnly), h.asof.Format(time.DateOnly))
 	case end == 0:
-		return Window{}, short("returns", "%s is the only valuation day since the first transaction, a return needs two",
+		return Window{}, Short("returns", "%s is the only valuation day since the first transaction, a return needs two",
 			h.Days[0].Format(time.DateOnly))
 	}
 	return Window{Start: max(0, end-n), End: end}, nil
@@ -378,7 +378,7 @@ func (h *History) Since(date time.Time) (Window, error) {
 		return Window{}, err
 	}
 	if date.Before(h.Days[0]) {
-		return Window{}, short("transactions", "the portfolio is first valued on %s, after %s",
+		return Window{}, Short("transactions", "the portfolio is first valued on %s, after %s",
 			h.Days[0].Format(time.DateOnly), date.Format(time.DateOnly))
 	}
 	i, found := slices.BinarySearchFunc(h.Days, date, time.Time.Compare)
@@ -386,7 +386,7 @@ func (h *History) Since(date time.Time) (Window, error) {
 		i--
 	}
 	if i == w.End {
-		return Window{}, short("returns", "there is no valuation day after %s", h.Days[i].Format(time.DateOnly))
+		return Window{}, Short("returns", "there is no valuation day after %s", h.Days[i].Format(time.DateOnly))
 	}
 	return Window{Start: i, End: w.End}, nil
 }
@@ -431,7 +431,7 @@ func (h *History) Returns(w Window) ([]float64, error) {
 	}
 	for t := w.Start + 1; t <= w.End; t++ {
 		if start := h.NAV[t-1] + h.Flows[t]; start <= 0 {
-			return nil, short("capital", "the capital at the start of %s is %.2f, a return needs a positive one",
+			return nil, Short("capital", "the capital at the start of %s is %.2f, a return needs a positive one",
 				h.Days[t].Format(time.DateOnly), start)
 		}
 	}
@@ -467,7 +467,7 @@ func (h *History) income(l *holding, w Window, f func(day int, value float64)) e
 			continue
 		}
 		if d.day < d.line.rate.first {
-			return short("fx:"+d.line.currency+"/"+h.base, "no observation on or before %s, when %s paid a dividend",
+			return Short("fx:"+d.line.currency+"/"+h.base, "no observation on or before %s, when %s paid a dividend",
 				h.Days[d.day].Format(time.DateOnly), l.symbol)
 		}
 		f(d.day, d.amount*d.line.rate.values[d.day])
@@ -482,10 +482,10 @@ func (h *History) SecurityReturns(s Security, w Window) ([]float64, error) {
 	price, rate := h.price(s.Symbol), h.rate(s.Currency)
 	start := h.Days[w.Start].Format(time.DateOnly)
 	if price.first > w.Start {
-		return nil, short("prices:"+s.Symbol, "no observation on or before %s", start)
+		return nil, Short("prices:"+s.Symbol, "no observation on or before %s", start)
 	}
 	if rate.first > w.Start {
-		return nil, short("fx:"+s.Currency+"/"+h.base, "no observation on or before %s", start)
+		return nil, Short("fx:"+s.Currency+"/"+h.base, "no observation on or before %s", start)
 	}
 	r := make([]float64, w.Len())
 	for i := range r {
@@ -503,7 +503,7 @@ func (h *History) MacroValues(name string, w Window) ([]float64, error) {
 		h.macros[name] = c
 	}
 	if first := w.Start + 1; c.first > first {
-		return nil, short("macro:"+name, "no observation on or before %s", h.Days[first].Format(time.DateOnly))
+		return nil, Short("macro:"+name, "no observation on or before %s", h.Days[first].Format(time.DateOnly))
 	}
 	return c.values[w.Start+1 : w.End+1], nil
 }
@@ -515,7 +515,7 @@ func (h *History) MoneyWeighted(w Window) (float64, error) {
 		return 0, err
 	}
 	if start := h.NAV[w.Start]; start <= 0 {
-		return 0, short("capital", "the net asset value at the start of the window, %s, is %.2f, not positive",
+		return 0, Short("capital", "the net asset value at the start of the window, %s, is %.2f, not positive",
 			h.Days[w.Start].Format(time.DateOnly), start)
 	}
 	return XIRR(h.cashFlows([]CashFlow{{h.Days[w.Start], -h.NAV[w.Start]}}, w))

@@ -59,13 +59,13 @@ const collinear = 1e-8
 func Regress(r []float64, factors []Factor) (Regression, error) {
 	n, k := len(r), len(factors)
 	if n < k+2 {
-		return Regression{}, short("returns", "a regression on %d factors needs %d daily returns, there are %d", k, k+2, n)
+		return Regression{}, Short("returns", "a regression on %d factors needs %d daily returns, there are %d", k, k+2, n)
 	}
 	if k == 0 {
-		return Regression{}, short("factors", "there is none to regress on")
+		return Regression{}, Short("factors", "there is none to regress on")
 	}
 	if constant(r) {
-		return Regression{}, short("variance", "the portfolio's returns do not vary")
+		return Regression{}, Short("variance", "the portfolio's returns do not vary")
 	}
 
 	mean := stat.Mean(r, nil)
@@ -74,7 +74,7 @@ func Regress(r []float64, factors []Factor) (Regression, error) {
 	z := mat.NewDense(n, k, nil)
 	for j, f := range factors {
 		if constant(f.Returns) {
-			return Regression{}, short("variance", "the returns of the factor %s do not vary", f.Name)
+			return Regression{}, Short("variance", "the returns of the factor %s do not vary", f.Name)
 		}
 		means[j] = stat.Mean(f.Returns, nil)
 		column := centred(f.Returns, means[j])
@@ -84,14 +84,14 @@ func Regress(r []float64, factors []Factor) (Regression, error) {
 	}
 	var svd mat.SVD
 	if !svd.Factorize(z, mat.SVDThin) {
-		return Regression{}, short("factors", "their singular values can't be found")
+		return Regression{}, Short("factors", "their singular values can't be found")
 	}
 	s := svd.Values(nil)
 	var u, v mat.Dense
 	svd.UTo(&u)
 	svd.VTo(&v)
 	if s[k-1] < collinear*s[0] {
-		return Regression{}, short("factors", "they are collinear: %s", strings.Join(dependent(&v, factors), ", "))
+		return Regression{}, Short("factors", "they are collinear: %s", strings.Join(dependent(&v, factors), ", "))
 	}
 
 	// beta = V S^-1 U'y, var(beta) = sigma² V S^-2 V', both of the scaled factors.

@@ -65,7 +65,7 @@ func (h *History) CurrentRisk(w Window, confidence float64) (CurrentRisk, error)
 		return CurrentRisk{}, err
 	}
 	if constant(risk.Returns) {
-		return CurrentRisk{}, short("variance", "the returns of the current holdings do not vary")
+		return CurrentRisk{}, Short("variance", "the returns of the current holdings do not vary")
 	}
 	risk.VaR, risk.ES = ValueAtRisk(risk.Returns, confidence)
 	variance := stat.Variance(risk.Returns, nil)

@@ -23,7 +23,7 @@ func (s Shortages) Error() string {
 	return "insufficient data: " + strings.Join(parts, "; ")
 }
 
-// short returns the error of a measure that lacks one thing.
-func short(missing, format string, args ...any) error {
+// Short returns the error of a measure that lacks one thing; format and args make the reason.
+func Short(missing, format string, args ...any) Shortages {
 	return Shortages{{Missing: missing, Reason: fmt.Sprintf(format, args...)}}
 }

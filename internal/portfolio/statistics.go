@@ -28,11 +28,11 @@ func Compound(r []float64) float64 {
 // Annualize turns the return of n days into the return a year: (1+total)^(252/n) - 1.
 func Annualize(total float64, n int) (float64, error) {
 	if total < -1 {
-		return 0, short("capital", "a return of %.4f leaves negative capital, which has no yearly rate", total)
+		return 0, Short("capital", "a return of %.4f leaves negative capital, which has no yearly rate", total)
 	}
 	annual := math.Pow(1+total, YearDays/float64(n)) - 1
 	if math.IsInf(annual, 0) {
-		return 0, short("returns", "a return of %.4f in %d days is too large for a yearly rate", total, n)
+		return 0, Short("returns", "a return of %.4f in %d days is too large for a yearly rate", total, n)
 	}
 	return annual, nil
 }
@@ -56,7 +56,7 @@ func Sharpe(r, riskFree []float64) (float64, error) {
 	}
 	x := difference(r, riskFree)
 	if constant(x) {
-		return 0, short("variance", "the returns above the risk-free rate do not vary")
+		return 0, Short("variance", "the returns above the risk-free rate do not vary")
 	}
 	mean, sd := stat.MeanStdDev(x, nil)
 	return mean / sd * math.Sqrt(YearDays), nil
@@ -73,7 +73,7 @@ func Sortino(r, riskFree []float64) (float64, error) {
 	}
 	downside := math.Sqrt(squares / float64(len(x)))
 	if downside <= flat {
-		return 0, short("variance", "no return is below the risk-free rate")
+		return 0, Short("variance", "no return is below the risk-free rate")
 	}
 	return stat.Mean(x, nil) / downside * math.Sqrt(YearDays), nil
 }
@@ -148,7 +148,7 @@ func Correlation(r, b []float64) (float64, error) {
 		return 0, err
 	}
 	if constant(r) {
-		return 0, short("variance", "the portfolio's returns do not vary")
+		return 0, Short("variance", "the portfolio's returns do not vary")
 	}
 	return stat.Correlation(r, b, nil), nil
 }
@@ -165,14 +165,14 @@ func InformationRatio(r, b []float64) (float64, error) {
 		return 0, err
 	}
 	if constant(x) {
-		return 0, short("variance", "the returns do not differ from the benchmark's by a varying amount")
+		return 0, Short("variance", "the returns do not differ from the benchmark's by a varying amount")
 	}
 	return MeanPerYear(x) / te, nil
 }
 
 func atLeastTwo(r []float64) error {
 	if len(r) < 2 {
-		return short("returns", "a standard deviation needs two returns, there are %d", len(r))
+		return Short("returns", "a standard deviation needs two returns, there are %d", len(r))
 	}
 	return nil
 }
@@ -182,7 +182,7 @@ func varying(b []float64) error {
 		return err
 	}
 	if constant(b) {
-		return short("variance", "the benchmark's returns do not vary")
+		return Short("variance", "the benchmark's returns do not vary")
 	}
 	return nil
 }

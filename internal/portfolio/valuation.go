@@ -142,7 +142,7 @@ func (v Valuation) Weight(value decimal.Decimal) (float64, error) {
 		return 0, v.Unpriced
 	}
 	if !v.Total.Decimal.IsPositive() {
-		return 0, short("capital", "the net asset value is %s, weights need a positive one", v.Total.Decimal.Round(2))
+		return 0, Short("capital", "the net asset value is %s, weights need a positive one", v.Total.Decimal.Round(2))
 	}
 	return value.DivRound(v.Total.Decimal, ratePlaces).InexactFloat64(), nil
 }
@@ -160,7 +160,7 @@ type Concentration struct {
 // Herfindahl-Hirschman Index, Federal Reserve Bulletin, March 1993.
 func (v Valuation) Concentration() (Concentration, error) {
 	if len(v.Positions)+len(v.Cash) == 0 {
-		return Concentration{}, short("holdings", "the portfolio holds nothing")
+		return Concentration{}, Short("holdings", "the portfolio holds nothing")
 	}
 	var c Concentration
 	weights := make([]float64, 0, len(v.Positions))

@@ -17,7 +17,7 @@ type CashFlow struct {
 // is Shortages.
 func XIRR(flows []CashFlow) (float64, error) {
 	if len(flows) == 0 {
-		return 0, short("flows", "there are no cash flows")
+		return 0, Short("flows", "there are no cash flows")
 	}
 	years := make([]float64, len(flows))
 	var paid, received bool
@@ -27,7 +27,7 @@ func XIRR(flows []CashFlow) (float64, error) {
 		received = received || f.Amount > 0
 	}
 	if !paid || !received {
-		return 0, short("flows", "an internal rate of return needs money paid and money received")
+		return 0, Short("flows", "an internal rate of return needs money paid and money received")
 	}
 
 	// In d = ln(1+i) the domain is the whole line. Present values are scaled by the largest
@@ -58,7 +58,7 @@ func XIRR(flows []CashFlow) (float64, error) {
 			}
 		}
 	}
-	return 0, short("flows", "no rate of return makes the present values of the cash flows sum to zero")
+	return 0, Short("flows", "no rate of return makes the present values of the cash flows sum to zero")
 }
 
 // bisect returns a root between a and b, where f differs in sign, to the last bit.

@@ -37,16 +37,19 @@ func TestLoadConfigRefuses(t *testing.T) {
 	t.Parallel()
 	for text, says := range map[string]string{
 		"news: {days: 7}\nfredd: {}":  "fredd",
-		"news: {days: 0}":             "news.days: 0 is not allowed; use 1 to 365",
+		"news: {days: 0}":             "providers.yaml: news.days: 0 is not allowed; use 1 to 365",
 		"fred: {series: {}}":          "cannot unmarshal",
 		"news: {days: 7}\nfmp: [1]":   "cannot unmarshal",
 		"news: {days: 7}\nnews: {}\n": "already defined",
+		"news: {days: 7}\nfred: {series: [" + strings.Repeat("A, ", 1001) + "]}": "fred.series: 1001 are more than 1000",
 	} {
 		dir := t.TempDir()
 		require.NoError(t, os.WriteFile(filepath.Join(dir, File), []byte(text), 0o600))
 		_, err := LoadConfig(dir)
 		require.ErrorContains(t, err, says, text)
 	}
+	_, err := LoadConfig(t.TempDir())
+	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
 // market is a database with the sample data, and an importer into it.

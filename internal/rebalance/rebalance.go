@@ -193,7 +193,7 @@ type Plan struct {
 }
 
 // errNoCapital is the shortage of a book that can't be weighed.
-var errNoCapital = portfolio.Shortages{{Missing: "capital", Reason: "the net asset value is not positive, weights need a positive one"}}
+var errNoCapital = portfolio.Short("capital", "the net asset value is not positive, weights need a positive one")
 
 // Propose returns trades that bring the book towards the policies.
 //

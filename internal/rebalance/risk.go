@@ -31,7 +31,7 @@ func (r *Risk) Portfolio(b Book) ([]float64, error) {
 		}
 		x, ok := r.Returns[symbol]
 		if !ok || len(x) != len(sum) {
-			return portfolio.Shortages{{Missing: "returns", Reason: "there are no daily returns of " + symbol}}
+			return portfolio.Short("returns", "there are no daily returns of %s", symbol)
 		}
 		for t := range sum {
 			sum[t] += weight * x[t]

@@ -1,8 +1,6 @@
 package scenario
 
 import (
-	"fmt"
-
 	"github.com/dawsos/dawsos/internal/portfolio"
 )
 
@@ -29,16 +27,14 @@ func DrawdownAtRisk(r []float64, confidence float64) (dar, cdar float64) {
 // method for value-at-risk, Journal of Risk 1(1), 1998). Fewer than least in the phase are Shortages.
 func PhaseScale(inPhase, window []float64, least int) (float64, error) {
 	if len(inPhase) < least {
-		return 0, portfolio.Shortages{{
-			Missing: "returns", Reason: fmt.Sprintf("the portfolio has %d daily returns in the phase, a scale needs %d", len(inPhase), least),
-		}}
+		return 0, portfolio.Short("returns", "the portfolio has %d daily returns in the phase, a scale needs %d", len(inPhase), least)
 	}
 	sd, err := portfolio.Volatility(window)
 	if err != nil {
 		return 0, err
 	}
 	if sd == 0 {
-		return 0, portfolio.Shortages{{Missing: "variance", Reason: "the window's returns do not vary"}}
+		return 0, portfolio.Short("variance", "the window's returns do not vary")
 	}
 	phase, err := portfolio.Volatility(inPhase)
 	if err != nil {

@@ -217,9 +217,7 @@ func (f Felt) sensitivity(base string, l Line, betas Betas) (sensitivity float64
 		return 1, true, nil
 	case Duration:
 		if l.Duration == nil {
-			return 0, true, portfolio.Shortages{{
-				Missing: "securities:" + l.Symbol + ".duration", Reason: "its modified duration is not known",
-			}}
+			return 0, true, portfolio.Short("securities:"+l.Symbol+".duration", "its modified duration is not known")
 		}
 		sensitivity = -*l.Duration
 		if l.Convexity != nil {
@@ -229,13 +227,11 @@ func (f Felt) sensitivity(base string, l Line, betas Betas) (sensitivity float64
 	default:
 		factor, ok := s.Factors[l.Currency]
 		if !ok {
-			return 0, true, portfolio.Shortages{{
-				Missing: "factor:" + s.Name + "." + l.Currency, Reason: "no factor is configured for securities in " + l.Currency,
-			}}
+			return 0, true, portfolio.Short("factor:"+s.Name+"."+l.Currency, "no factor is configured for securities in %s", l.Currency)
 		}
 		sensitivity, err = betas(l.Symbol, factor)
 		if err == nil && (math.IsNaN(sensitivity) || math.IsInf(sensitivity, 0)) {
-			err = portfolio.Shortages{{Missing: "range", Reason: "the estimate is too large to be a number"}}
+			err = portfolio.Short("range", "the estimate is too large to be a number")
 		}
 		return sensitivity, true, err
 	}

@@ -437,7 +437,7 @@ func TestSecuritiesHaveRevisions(t *testing.T) {
 	}
 	require.NotContains(t, at(1), "BBB")
 	require.Equal(t, "AAA Inc.", at(2)["AAA"].Name)
-	require.Equal(t, 7.5, *at(2)["BBB"].Duration)
+	require.InDelta(t, 7.5, *at(2)["BBB"].Duration, 0)
 	require.Nil(t, at(3)["BBB"].Duration)
 	for _, symbol := range []string{"AAA", "BBB"} {
 		changed := at(3)[symbol]

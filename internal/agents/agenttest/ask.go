@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"maps"
+	"os"
 	"slices"
 	"strconv"
 	"sync"
@@ -44,6 +45,38 @@ func Arguments(t testing.TB, k agent.Capability) []string {
 	var declared struct{ Properties map[string]any }
 	require.NoError(t, json.Unmarshal(k.Args, &declared))
 	return slices.Sorted(maps.Keys(declared.Properties))
+}
+
+// Step is one step of a shipped pattern whose arguments are all templates.
+type Step struct {
+	Capability string            `json:"capability"`
+	Args       map[string]string `json:"args"`
+	As         string            `json:"as"`
+}
+
+// Steps returns those steps of a shipped pattern that are asked of capabilities.
+func Steps(t testing.TB, pattern string, of []agent.Capability) []Step {
+	t.Helper()
+	raw, err := os.ReadFile(Configs("patterns/" + pattern + ".json"))
+	require.NoError(t, err)
+	var definition struct {
+		Steps []Step `json:"steps"`
+	}
+	require.NoError(t, json.Unmarshal(raw, &definition))
+	return slices.DeleteFunc(definition.Steps, func(s Step) bool {
+		return !slices.ContainsFunc(of, func(k agent.Capability) bool { return k.Name == s.Capability })
+	})
+}
+
+// Filled returns a step's arguments with the values of their templates, of which each must have one.
+func (s Step) Filled(t testing.TB, values map[string]any) map[string]any {
+	t.Helper()
+	args := map[string]any{}
+	for name, template := range s.Args {
+		require.Contains(t, values, template, "step %s", s.As)
+		args[name] = values[template]
+	}
+	return args
 }
 
 // Violations returns what a capability's schema says of arguments.

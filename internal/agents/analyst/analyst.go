@@ -98,8 +98,8 @@ func (a *Analyst) Capabilities() []agent.Capability {
 		},
 		{
 			Name: "attribution.currency",
-			Description: "Splits the return into local, currency, interaction and cost parts, by line; fractions. " +
-				"Days are linked after Carino, or one period over the start holdings when a start date is given.",
+			Description: "Splits the return into local, currency, interaction and cost parts, by line, days linked after Carino or as one " +
+				"period over the holdings of a start date; fractions.",
 			Args: json.RawMessage(currencyArgs), Result: json.RawMessage(currencyResult),
 			Purity: agent.Pure, Cost: agent.Medium,
 			Run: a.attributeCurrency,
@@ -113,7 +113,7 @@ func (a *Analyst) Capabilities() []agent.Capability {
 		},
 		{
 			Name:        "metrics.compute_sharpe",
-			Description: "The Sharpe ratio over the last daily returns, a year, and the rate that it is measured against.",
+			Description: "The Sharpe ratio over the last daily returns and the rate that it is measured against; annualised with 252 days.",
 			Args:        json.RawMessage(computeTWRArgs), Result: json.RawMessage(computeSharpeResult),
 			Purity: agent.Pure, Cost: agent.Medium,
 			Run: a.computeSharpe,
@@ -168,14 +168,14 @@ func (a *Analyst) Capabilities() []agent.Capability {
 		},
 		{
 			Name:        "get_transaction_history",
-			Description: "What was booked of a security, newest first.",
+			Description: "What was booked of a security, newest first; decimal strings.",
 			Args:        json.RawMessage(transactionsArgs), Result: json.RawMessage(transactionsResult),
 			Purity: agent.Pure, Cost: agent.Low,
 			Run: a.transactions,
 		},
 		{
 			Name:        "get_security_fundamentals",
-			Description: "The newest stored figures of a company's accounts by provider and metric, with the security's sector.",
+			Description: "The newest stored figures of a company's accounts by provider and metric, in the units of docs/analytics/ratings.md, with the security's sector.",
 			Args:        json.RawMessage(fundamentalsArgs), Result: json.RawMessage(fundamentalsResult),
 			Purity: agent.Pure, Cost: agent.Low,
 			Run: a.fundamentals,
@@ -191,14 +191,14 @@ func (a *Analyst) Capabilities() []agent.Capability {
 		{
 			Name: "risk.compute_factor_exposures",
 			Description: "Betas of the portfolio's daily returns to the configured factors by ordinary least squares, with " +
-				"standard errors and each factor's share of the variance.",
+				"standard errors and each factor's share of the variance; alpha is daily, residual volatility a year's.",
 			Args: json.RawMessage(exposuresArgs), Result: json.RawMessage(exposuresResult),
 			Purity: agent.Pure, Cost: agent.Medium,
 			Run: a.factorExposures,
 		},
 		{
 			Name:        "risk.get_factor_exposure_history",
-			Description: "The regression on the configured factors as of the end of each of the last weeks: betas with standard errors.",
+			Description: "The regression on the configured factors as of the end of each of the last weeks: betas with standard errors, of daily returns.",
 			Args:        json.RawMessage(exposureHistoryArgs), Result: json.RawMessage(exposureHistoryResult),
 			Purity: agent.Pure, Cost: agent.Medium,
 			Run: a.factorExposureHistory,

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/dawsos/dawsos/internal/agents/capability"
-
 	"github.com/dawsos/dawsos/internal/portfolio"
 	"github.com/dawsos/dawsos/pkg/agent"
 )
@@ -47,10 +46,7 @@ func (a *Analyst) attributeCurrency(ctx context.Context, req agent.Request) (age
 		LookbackDays *int    `json:"lookback_days"`
 		From         *string `json:"from"`
 	}
-	if err := capability.Decode(req, &args); err != nil {
-		return agent.Result{}, err
-	}
-	if err := capability.SamePack(req, args.PackID); err != nil {
+	if err := capability.DecodeForPack(req, &args, &args.PackID); err != nil {
 		return agent.Result{}, err
 	}
 	days, err := capability.Lookback(args.LookbackDays)
@@ -94,14 +90,10 @@ func (a *Analyst) attributeCurrency(ctx context.Context, req agent.Request) (age
 		answer.TotalReturn, answer.LocalReturn, answer.FXReturn = &parts.Total, &parts.Local, &parts.FX
 		answer.Interaction, answer.Costs = &parts.Interaction, &parts.Costs
 		for _, l := range parts.Lines {
-			c := contribution{
-				Symbol: l.Symbol, Kind: l.Kind, Currency: l.Currency, Weight: l.Weight, AverageWeight: l.AverageWeight,
+			answer.Positions = append(answer.Positions, contribution{
+				Symbol: lineName(l.Kind, l.Symbol, l.Currency), Kind: l.Kind, Currency: l.Currency, Weight: l.Weight, AverageWeight: l.AverageWeight,
 				Local: l.Local, FX: l.FX, Interaction: l.Interaction,
-			}
-			if l.Kind == portfolio.KindCash {
-				c.Symbol = capability.CashSymbol(l.Currency)
-			}
-			answer.Positions = append(answer.Positions, c)
+			})
 		}
 	}
 	if g.Err() != nil {

@@ -372,7 +372,7 @@ func TestQuestionsThatAreRefused(t *testing.T) {
 		"too few":            {"get_comparable_positions", questions("AA")["get_comparable_positions"], map[string]any{"limit": 0}, fault.Invalid, "/args/limit"},
 		"no weeks":           {"risk.get_factor_exposure_history", map[string]any{"portfolio_id": portfolioID}, map[string]any{"lookback_weeks": 0}, fault.Invalid, "/args/lookback_weeks"},
 		"many weeks":         {"risk.get_factor_exposure_history", map[string]any{"portfolio_id": portfolioID}, map[string]any{"lookback_weeks": 521}, fault.Invalid, "/args/lookback_weeks"},
-		"no date":            {"risk.overlay_cycle_phases", overlay(phases(at("May"))), nil, fault.Invalid, "/args/stdc/history"},
+		"no date":            {"risk.overlay_cycle_phases", overlay(phases(at("May"))), nil, fault.Invalid, "/args/stdc/history/0/date"},
 		"out of order":       {"risk.overlay_cycle_phases", overlay(phases(at("2006-05-31"), at("2006-04-30"))), nil, fault.Invalid, "/args/stdc/history"},
 		"no cycle":           {"risk.overlay_cycle_phases", overlay(map[string]any{"phase": 7}), nil, fault.Invalid, "/args/stdc"},
 		"no factors":         {"risk.overlay_cycle_phases", map[string]any{"factor_exposures": map[string]any{"factors": "SPI"}}, nil, fault.Invalid, "/args/factor_exposures"},

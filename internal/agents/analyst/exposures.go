@@ -3,14 +3,12 @@ package analyst
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"slices"
 	"time"
 
 	"github.com/dawsos/dawsos/internal/agents/capability"
 	"github.com/dawsos/dawsos/internal/factor"
-	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/portfolio"
 	"github.com/dawsos/dawsos/pkg/agent"
 )
@@ -47,10 +45,7 @@ func (a *Analyst) factorExposures(ctx context.Context, req agent.Request) (agent
 		PackID       string `json:"pack_id"`
 		LookbackDays *int   `json:"lookback_days"`
 	}
-	if err := capability.Decode(req, &args); err != nil {
-		return agent.Result{}, err
-	}
-	if err := capability.SamePack(req, args.PackID); err != nil {
+	if err := capability.DecodeForPack(req, &args, &args.PackID); err != nil {
 		return agent.Result{}, err
 	}
 	s, err := a.openFactors(ctx, req, args.PortfolioID, args.LookbackDays)
@@ -91,7 +86,7 @@ func estimate(g *capability.Gaps, e portfolio.Estimate, value, stdError, t strin
 	v, se = g.Field(value).Number(e.Value, nil), g.Field(stdError).Number(e.StdError, nil)
 	var err error
 	if math.IsInf(e.T, 0) || math.IsNaN(e.T) {
-		err = shortage("variance", "the fit leaves no residual")
+		err = portfolio.Short("variance", "the fit leaves no residual")
 	}
 	return v, se, g.Field(t).Number(e.T, err)
 }
@@ -169,12 +164,6 @@ func (a *Analyst) regress(d capability.Dossier, w portfolio.Window) (portfolio.R
 	return portfolio.Regress(r, factors)
 }
 
-// Bounds of the weeks that the history of exposures goes back.
-const (
-	defaultWeeks = 4
-	maxWeeks     = 520
-)
-
 // exposureHistory is the answer of risk.get_factor_exposure_history.
 type exposureHistory struct {
 	History       []datedExposures          `json:"history"` // oldest first
@@ -204,12 +193,9 @@ func (a *Analyst) factorExposureHistory(ctx context.Context, req agent.Request) 
 	if err := capability.Decode(req, &args); err != nil {
 		return agent.Result{}, err
 	}
-	weeks := defaultWeeks
-	if args.LookbackWeeks != nil {
-		weeks = *args.LookbackWeeks
-	}
-	if weeks < 1 || weeks > maxWeeks {
-		return agent.Result{}, fault.InvalidField("/args/lookback_weeks", "%d is outside 1 to %d", weeks, maxWeeks)
+	weeks, err := capability.Weeks(args.LookbackWeeks)
+	if err != nil {
+		return agent.Result{}, err
 	}
 	s, err := a.openFactors(ctx, req, args.PortfolioID, nil)
 	if err != nil {
@@ -241,7 +227,7 @@ func (x *exposureHistory) roll(a *Analyst, s *span, weeks int) {
 		}
 		day := s.History.Days[s.window.End].AddDate(0, 0, -7*back)
 		if !ok || end == 0 {
-			gaps.add(day, shortage("returns", "there is no daily return yet"))
+			gaps.add(day, portfolio.Short("returns", "there is no daily return yet"))
 			continue
 		}
 		last = end
@@ -297,14 +283,9 @@ func (g *weekGaps) note(gaps *capability.Gaps) {
 		gaps.Note(g.other, "history")
 	}
 	for _, x := range g.missing {
-		gaps.Note(portfolio.Shortages{{Missing: x.name, Reason: fmt.Sprintf("%d weeks, %s to %s: on the last of them, %s",
-			x.weeks, x.first.Format(time.DateOnly), x.last.Format(time.DateOnly), x.reason)}}, "history")
+		gaps.Note(portfolio.Short(x.name, "%d weeks, %s to %s: on the last of them, %s",
+			x.weeks, x.first.Format(time.DateOnly), x.last.Format(time.DateOnly), x.reason), "history")
 	}
 }
 
-func noModel() error { return shortage("config:"+factor.File, "no factors are configured") }
-
-// shortage is the error of a figure that lacks one thing.
-func shortage(missing, format string, args ...any) error {
-	return portfolio.Shortages{{Missing: missing, Reason: fmt.Sprintf(format, args...)}}
-}
+func noModel() error { return portfolio.Short("config:"+factor.File, "no factors are configured") }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/dawsos/dawsos/internal/agents/capability"
-
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/portfolio"
 	"github.com/dawsos/dawsos/pkg/agent"

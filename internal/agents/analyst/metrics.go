@@ -28,10 +28,7 @@ func (a *Analyst) compute(ctx context.Context, req agent.Request) (agent.Result,
 		PackID      string `json:"pack_id"`
 		Metric      string `json:"metric"`
 	}
-	if err := capability.Decode(req, &args); err != nil {
-		return agent.Result{}, err
-	}
-	if err := capability.SamePack(req, args.PackID); err != nil {
+	if err := capability.DecodeForPack(req, &args, &args.PackID); err != nil {
 		return agent.Result{}, err
 	}
 	names := portfolio.FigureNames()
@@ -73,23 +70,7 @@ type sharpe struct {
 }
 
 func (a *Analyst) computeSharpe(ctx context.Context, req agent.Request) (agent.Result, error) {
-	var args struct {
-		PortfolioID    string   `json:"portfolio_id"`
-		PackID         string   `json:"pack_id"`
-		LookbackDays   *int     `json:"lookback_days"`
-		RiskFreeAnnual *float64 `json:"risk_free_annual"`
-	}
-	if err := capability.Decode(req, &args); err != nil {
-		return agent.Result{}, err
-	}
-	if err := capability.SamePack(req, args.PackID); err != nil {
-		return agent.Result{}, err
-	}
-	macro, err := a.riskFreeRate(args.RiskFreeAnnual)
-	if err != nil {
-		return agent.Result{}, err
-	}
-	s, err := a.openSpan(ctx, req, args.PortfolioID, args.LookbackDays, capability.Wanted{Macro: macro})
+	s, annual, err := a.decodeRated(ctx, req)
 	if err != nil {
 		return agent.Result{}, err
 	}
@@ -99,7 +80,7 @@ func (a *Analyst) computeSharpe(ctx context.Context, req agent.Request) (agent.R
 	err = s.err
 	var r, rf []float64
 	if err == nil {
-		rf, answer.RiskFree, err = a.riskFree(s.History, args.RiskFreeAnnual, s.window)
+		rf, answer.RiskFree, err = a.riskFree(s.History, annual, s.window)
 	}
 	if err != nil {
 		g.Note(err, "risk_free")
@@ -142,10 +123,7 @@ func (a *Analyst) history(ctx context.Context, req agent.Request) (agent.Result,
 		PackID       string `json:"pack_id"`
 		LookbackDays *int   `json:"lookback_days"`
 	}
-	if err := capability.Decode(req, &args); err != nil {
-		return agent.Result{}, err
-	}
-	if err := capability.SamePack(req, args.PackID); err != nil {
+	if err := capability.DecodeForPack(req, &args, &args.PackID); err != nil {
 		return agent.Result{}, err
 	}
 	s, err := a.openSpan(ctx, req, args.PortfolioID, args.LookbackDays, capability.Wanted{})
@@ -225,6 +203,26 @@ func (a *Analyst) openSpan(ctx context.Context, req agent.Request, id string, da
 		s.warnings = capability.Shorter(d.History, s.window, n)
 	}
 	return s, nil
+}
+
+// decodeRated reads the arguments of a capability that measures the last returns against the risk-free
+// rate, which the caller may fix, and what it needs.
+func (a *Analyst) decodeRated(ctx context.Context, req agent.Request) (s *span, annual *float64, err error) {
+	var args struct {
+		PortfolioID    string   `json:"portfolio_id"`
+		PackID         string   `json:"pack_id"`
+		LookbackDays   *int     `json:"lookback_days"`
+		RiskFreeAnnual *float64 `json:"risk_free_annual"`
+	}
+	if err := capability.DecodeForPack(req, &args, &args.PackID); err != nil {
+		return nil, nil, err
+	}
+	macro, err := a.riskFreeRate(args.RiskFreeAnnual)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err = a.openSpan(ctx, req, args.PortfolioID, args.LookbackDays, capability.Wanted{Macro: macro})
+	return s, args.RiskFreeAnnual, err
 }
 
 // describe returns the window for an answer, or notes why there is none.

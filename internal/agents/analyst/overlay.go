@@ -15,9 +15,6 @@ import (
 	"github.com/dawsos/dawsos/pkg/agent"
 )
 
-// maxPhases bounds the dated phases of one cycle: monthly ones of more than three centuries.
-const maxPhases = 4_000
-
 // cycleRiskMap is the answer of risk.overlay_cycle_phases.
 type cycleRiskMap struct {
 	ShortTerm    *cycleRisk                `json:"short_term"`
@@ -47,23 +44,6 @@ type phaseFactor struct {
 	Returns      int      `json:"returns"`
 }
 
-// cycle is what is read of cycles.compute_short_term and cycles.compute_long_term.
-type cycle struct {
-	Phase   *string `json:"phase"`
-	Label   *string `json:"label"`
-	History []struct {
-		Date  string `json:"date"`
-		Phase string `json:"phase"`
-	} `json:"history"`
-}
-
-// phases is a cycle's dated phases, oldest first: each holds from its date until the next one's.
-type phases struct {
-	cycle
-
-	dates []time.Time
-}
-
 // exposure is what is read of a factor in factor_exposures.
 type exposure struct {
 	Name string   `json:"name"`
@@ -88,11 +68,11 @@ func (a *Analyst) overlayCyclePhases(ctx context.Context, req agent.Request) (ag
 			return agent.Result{}, fault.InvalidField("/args/factor_exposures", "it is not what risk.compute_factor_exposures answers: %v", err)
 		}
 	}
-	short, err := readCycle("stdc", args.STDC)
+	short, err := capability.ReadCycle("stdc", args.STDC)
 	if err != nil {
 		return agent.Result{}, err
 	}
-	long, err := readCycle("ltdc", args.LTDC)
+	long, err := capability.ReadCycle("ltdc", args.LTDC)
 	if err != nil {
 		return agent.Result{}, err
 	}
@@ -116,38 +96,13 @@ func (a *Analyst) overlayCyclePhases(ctx context.Context, req agent.Request) (ag
 	return a.withModel(agent.Result{Value: &answer, Sources: sources}, nil)
 }
 
-// readCycle reads one cycle; nil when it was left out or has no phase.
-func readCycle(name string, raw json.RawMessage) (*phases, error) {
-	if raw == nil || string(raw) == "null" {
-		return nil, nil //nolint:nilnil // there is nothing to read, which is no mistake
-	}
-	var c phases
-	if err := json.Unmarshal(raw, &c.cycle); err != nil {
-		return nil, fault.InvalidField("/args/"+name, "it is not what cycles.* answers: %v", err)
-	}
-	if n := len(c.History); n > maxPhases {
-		return nil, fault.InvalidField("/args/"+name+"/history", "it has %d entries, at most %d are allowed", n, maxPhases)
-	}
-	for i, h := range c.History {
-		d, err := time.Parse(time.DateOnly, h.Date)
-		if err != nil {
-			return nil, fault.InvalidField("/args/"+name+"/history", "%q is not a date such as 2007-04-30", h.Date)
-		}
-		if i > 0 && !d.After(c.dates[i-1]) {
-			return nil, fault.InvalidField("/args/"+name+"/history", "%s does not come after %s", h.Date, c.History[i-1].Date)
-		}
-		c.dates = append(c.dates, d)
-	}
-	if c.Phase == nil || *c.Phase == "" {
-		return nil, nil //nolint:nilnil // the cycle says itself what it lacks
-	}
-	return &c, nil
-}
-
-func earliest(cycles ...*phases) (from time.Time, ok bool) {
+func earliest(cycles ...*capability.Cycle) (from time.Time, ok bool) {
 	for _, c := range cycles {
-		if c != nil && len(c.dates) > 0 && (!ok || c.dates[0].Before(from)) {
-			from, ok = c.dates[0], true
+		if c == nil || c.Phase == nil {
+			continue
+		}
+		if since, dated := c.Since(); dated && (!ok || since.Before(from)) {
+			from, ok = since, true
 		}
 	}
 	return from, ok
@@ -202,19 +157,19 @@ func (a *Analyst) factorReturns(ctx context.Context, req agent.Request, from tim
 
 // overlay measures the factors within the phase that c is in, against all days since its first dated
 // phase.
-func (a *Analyst) overlay(g *capability.Gaps, field, missing string, c *phases, exposures []exposure, returns map[string]portfolio.Series) *cycleRisk {
+func (a *Analyst) overlay(g *capability.Gaps, field, missing string, c *capability.Cycle, exposures []exposure, returns map[string]portfolio.Series) *cycleRisk {
 	switch {
-	case c == nil:
-		g.Note(portfolio.Shortages{{Missing: missing, Reason: "its phase is not known"}}, field)
+	case c == nil || c.Phase == nil:
+		g.Note(portfolio.Short(missing, "its phase is not known"), field)
 		return nil
-	case len(c.dates) == 0:
-		g.Note(shortage(missing, "its past phases are not known"), field)
+	case len(c.History) == 0:
+		g.Note(portfolio.Short(missing, "its past phases are not known"), field)
 		return nil
 	case len(a.opts.Factors.Factors) == 0:
 		g.Note(noModel(), field)
 		return nil
 	case len(exposures) == 0:
-		g.Note(shortage("factor_exposures", "there are none"), field)
+		g.Note(portfolio.Short("factor_exposures", "there are none"), field)
 		return nil
 	}
 	risk := &cycleRisk{
@@ -222,13 +177,13 @@ func (a *Analyst) overlay(g *capability.Gaps, field, missing string, c *phases, 
 		Start: c.History[0].Date, End: c.History[len(c.History)-1].Date,
 	}
 	if c.Label == nil {
-		g.Note(portfolio.Shortages{{Missing: missing, Reason: "the phase was given without a label"}}, field+".label")
+		g.Note(portfolio.Short(missing, "the phase was given without a label"), field+".label")
 	}
 	for _, e := range exposures {
 		where := field + ".factors." + e.Name
 		var all, within []float64
 		for _, p := range returns[e.Name] {
-			phase, ok := c.at(p.Date)
+			phase, ok := c.At(p.Date)
 			if !ok {
 				continue
 			}
@@ -239,7 +194,7 @@ func (a *Analyst) overlay(g *capability.Gaps, field, missing string, c *phases, 
 		}
 		f := phaseFactor{Name: e.Name, Beta: e.Beta, PhaseReturns: len(within), Returns: len(all)}
 		if e.Beta == nil {
-			g.Note(portfolio.Shortages{{Missing: "factor_exposures", Reason: "the beta to " + e.Name + " is not known"}}, where+".beta")
+			g.Note(portfolio.Short("factor_exposures", "the beta to %s is not known", e.Name), where+".beta")
 		}
 		f.measure(g, where, all, within, a.opts.Factors.PhaseReturns)
 		risk.Factors = append(risk.Factors, f)
@@ -249,7 +204,7 @@ func (a *Analyst) overlay(g *capability.Gaps, field, missing string, c *phases, 
 	})
 	for i := range risk.Factors {
 		if risk.Factors[i].Amplification == nil {
-			g.Note(shortage("amplification", "what can't be measured is not ranked"),
+			g.Note(portfolio.Short("amplification", "what can't be measured is not ranked"),
 				field+".factors."+risk.Factors[i].Name+".rank")
 			continue
 		}
@@ -264,9 +219,9 @@ func (f *phaseFactor) measure(g *capability.Gaps, where string, all, within []fl
 	var err error
 	switch {
 	case len(all) < least:
-		err = shortage("factor:"+f.Name, "%d daily returns are needed, there are %d since the first dated phase", least, len(all))
+		err = portfolio.Short("factor:"+f.Name, "%d daily returns are needed, there are %d since the first dated phase", least, len(all))
 	case len(within) < least:
-		err = shortage("factor:"+f.Name, "%d daily returns in the phase are needed, there are %d", least, len(within))
+		err = portfolio.Short("factor:"+f.Name, "%d daily returns in the phase are needed, there are %d", least, len(within))
 	}
 	volatility := func(r []float64) (float64, error) {
 		if err != nil {
@@ -277,7 +232,7 @@ func (f *phaseFactor) measure(g *capability.Gaps, where string, all, within []fl
 	f.Volatility = g.Field(where + ".volatility").Number(volatility(all))
 	f.VolatilityInPhase = g.Field(where + ".volatility_in_phase").Number(volatility(within))
 	if err == nil && *f.Volatility == 0 {
-		err = shortage("variance", "the returns of %s do not vary", f.Name)
+		err = portfolio.Short("variance", "the returns of %s do not vary", f.Name)
 	}
 	if err != nil {
 		g.Note(err, where+".amplification", where+".risk_in_phase")
@@ -285,23 +240,10 @@ func (f *phaseFactor) measure(g *capability.Gaps, where string, all, within []fl
 	}
 	f.Amplification = g.Field(where+".amplification").Number(*f.VolatilityInPhase / *f.Volatility, nil)
 	if f.Beta == nil {
-		g.Note(shortage("factor_exposures", "the beta to %s is not known", f.Name), where+".risk_in_phase")
+		g.Note(portfolio.Short("factor_exposures", "the beta to %s is not known", f.Name), where+".risk_in_phase")
 		return
 	}
 	f.RiskInPhase = g.Field(where+".risk_in_phase").Number(math.Abs(*f.Beta)**f.VolatilityInPhase, nil)
-}
-
-// at returns the phase that was in force on a day: the last one dated on or before it.
-func (c *phases) at(day time.Time) (phase string, ok bool) {
-	i, found := slices.BinarySearchFunc(c.dates, day, time.Time.Compare)
-	if !found {
-		i--
-	}
-	if i < 0 {
-		return "", false
-	}
-	phase = c.History[i].Phase
-	return phase, phase != "" // a phase that is not known is null
 }
 
 func orLowest(f *float64) float64 {

@@ -2,11 +2,9 @@ package analyst
 
 import (
 	"context"
-	"fmt"
 	"math"
 
 	"github.com/dawsos/dawsos/internal/agents/capability"
-
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/portfolio"
 	"github.com/dawsos/dawsos/pkg/agent"
@@ -53,55 +51,28 @@ type benchmarkMeasure struct {
 }
 
 func (a *Analyst) computeTWR(ctx context.Context, req agent.Request) (agent.Result, error) {
-	var args struct {
-		PortfolioID    string   `json:"portfolio_id"`
-		PackID         string   `json:"pack_id"`
-		LookbackDays   *int     `json:"lookback_days"`
-		RiskFreeAnnual *float64 `json:"risk_free_annual"`
-	}
-	if err := capability.Decode(req, &args); err != nil {
-		return agent.Result{}, err
-	}
-	if err := capability.SamePack(req, args.PackID); err != nil {
-		return agent.Result{}, err
-	}
-	days, err := capability.Lookback(args.LookbackDays)
+	s, annual, err := a.decodeRated(ctx, req)
 	if err != nil {
 		return agent.Result{}, err
 	}
-	macro, err := a.riskFreeRate(args.RiskFreeAnnual)
-	if err != nil {
-		return agent.Result{}, err
-	}
-	d, err := a.open(ctx, req, args.PortfolioID, macro...)
-	if err != nil {
-		return agent.Result{}, err
-	}
-
-	m := measurement{Dossier: d, gaps: capability.NewGaps(), answer: performance{Currency: d.Portfolio.BaseCurrency}}
+	m := measurement{span: s, out: performance{Currency: s.Portfolio.BaseCurrency}}
 	m.sinceInception()
-	m.withinWindow(days, func(w portfolio.Window) (rf []float64, err error) {
-		rf, m.answer.RiskFree, err = a.riskFree(d.History, args.RiskFreeAnnual, w)
+	m.withinWindow(func(w portfolio.Window) (rf []float64, err error) {
+		rf, m.out.RiskFree, err = a.riskFree(s.History, annual, w)
 		return rf, err
 	})
-	if m.gaps.Err() != nil {
-		return agent.Result{}, fmt.Errorf("measuring portfolio %s: %w", d.Portfolio.ID, m.gaps.Err())
-	}
-	m.answer.Insufficient = m.gaps.List
-	return agent.Result{Value: m.answer, Sources: d.Sources(), Warnings: m.warnings}, nil
+	return s.answer(&m.out.Insufficient, &m.out)
 }
 
 // measurement is one answer in the making.
 type measurement struct {
-	capability.Dossier
+	*span
 
-	gaps     *capability.Gaps
-	answer   performance
-	warnings []string
+	out performance
 }
 
 func (m *measurement) sinceInception() {
-	m.answer.TWRSinceInception = m.gaps.Field("twr_since_inception").Number(func() (float64, error) {
+	m.out.TWRSinceInception = m.gaps.Field("twr_since_inception").Number(func() (float64, error) {
 		w, err := m.History.All()
 		if err != nil {
 			return 0, err
@@ -109,7 +80,7 @@ func (m *measurement) sinceInception() {
 		r, err := m.History.Returns(w)
 		return portfolio.Compound(r), err
 	}())
-	m.answer.MWRSinceInception = m.gaps.Field("mwr_since_inception").Number(m.History.MoneyWeightedSinceInception())
+	m.out.MWRSinceInception = m.gaps.Field("mwr_since_inception").Number(m.History.MoneyWeightedSinceInception())
 }
 
 // The fields that a window's returns are needed for.
@@ -122,25 +93,25 @@ var (
 	}
 )
 
-// withinWindow fills in what is measured over the last days returns.
-func (m *measurement) withinWindow(days int, riskFree func(portfolio.Window) ([]float64, error)) {
+// withinWindow fills in what is measured over the span's window.
+func (m *measurement) withinWindow(riskFree func(portfolio.Window) ([]float64, error)) {
 	if m.Portfolio.Benchmark != "" {
-		m.answer.Benchmark.Symbol = &m.Portfolio.Benchmark
+		m.out.Benchmark.Symbol = &m.Portfolio.Benchmark
 	} else {
 		m.gaps.Note(capability.NoBenchmark(), "benchmark.symbol")
 	}
-	w, err := m.History.Last(days)
+	w, err := m.window, m.err
 	if err != nil {
 		m.gaps.Note(err, returnFields...)
 		m.gaps.Note(err, excessFields...)
 		m.gaps.Note(err, "mwr_window", "risk_free", "benchmark.return")
 		m.gaps.Note(err, relativeFields...)
-		m.gaps.Note(err, "window")
+	}
+	m.out.Window = m.describe()
+	if err != nil {
 		return
 	}
-	m.answer.Window = capability.Describe(m.History, w)
-	m.warnings = append(m.warnings, capability.Shorter(m.History, w, days)...)
-	m.answer.MWRWindow = m.gaps.Field("mwr_window").Number(m.History.MoneyWeighted(w))
+	m.out.MWRWindow = m.gaps.Field("mwr_window").Number(m.History.MoneyWeighted(w))
 
 	r, rErr := m.History.Returns(w)
 	if rErr != nil {
@@ -158,12 +129,12 @@ func (m *measurement) withinWindow(days int, riskFree func(portfolio.Window) ([]
 	case rfErr != nil:
 		m.gaps.Note(rfErr, excessFields...)
 	default:
-		m.answer.SharpeRatio = m.gaps.Field("sharpe_ratio").Number(portfolio.Sharpe(r, rf))
-		m.answer.SortinoRatio = m.gaps.Field("sortino_ratio").Number(portfolio.Sortino(r, rf))
+		m.out.SharpeRatio = m.gaps.Field("sharpe_ratio").Number(portfolio.Sharpe(r, rf))
+		m.out.SortinoRatio = m.gaps.Field("sortino_ratio").Number(portfolio.Sortino(r, rf))
 	}
 
 	b, bErr := m.BenchmarkReturns(w)
-	m.answer.Benchmark.Return = m.gaps.Field("benchmark.return").Number(portfolio.Compound(b), bErr)
+	m.out.Benchmark.Return = m.gaps.Field("benchmark.return").Number(portfolio.Compound(b), bErr)
 	switch {
 	case bErr != nil:
 		m.gaps.Note(bErr, relativeFields...)
@@ -176,7 +147,7 @@ func (m *measurement) withinWindow(days int, riskFree func(portfolio.Window) ([]
 
 // alone measures the returns by themselves.
 func (m *measurement) alone(r []float64, w portfolio.Window) {
-	out, g := &m.answer, m.gaps
+	out, g := &m.out, m.gaps
 	total := portfolio.Compound(r)
 	out.TWR = g.Field("twr").Number(total, nil)
 	out.TWRAnnualized = g.Field("twr_annualized").Number(portfolio.Annualize(total, len(r)))
@@ -186,7 +157,7 @@ func (m *measurement) alone(r []float64, w portfolio.Window) {
 	if trough >= 0 {
 		out.MaxDrawdownTrough = date(m.History.Days[w.Start+1+trough])
 	} else {
-		g.Note(portfolio.Shortages{{Missing: "drawdown", Reason: "the value never fell within the window"}}, "max_drawdown_trough")
+		g.Note(portfolio.Short("drawdown", "the value never fell within the window"), "max_drawdown_trough")
 	}
 	valueAtRisk, shortfall := portfolio.ValueAtRisk(r, varConfidence)
 	out.VaR95 = g.Field("var_95").Number(valueAtRisk, nil)
@@ -195,7 +166,7 @@ func (m *measurement) alone(r []float64, w portfolio.Window) {
 
 // relative measures the returns against the benchmark's.
 func (m *measurement) relative(r, b, rf []float64, rfErr error) {
-	out, g := &m.answer.Benchmark, m.gaps
+	out, g := &m.out.Benchmark, m.gaps
 	out.Beta = g.Field("benchmark.beta").Number(portfolio.Beta(r, b))
 	if rfErr != nil {
 		g.Note(rfErr, "benchmark.alpha")
@@ -218,9 +189,7 @@ func (a *Analyst) riskFree(h *portfolio.History, annual *float64, w portfolio.Wi
 		return rf, riskFree{Source: &source, Annual: annual}, nil
 	}
 	if a.opts.RiskFreeSeries == "" {
-		return nil, riskFree{}, portfolio.Shortages{{
-			Missing: "risk_free_annual", Reason: "no rate was given and no series of risk-free returns is configured",
-		}}
+		return nil, riskFree{}, portfolio.Short("risk_free_annual", "no rate was given and no series of risk-free returns is configured")
 	}
 	rf, err := h.MacroValues(a.opts.RiskFreeSeries, w)
 	if err != nil {

@@ -50,9 +50,7 @@ func (a *Analyst) security(ctx context.Context, req agent.Request, id string, le
 
 // neverTraded is why there is nothing to say about a security within a portfolio.
 func neverTraded(s portfolio.Security, asof time.Time) error {
-	return portfolio.Shortages{{
-		Missing: "holding", Reason: "the portfolio has not traded " + s.Symbol + " up to " + asof.Format(time.DateOnly),
-	}}
+	return portfolio.Short("holding", "the portfolio has not traded %s up to %s", s.Symbol, asof.Format(time.DateOnly))
 }
 
 // positionDetails is the answer of get_position_details.
@@ -134,9 +132,7 @@ func (a *Analyst) positionDetails(ctx context.Context, req agent.Request) (agent
 		sources = append(sources, valuationSources(v, quotes)...)
 	}
 	if !held {
-		g.Note(portfolio.Shortages{{
-			Missing: "holding", Reason: "nothing of " + s.Symbol + " is held on " + answer.Asof,
-		}}, "average_cost", "price", "price_date", "fx_rate", "fx_date", "market_value", "weight", "cost_basis", "unrealized_pnl",
+		g.Note(portfolio.Short("holding", "nothing of %s is held on %s", s.Symbol, answer.Asof), "average_cost", "price", "price_date", "fx_rate", "fx_date", "market_value", "weight", "cost_basis", "unrealized_pnl",
 			"unrealized_return", "market_value_local", "cost_basis_local", "unrealized_pnl_local")
 	}
 	if g.Err() != nil {
@@ -159,7 +155,7 @@ func (d *positionDetails) fill(g *capability.Gaps, v portfolio.Valuation, id str
 		d.MarketValue, d.CostBasis, d.UnrealizedPnL = line.MarketValue, line.CostBasis, line.UnrealizedPnL
 		d.MarketValueLocal, d.CostBasisLocal, d.UnrealizedPnLLocal = line.MarketValueLocal, line.CostBasisLocal, line.UnrealizedPnLLocal
 		if p.LocalCost.Valid {
-			d.AverageCost = decimal.NewNullDecimal(p.LocalCost.Decimal.DivRound(p.Quantity, amountPlaces))
+			d.AverageCost = decimal.NewNullDecimal(p.LocalCost.Decimal.DivRound(p.Quantity, capability.AmountPlaces))
 		}
 		if p.Price == nil {
 			g.Note(p.Unpriced, "price", "price_date")
@@ -178,7 +174,7 @@ func (d *positionDetails) fill(g *capability.Gaps, v portfolio.Valuation, id str
 		}
 		if p.Value.Valid && p.Cost.Valid {
 			if cost := p.Cost.Decimal.Abs(); cost.IsZero() {
-				g.Note(shortage("cost", "what is held has cost nothing"), "unrealized_return")
+				g.Note(portfolio.Short("cost", "what is held has cost nothing"), "unrealized_return")
 			} else {
 				r := p.Value.Decimal.Sub(p.Cost.Decimal).InexactFloat64() / cost.InexactFloat64()
 				d.UnrealizedReturn = &r
@@ -331,15 +327,13 @@ func (x *positionReturn) drawdown(p *position, r []float64) {
 	x.MaxDrawdown = p.gaps.Field("max_drawdown").Number(deepest.Depth, nil)
 	on := func(i int) *string { return date(p.History.Days[p.window.Start+i]) }
 	if deepest.Trough == 0 {
-		p.gaps.Note(shortage("drawdown", "the value never fell within the window"),
+		p.gaps.Note(portfolio.Short("drawdown", "the value never fell within the window"),
 			"max_drawdown_peak", "max_drawdown_trough", "recovered_on", "recovery_days")
 		return
 	}
 	x.MaxDrawdownPeak, x.MaxDrawdownTrough = on(deepest.Peak), on(deepest.Trough)
 	if deepest.Recovered == 0 {
-		p.gaps.Note(portfolio.Shortages{{
-			Missing: "recovery", Reason: "the value has not regained its peak of " + *x.MaxDrawdownPeak + " within the window",
-		}}, "recovered_on", "recovery_days")
+		p.gaps.Note(portfolio.Short("recovery", "the value has not regained its peak of %s within the window", *x.MaxDrawdownPeak), "recovered_on", "recovery_days")
 		return
 	}
 	days := deepest.Recovered - deepest.Trough
@@ -452,9 +446,7 @@ func (p *position) notHeld() error {
 	if p.err != nil {
 		return p.err
 	}
-	return portfolio.Shortages{{
-		Missing: "holding", Reason: "nothing of " + p.security.Symbol + " was held at the start of a day of the window",
-	}}
+	return portfolio.Short("holding", "nothing of %s was held at the start of a day of the window", p.security.Symbol)
 }
 
 // positionCurrency is the answer of compute_position_currency_attribution.
@@ -661,7 +653,7 @@ func (x *currentRisk) fill(p *position) {
 			VaR95: l.VaR, ComponentVaR95: l.Component, Share: l.Weight * l.Beta,
 		}
 		if math.IsNaN(l.Correlation) {
-			err := portfolio.Shortages{{Missing: "variance", Reason: "the returns of " + name + " do not vary"}}
+			err := portfolio.Short("variance", "the returns of %s do not vary", name)
 			g.Note(err, "current_holdings.positions."+name+".correlation")
 		} else {
 			line.Correlation = &l.Correlation
@@ -671,7 +663,7 @@ func (x *currentRisk) fill(p *position) {
 			found = true
 			x.Weight, x.Beta, x.ComponentVaR95, x.Share = &line.Weight, &line.Beta, &line.ComponentVaR95, &line.Share
 			if x.Correlation = line.Correlation; x.Correlation == nil {
-				g.Note(portfolio.Shortages{{Missing: "variance", Reason: "the returns of " + name + " do not vary"}},
+				g.Note(portfolio.Short("variance", "the returns of %s do not vary", name),
 					"current_holdings.correlation")
 			}
 		}
@@ -679,9 +671,7 @@ func (x *currentRisk) fill(p *position) {
 	if !found {
 		err := p.err
 		if err == nil {
-			err = portfolio.Shortages{{
-				Missing: "holding", Reason: "nothing of " + p.security.Symbol + " is held on the window's last day",
-			}}
+			err = portfolio.Short("holding", "nothing of %s is held on the window's last day", p.security.Symbol)
 		}
 		g.Note(err, ownCurrentFields...)
 	}

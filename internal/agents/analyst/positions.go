@@ -16,12 +16,6 @@ import (
 	"github.com/dawsos/dawsos/pkg/agent"
 )
 
-// amountPlaces and totalPlaces are the decimals of reported amounts.
-const (
-	amountPlaces = 6
-	totalPlaces  = 2
-)
-
 // heldPositions is the answer of ledger.positions.
 type heldPositions struct {
 	PortfolioID   string         `json:"portfolio_id"`
@@ -330,8 +324,7 @@ func reportValuation(v portfolio.Valuation) (valuedPositions, error) {
 		Unpriced:  []unpricedLine{},
 	}
 	if v.Total.Valid {
-		total := v.Total.Decimal.StringFixed(totalPlaces)
-		answer.TotalValue = &total
+		answer.TotalValue = capability.Total(v.Total.Decimal)
 	} else {
 		g.Note(v.Unpriced, "total_value")
 	}
@@ -359,8 +352,8 @@ func reportValuation(v portfolio.Valuation) (valuedPositions, error) {
 	}
 	for _, c := range v.Cash {
 		line := valuedCash{
-			Currency: c.Currency, Amount: c.Amount.Round(amountPlaces),
-			MarketValue: amount(c.Value), Weight: weight(c.Value),
+			Currency: c.Currency, Amount: c.Amount.Round(capability.AmountPlaces),
+			MarketValue: capability.Amount(c.Value), Weight: weight(c.Value),
 		}
 		line.FXRate, line.FXDate = rate(c.Rate)
 		answer.Cash = append(answer.Cash, line)
@@ -383,9 +376,9 @@ func lineOf(p portfolio.ValuedPosition, weight *float64) valuedLine {
 	line := valuedLine{
 		Symbol: s.Symbol, SecurityID: s.ID, Name: s.Name, AssetClass: s.AssetClass, Sector: s.Sector,
 		Currency: s.Currency, Quantity: p.Quantity, Weight: weight,
-		MarketValue: amount(p.Value), CostBasis: amount(p.Cost), UnrealizedPnL: amount(minus(p.Value, p.Cost)),
-		MarketValueLocal: amount(p.LocalValue), CostBasisLocal: amount(p.LocalCost),
-		UnrealizedPnLLocal: amount(minus(p.LocalValue, p.LocalCost)),
+		MarketValue: capability.Amount(p.Value), CostBasis: capability.Amount(p.Cost), UnrealizedPnL: capability.Amount(minus(p.Value, p.Cost)),
+		MarketValueLocal: capability.Amount(p.LocalValue), CostBasisLocal: capability.Amount(p.LocalCost),
+		UnrealizedPnLLocal: capability.Amount(minus(p.LocalValue, p.LocalCost)),
 	}
 	if p.Price != nil {
 		line.Price, line.PriceDate = decimal.NewNullDecimal(p.Price.Value), date(p.Price.Date)
@@ -429,12 +422,6 @@ func valuationSources(v portfolio.Valuation, quotes portfolio.Quotes) []agent.So
 	}
 	slices.SortFunc(sources, bySource)
 	return slices.Compact(sources)
-}
-
-// amount rounds to the decimals of a reported amount.
-func amount(d decimal.NullDecimal) decimal.NullDecimal {
-	d.Decimal = d.Decimal.Round(amountPlaces)
-	return d
 }
 
 // minus returns a - b, unknown when either is.

@@ -162,9 +162,7 @@ func (a *Analyst) fundamentals(ctx context.Context, req agent.Request) (agent.Re
 		sources = append(sources, agent.Source{Name: source, Asof: f.Date})
 	}
 	if len(figures) == 0 {
-		g.Note(portfolio.Shortages{{
-			Missing: "fundamentals:" + s.Symbol, Reason: "no provider's figures are stored that were known by " + cut.Date.Format(time.DateOnly),
-		}}, "fundamentals")
+		g.Note(portfolio.Short("fundamentals:"+s.Symbol, "no provider's figures are stored that were known by %s", cut.Date.Format(time.DateOnly)), "fundamentals")
 	}
 	answer.Insufficient = g.List
 	return agent.Result{Value: &answer, Sources: sources}, nil
@@ -265,7 +263,7 @@ func (a *Analyst) comparables(ctx context.Context, req agent.Request) (agent.Res
 			}
 		}
 		if !c.Held {
-			g.Note(portfolio.Shortages{{Missing: "holding", Reason: "the portfolio does not hold " + s.Symbol}}, field+".weight")
+			g.Note(portfolio.Short("holding", "the portfolio does not hold %s", s.Symbol), field+".weight")
 		}
 		answer.Comparables = append(answer.Comparables, c)
 	}
@@ -274,7 +272,7 @@ func (a *Analyst) comparables(ctx context.Context, req agent.Request) (agent.Res
 		if own.Sector == "" && sector == "" {
 			reason = own.Symbol + " has no sector"
 		}
-		g.Note(portfolio.Shortages{{Missing: "securities", Reason: reason}}, "comparables")
+		g.Note(portfolio.Short("securities", "%s", reason), "comparables")
 	}
 	if g.Err() != nil {
 		return agent.Result{}, g.Err()
@@ -340,7 +338,7 @@ func (y *year) returnOf(s portfolio.Security) (float64, error) {
 func (y *year) change(name string, s portfolio.Series) (float64, error) {
 	first, ok := s.On(y.start)
 	if !ok {
-		return 0, portfolio.Shortages{{Missing: name, Reason: "no observation on or before " + y.start.Format(time.DateOnly)}}
+		return 0, portfolio.Short(name, "no observation on or before %s", y.start.Format(time.DateOnly))
 	}
 	last, _ := s.On(y.end) // there is the first one at least
 	if strings.HasPrefix(name, "prices:") {

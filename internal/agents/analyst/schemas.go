@@ -188,11 +188,8 @@ const currencyResult = `{
 		"costs": {"$ref": "#/$defs/figure"},
 		"positions": {"type": "array", "items": {
 			"type": "object", "additionalProperties": false,
-			"required": ["symbol", "kind", "currency", "weight", "average_weight", "local", "fx", "interaction"],
-			"properties": {
-				"symbol": {"type": "string", "description": "CASH:USD for cash."},
-				"kind": {"enum": ["security", "cash"]},
-				"currency": {"$ref": "#/$defs/currency"},
+			"required": [` + lineNames + `, "weight", "average_weight", "local", "fx", "interaction"],
+			"properties": {` + lineProperties + `,
 				"weight": {"type": "number", "description": "At the window's start."},
 				"average_weight": {"type": "number"},
 				"local": {"type": "number"},

@@ -3,6 +3,13 @@ package analyst
 import "github.com/dawsos/dawsos/internal/agents/capability"
 
 const (
+	// lineNames and lineProperties are how results say which line of a portfolio a row is about.
+	lineNames      = `"symbol", "kind", "currency"`
+	lineProperties = `
+				"symbol": {"type": "string", "description": "CASH:USD for cash."},
+				"kind": {"enum": ["security", "cash"]},
+				"currency": {"$ref": "#/$defs/currency"}`
+
 	// aboutNames and aboutProperties are how results say which security they are about.
 	aboutNames      = `"symbol", "security_id", "name", "asset_class", "sector", "currency"`
 	aboutProperties = `
@@ -103,11 +110,8 @@ const contributionResult = `{
 		"costs": {"$ref": "#/$defs/figure"},
 		"positions": {"type": "array", "description": "All lines, cash included.", "items": {
 			"type": "object", "additionalProperties": false,
-			"required": ["symbol", "kind", "currency", "weight", "average_weight", "return", "contribution", "held_days"],
-			"properties": {
-				"symbol": {"type": "string", "description": "CASH:USD for cash."},
-				"kind": {"enum": ["security", "cash"]},
-				"currency": {"$ref": "#/$defs/currency"},
+			"required": [` + lineNames + `, "weight", "average_weight", "return", "contribution", "held_days"],
+			"properties": {` + lineProperties + `,
 				"weight": {"type": "number", "description": "At the window's start."},
 				"average_weight": {"type": "number"},
 				"return": {"type": "number"},
@@ -183,7 +187,7 @@ const positionRiskResult = `{
 				"share": {"$ref": "#/$defs/figure", "description": "Of var_95: weight x beta."},
 				"positions": {"type": "array", "description": "All lines; their components sum to var_95.", "items": {
 					"type": "object", "additionalProperties": false,
-					"required": ["symbol", "kind", "currency", "weight", "beta", "correlation", "var_95", "component_var_95", "share"],
+					"required": [` + lineNames + `, "weight", "beta", "correlation", "var_95", "component_var_95", "share"],
 					"properties": {
 						"symbol": {"type": "string", "description": "CASH:USD for cash."},
 						"kind": {"enum": ["security", "cash"]},

@@ -1,10 +1,7 @@
 package analyst_test
 
 import (
-	"encoding/json"
 	"maps"
-	"os"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -55,24 +52,8 @@ func TestArgumentsThatDoNotFit(t *testing.T) {
 // and left out.
 func TestOverviewFitsTheArguments(t *testing.T) {
 	t.Parallel()
-	raw, err := os.ReadFile(agenttest.Configs("patterns/portfolio_overview.json"))
-	require.NoError(t, err)
-	var definition struct {
-		Steps []struct {
-			Capability string            `json:"capability"`
-			Args       map[string]string `json:"args"`
-			As         string            `json:"as"`
-		} `json:"steps"`
-	}
-	require.NoError(t, json.Unmarshal(raw, &definition))
-	ours := definition.Steps[:0]
-	for _, step := range definition.Steps {
-		if !strings.HasPrefix(step.Capability, "charts.") { // another agent's
-			ours = append(ours, step)
-		}
-	}
-	require.Len(t, ours, 5)
-
+	steps := agenttest.Steps(t, "portfolio_overview", declarations)
+	require.Len(t, steps, 5)
 	desk := newDesk(t, demo)
 	run := desk.at(day(t, "2007-05-08"))
 	for name, optional := range map[string]map[string]any{
@@ -83,13 +64,8 @@ func TestOverviewFitsTheArguments(t *testing.T) {
 			t.Parallel()
 			values := map[string]any{"{{inputs.portfolio_id}}": portfolioID, "{{ctx.pricing_pack_id}}": packID}
 			maps.Copy(values, optional)
-			for _, step := range ours {
-				args := map[string]any{}
-				for name, template := range step.Args {
-					require.Contains(t, values, template)
-					args[name] = values[template]
-				}
-				answer, _ := desk.ask(t, run, step.Capability, args) // which checks both against the schemas
+			for _, step := range steps {
+				answer, _ := desk.ask(t, run, step.Capability, step.Filled(t, values)) // which checks both against the schemas
 				for field, value := range answer {
 					values["{{"+step.As+"."+field+"}}"] = value
 				}

@@ -31,7 +31,7 @@ func Subject(req agent.Request, id string) (agent.Portfolio, error) {
 // SamePack refuses a pack other than the run's.
 func SamePack(req agent.Request, id string) error {
 	if pack := req.Context.PricingPack.ID; !strings.EqualFold(id, pack) {
-		return fault.New(fault.Invalid, "pack_id: %s was asked for pricing pack %q within a run that reads %s", req.Capability, id, pack)
+		return fault.InvalidField("/args/pack_id", "%s was asked for pricing pack %q within a run that reads %s", req.Capability, id, pack)
 	}
 	return nil
 }
@@ -47,6 +47,14 @@ func Decode(req agent.Request, dst any) error {
 		return fault.Wrap(err, fault.Invalid, "%s: argument %s can't be a JSON %s", req.Capability, e.Field, e.Value)
 	}
 	return fault.Wrap(err, fault.Invalid, "%s can't read its arguments", req.Capability)
+}
+
+// DecodeForPack is Decode for arguments of which one names the pricing pack: see SamePack.
+func DecodeForPack(req agent.Request, dst any, packID *string) error {
+	if err := Decode(req, dst); err != nil {
+		return err
+	}
+	return SamePack(req, *packID)
 }
 
 // Day reads an optional date argument that may not lie after the run's as-of date. It is the
@@ -79,6 +87,9 @@ const (
 	// DefaultLookback is the number of daily returns that is measured over unless asked otherwise.
 	DefaultLookback = portfolio.YearDays
 	maxLookback     = 10_000
+	// DefaultWeeks and maxWeeks bound how many weeks a history goes back.
+	DefaultWeeks = 4
+	maxWeeks     = 520
 )
 
 // Lookback returns the number of daily returns asked for.
@@ -90,6 +101,17 @@ func Lookback(days *int) (int, error) {
 		return 0, fault.InvalidField("/args/lookback_days", "%d is outside 1 to %d", *days, maxLookback)
 	}
 	return *days, nil
+}
+
+// Weeks returns the number of weeks asked for that a history goes back.
+func Weeks(weeks *int) (int, error) {
+	if weeks == nil {
+		return DefaultWeeks, nil
+	}
+	if *weeks < 1 || *weeks > maxWeeks {
+		return 0, fault.InvalidField("/args/lookback_weeks", "%d is outside 1 to %d", *weeks, maxWeeks)
+	}
+	return *weeks, nil
 }
 
 // CashSymbol names a cash line among securities.

@@ -97,20 +97,29 @@ func (d Dossier) Sources() []agent.Source {
 	return sources
 }
 
-var errNoBenchmark = portfolio.Shortages{{Missing: "benchmark", Reason: "the portfolio has no benchmark"}}
+var errNoBenchmark = portfolio.Short("benchmark", "the portfolio has no benchmark")
 
 // NoBenchmark is why a portfolio without a benchmark can't be measured against it.
 func NoBenchmark() error { return errNoBenchmark }
 
-// BenchmarkReturns returns the benchmark's daily returns in the portfolio's base currency.
-func (d Dossier) BenchmarkReturns(w portfolio.Window) ([]float64, error) {
+// Benchmark returns the portfolio's benchmark.
+func (d Dossier) Benchmark() (portfolio.Security, error) {
 	symbol := d.Portfolio.Benchmark
 	if symbol == "" {
-		return nil, errNoBenchmark
+		return portfolio.Security{}, errNoBenchmark
 	}
 	benchmark, listed := d.Securities[symbol]
 	if !listed {
-		return nil, portfolio.Shortages{{Missing: "securities:" + symbol, Reason: "the benchmark is not a listed security"}}
+		return portfolio.Security{}, portfolio.Short("securities:"+symbol, "the benchmark is not a listed security")
+	}
+	return benchmark, nil
+}
+
+// BenchmarkReturns returns the benchmark's daily returns in the portfolio's base currency.
+func (d Dossier) BenchmarkReturns(w portfolio.Window) ([]float64, error) {
+	benchmark, err := d.Benchmark()
+	if err != nil {
+		return nil, err
 	}
 	return d.History.SecurityReturns(benchmark, w)
 }

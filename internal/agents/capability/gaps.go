@@ -54,7 +54,7 @@ func (g *Gaps) Field(name string) Field { return Field{g, name} }
 // infinities, so that a figure beyond float64 is a gap too.
 func (f Field) Number(value float64, err error) *float64 {
 	if err == nil && (math.IsNaN(value) || math.IsInf(value, 0)) {
-		err = portfolio.Shortages{{Missing: "range", Reason: "the figure is too large to be a number"}}
+		err = portfolio.Short("range", "the figure is too large to be a number")
 	}
 	if err != nil {
 		f.gaps.Note(err, f.name)

@@ -66,10 +66,7 @@ func (d Dossier) Market(asof time.Time, n int) (*Panel, error) {
 		}
 	}
 	if first.IsZero() {
-		return nil, portfolio.Shortages{{
-			Missing: "prices:" + d.Portfolio.Calendar,
-			Reason:  "the calendar series has no close on or before " + asof.Format(time.DateOnly),
-		}}
+		return nil, portfolio.Short("prices:"+d.Portfolio.Calendar, "the calendar series has no close on or before %s", asof.Format(time.DateOnly))
 	}
 	for _, currency := range Currencies(d.Portfolio.BaseCurrency, d.Ledger, d.Securities) {
 		prices[CashSymbol(currency)] = portfolio.Series{{Date: first, Value: 1}}
@@ -130,9 +127,7 @@ func (p *Panel) Pair(a, b string, least int) (ra, rb []float64, err error) {
 				return nil, nil, err
 			}
 		}
-		return nil, nil, portfolio.Shortages{{
-			Missing: "returns", Reason: fmt.Sprintf("an estimate needs %d daily returns, there are %d", least, w.Len()),
-		}}
+		return nil, nil, portfolio.Short("returns", "an estimate needs %d daily returns, there are %d", least, w.Len())
 	}
 	if ra, err = local(a, w); err != nil {
 		return nil, nil, err
@@ -169,7 +164,7 @@ func Lines(v portfolio.Valuation) ([]Line, error) {
 		})
 	}
 	if len(lines) == 0 {
-		return nil, portfolio.Shortages{{Missing: "holdings", Reason: "the portfolio holds nothing"}}
+		return nil, portfolio.Short("holdings", "the portfolio holds nothing")
 	}
 	return lines, nil
 }

@@ -42,12 +42,12 @@ var drawings = []struct {
 	draw        func(*sheet, inputs)
 }{
 	{
-		"charts.nav_drawdown", "Net asset value, benchmark and drawdown by day, from metrics.history.",
+		"charts.nav_drawdown", "Net asset value, benchmark and drawdown by day, from metrics.history",
 		[]string{"history"},
 		func(s *sheet, in inputs) { s.history(in.History) },
 	},
 	{
-		"charts.allocation", "Weights by line, and by currency and asset class, from pricing.apply_pack.",
+		"charts.allocation", "Weights by line, and by currency and asset class, from pricing.apply_pack",
 		[]string{"valued_positions"},
 		func(s *sheet, in inputs) {
 			s.allocation(in.ValuedPositions)
@@ -56,7 +56,7 @@ var drawings = []struct {
 		},
 	},
 	{
-		"charts.attribution_waterfall", "The return's local, currency, interaction and cost parts as a waterfall, and the parts by line, from attribution.currency.",
+		"charts.attribution_waterfall", "The return's local, currency, interaction and cost parts as a waterfall, and the parts by line, from attribution.currency",
 		[]string{"currency_attr"},
 		func(s *sheet, in inputs) {
 			s.waterfall(in.CurrencyAttr)
@@ -64,7 +64,7 @@ var drawings = []struct {
 		},
 	},
 	{
-		"charts.factor_exposures", "Factor betas with their 95 % intervals and shares of variance, from risk.compute_factor_exposures.",
+		"charts.factor_exposures", "Factor betas with their 95 % intervals and shares of variance, from risk.compute_factor_exposures",
 		[]string{"factor_exposures"},
 		func(s *sheet, in inputs) {
 			s.betas(in.FactorExposures)
@@ -72,12 +72,12 @@ var drawings = []struct {
 		},
 	},
 	{
-		"charts.regime_history", "Regimes and their probabilities over time, from macro.get_regime_history.",
+		"charts.regime_history", "Regimes and their probabilities over time, from macro.get_regime_history",
 		[]string{"regime_history"},
 		func(s *sheet, in inputs) { s.regimes(in.RegimeHistory) },
 	},
 	{
-		"charts.scenario_deltas", "A scenario's effect on the portfolio and on its lines, from macro.run_scenario.",
+		"charts.scenario_deltas", "A scenario's effect on the portfolio and on its lines, from macro.run_scenario",
 		[]string{"scenario_result"},
 		func(s *sheet, in inputs) {
 			s.scenario(in.ScenarioResult)
@@ -85,7 +85,7 @@ var drawings = []struct {
 		},
 	},
 	{
-		"charts.macro_overview", "Regime probabilities, indicators' z-scores, factor betas and drawdown at risk.",
+		"charts.macro_overview", "Regime probabilities, indicators' z-scores, factor betas and drawdown at risk",
 		[]string{"regime", "indicators", "factor_exposures", "dar"},
 		func(s *sheet, in inputs) {
 			s.regime(in.Regime)
@@ -95,7 +95,7 @@ var drawings = []struct {
 		},
 	},
 	{
-		"charts.overview", "Net asset value and drawdown by day, weights by line, and the return's parts as a waterfall.",
+		"charts.overview", "Net asset value and drawdown by day, weights by line, and the return's parts as a waterfall",
 		[]string{"valued_positions", "currency_attr", "history"},
 		func(s *sheet, in inputs) {
 			s.history(in.History)
@@ -111,7 +111,7 @@ func (Charts) Capabilities() []agent.Capability {
 	capabilities := make([]agent.Capability, 0, len(drawings))
 	for _, d := range drawings {
 		capabilities = append(capabilities, agent.Capability{
-			Name: d.name, Description: d.description + " Vega-Lite specifications with their data; what can't be drawn is in omitted.",
+			Name: d.name, Description: d.description + ", as Vega-Lite specifications with their data; what can't be drawn is in omitted.",
 			Args: arguments(d.takes), Result: json.RawMessage(resultSchema),
 			Purity: agent.Pure, Cost: agent.Low,
 			Run: func(_ context.Context, req agent.Request) (agent.Result, error) {

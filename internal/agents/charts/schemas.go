@@ -34,7 +34,7 @@ const resultSchema = `{
 	"required": ["specs", "omitted"],
 	"properties": {
 		"specs": {"type": "array", "maxItems": 10, "items": {
-			"type": "object",
+			"type": "object", "additionalProperties": true,
 			"description": "A Vega-Lite 6 specification with its data; name tells charts apart, description is the alternative text.",
 			"required": ["$schema", "name", "title", "description", "data", "config"],
 			"properties": {

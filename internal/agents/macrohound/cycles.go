@@ -3,7 +3,6 @@ package macrohound
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"slices"
 
@@ -76,9 +75,9 @@ func (h *Hound) shortTerm(ctx context.Context, req agent.Request) (agent.Result,
 	}
 	switch {
 	case len(answer.History) == 0:
-		gaps.Note(shortage("macro", "no month in the %d years up to %s has a phase", h.config.HistoryYears, text(asof)), "history")
+		gaps.Note(portfolio.Short("macro", "no month in the %d years up to %s has a phase", h.config.HistoryYears, text(asof)), "history")
 	case months > 0:
-		gaps.Note(shortage("macro", "%d of %d months have no phase; the last: %v", months, len(answer.History), without), "history")
+		gaps.Note(portfolio.Short("macro", "%d of %d months have no phase; the last: %v", months, len(answer.History), without), "history")
 	}
 	if gaps.Err() != nil {
 		return agent.Result{}, gaps.Err()
@@ -154,7 +153,7 @@ func (h *Hound) overview(_ context.Context, req agent.Request) (agent.Result, er
 		raw            json.RawMessage
 	}{{"stdc", "short_term", args.ShortTerm}, {"ltdc", "long_term", args.LongTerm}, {"empire", "empire", args.Empire}} {
 		line := phaseOf{Cycle: c.name}
-		if absent(c.raw) {
+		if capability.Absent(c.raw) {
 			answer.Insufficient = append(answer.Insufficient, capability.Insufficient{
 				Field: c.name, Missing: c.argument, Reason: "no such cycle was given",
 			})
@@ -190,11 +189,4 @@ func (h *Hound) overview(_ context.Context, req agent.Request) (agent.Result, er
 // maxEntries bounds lists in arguments.
 const maxEntries = 1000
 
-func absent(raw json.RawMessage) bool { return len(raw) == 0 || string(raw) == "null" }
-
 func sortedKeys(p macro.Panel) []string { return slices.Sorted(maps.Keys(p)) }
-
-// shortage is the error of one thing that is missing.
-func shortage(missing, format string, args ...any) error {
-	return portfolio.Shortages{{Missing: missing, Reason: fmt.Sprintf(format, args...)}}
-}

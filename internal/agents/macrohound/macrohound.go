@@ -62,7 +62,7 @@ func (h *Hound) Capabilities() []agent.Capability {
 		},
 		{
 			Name:        "macro.get_regime_history",
-			Description: "The regime at the end of each of the last weeks, each with what was known then.",
+			Description: "The regime at the end of each of the last weeks and its probability, each with what was known then.",
 			Args:        json.RawMessage(historyArgs), Result: s.history, Cost: agent.Medium,
 			Run: h.regimeHistory,
 		},

@@ -1,15 +1,14 @@
 package macrohound_test
 
 import (
-	"encoding/json"
 	"math"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/dawsos/dawsos/internal/agents/agenttest"
 	"github.com/dawsos/dawsos/internal/agents/macrohound"
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/macro"
@@ -337,30 +336,14 @@ func TestExtraCapabilities(t *testing.T) {
 // The pattern that needs this agent alone asks for what is declared, with its input given and left out.
 func TestCyclesOverviewFitsTheArguments(t *testing.T) {
 	t.Parallel()
-	raw, err := os.ReadFile("../../../configs/patterns/macro_cycles_overview.json")
-	require.NoError(t, err)
-	var definition struct {
-		Steps []struct {
-			Capability string            `json:"capability"`
-			Args       map[string]string `json:"args"`
-			As         string            `json:"as"`
-		} `json:"steps"`
-	}
-	require.NoError(t, json.Unmarshal(raw, &definition))
-	require.Len(t, definition.Steps, 4)
 	d := newDesk(t)
+	steps := agenttest.Steps(t, "macro_cycles_overview", d.agent.Capabilities())
+	require.Len(t, steps, 4)
 	for _, asof := range []any{nil, "2001-10-31"} {
 		values := map[string]any{"{{inputs.asof_date}}": asof}
 		var answer map[string]any
-		for _, step := range definition.Steps {
-			args := map[string]any{}
-			for name, template := range step.Args {
-				require.Contains(t, values, template, "step %s", step.As)
-				if values[template] != nil {
-					args[name] = values[template]
-				}
-			}
-			answer, _ = ask(t, d.agent, at(day(t, "2007-05-08")), step.Capability, args)
+		for _, step := range steps {
+			answer, _ = ask(t, d.agent, at(day(t, "2007-05-08")), step.Capability, step.Filled(t, values))
 			values["{{"+step.As+"}}"] = answer
 		}
 		require.InDelta(t, 1, answer["told"], 0)

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/dawsos/dawsos/internal/agents/capability"
-	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/macro"
+	"github.com/dawsos/dawsos/internal/portfolio"
 	"github.com/dawsos/dawsos/pkg/agent"
 )
 
@@ -45,11 +45,6 @@ func (h *Hound) detectRegime(ctx context.Context, req agent.Request) (agent.Resu
 	return agent.Result{Value: answer, Sources: u.sources(), Warnings: warnings}, nil
 }
 
-const (
-	defaultWeeks = 4
-	maxWeeks     = 520
-)
-
 // datedRegime is one entry of macro.get_regime_history.
 type datedRegime struct {
 	Date   string  `json:"date"`
@@ -75,12 +70,9 @@ func (h *Hound) regimeHistory(ctx context.Context, req agent.Request) (agent.Res
 	if err != nil {
 		return agent.Result{}, err
 	}
-	weeks := defaultWeeks
-	if args.Weeks != nil {
-		weeks = *args.Weeks
-	}
-	if weeks < 1 || weeks > maxWeeks {
-		return agent.Result{}, fault.InvalidField("/args/lookback_weeks", "%d is outside 1 to %d", weeks, maxWeeks)
+	weeks, err := capability.Weeks(args.Weeks)
+	if err != nil {
+		return agent.Result{}, err
 	}
 	model := h.config.Regimes
 	d, err := h.detector(ctx, req.Context, model, asof.AddDate(0, 0, -7*weeks))
@@ -194,5 +186,5 @@ func (h *Hound) indicators(ctx context.Context, req agent.Request) (agent.Result
 }
 
 func noSeries(asof time.Time) error {
-	return shortage("macro", "no macro series had a value that was known on %s", text(asof))
+	return portfolio.Short("macro", "no macro series had a value that was known on %s", text(asof))
 }

@@ -66,7 +66,7 @@ func (h *Hound) trendShifts(_ context.Context, req agent.Request) (agent.Result,
 		return agent.Result{}, err
 	}
 	if n := len(slices.DeleteFunc(slices.Clone(regimes), func(j macro.Judged) bool { return j.State == "" })); n < 2 {
-		gaps.Note(shortage("regime_history", "it holds %d regimes, a change needs two", n), "regime_shifts", "regime_changes")
+		gaps.Note(portfolio.Short("regime_history", "it holds %d regimes, a change needs two", n), "regime_shifts", "regime_changes")
 	}
 	for _, s := range macro.RegimeShifts(regimes) {
 		shift := regimeShift{Date: text(s.Date), From: s.From, To: s.To, Confidence: s.Confidence}
@@ -97,7 +97,7 @@ func (h *Hound) trendShifts(_ context.Context, req agent.Request) (agent.Result,
 
 // readRegimes reads what is needed of an answer of macro.get_regime_history, in order of date.
 func readRegimes(raw json.RawMessage) ([]macro.Judged, error) {
-	if absent(raw) {
+	if capability.Absent(raw) {
 		return nil, nil
 	}
 	var given struct {
@@ -135,7 +135,7 @@ func readRegimes(raw json.RawMessage) ([]macro.Judged, error) {
 // readFactors reads what is needed of an answer of risk.get_factor_exposure_history. Estimates without a
 // beta are left out.
 func readFactors(raw json.RawMessage) ([]macro.Exposures, error) {
-	if absent(raw) {
+	if capability.Absent(raw) {
 		return nil, nil
 	}
 	var given struct {
@@ -189,10 +189,10 @@ func date(pointer, value string) (time.Time, error) {
 }
 
 // ShiftConfidence is what a rule over the regime watches: the probability of the regime as of a run if it
-// is another than defaultWeeks weeks before, 0 if it is the same. It makes the reads of
+// is another than capability.DefaultWeeks weeks before, 0 if it is the same. It makes the reads of
 // macro.get_regime_history. Without a regime on either day it is [portfolio.Shortages].
 func (h *Hound) ShiftConfidence(ctx context.Context, run agent.Context) (portfolio.Figure, error) {
-	before := run.Asof.AddDate(0, 0, -7*defaultWeeks)
+	before := run.Asof.AddDate(0, 0, -7*capability.DefaultWeeks)
 	d, err := h.detector(ctx, run, h.config.Regimes, before)
 	if err != nil {
 		return portfolio.Figure{}, err

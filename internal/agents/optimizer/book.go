@@ -87,9 +87,6 @@ func readCash(raw json.RawMessage) ([]givenCash, error) {
 	return all, nil
 }
 
-// absent tells an argument that was left out.
-func absent(raw json.RawMessage) bool { return len(raw) == 0 || string(raw) == "null" }
-
 // desk is what a proposal or an analysis works on.
 type desk struct {
 	capability.Dossier
@@ -120,7 +117,7 @@ func (o *Optimizer) open(ctx context.Context, req agent.Request, id string, posi
 	d.addPositions(positions)
 	quotes := d.Quotes()
 	d.addFurther(further, quotes)
-	if absent(cash) {
+	if capability.Absent(cash) {
 		err = d.addLedgerCash()
 	} else {
 		err = d.addCash(cash, quotes)
@@ -228,15 +225,13 @@ func (d *desk) measureBy(e rebalance.Estimation) (*rebalance.Risk, error) {
 	}
 	n := d.panel.Window.Len()
 	if n < e.MinReturns {
-		return nil, portfolio.Shortages{{
-			Missing: "returns", Reason: fmt.Sprintf("risk needs %d daily returns, the calendar series has %d", e.MinReturns, n),
-		}}
+		return nil, portfolio.Short("returns", "risk needs %d daily returns, the calendar series has %d", e.MinReturns, n)
 	}
 	r := &rebalance.Risk{Returns: map[string][]float64{}, Reference: make([]float64, n)}
 	for _, l := range d.book.Lines {
 		s, listed := d.Securities[l.Symbol]
 		if !listed {
-			return nil, portfolio.Shortages{{Missing: "securities:" + l.Symbol, Reason: "no such security is listed"}}
+			return nil, portfolio.Short("securities:"+l.Symbol, "no such security is listed")
 		}
 		if r.Returns[l.Symbol], err = d.panel.Security(s); err != nil {
 			return nil, err
@@ -266,9 +261,9 @@ func (d *desk) measureBy(e rebalance.Estimation) (*rebalance.Risk, error) {
 		}
 		return r, nil
 	}
-	benchmark, listed := d.Securities[d.Portfolio.Benchmark]
-	if !listed {
-		return nil, portfolio.Shortages{{Missing: "securities:" + d.Portfolio.Benchmark, Reason: "the benchmark is not a listed security"}}
+	benchmark, err := d.Benchmark()
+	if err != nil {
+		return nil, err
 	}
 	if r.Reference, err = d.panel.Security(benchmark); err != nil {
 		return nil, err

@@ -89,7 +89,7 @@ type givenScenario struct {
 }
 
 func (o *Optimizer) readScenario(pointer string, raw json.RawMessage) (*givenScenario, error) {
-	if absent(raw) {
+	if capability.Absent(raw) {
 		return nil, nil
 	}
 	var g givenScenario
@@ -164,9 +164,7 @@ func (o *Optimizer) suggestDeleveragingHedges(ctx context.Context, req agent.Req
 	g := capability.NewGaps()
 	var warnings []string
 	if args.Phase == nil {
-		g.Note(portfolio.Shortages{{
-			Missing: "ltdc", Reason: "the phase of the long-term debt cycle isn't known; hedges don't depend on it",
-		}}, "ltdc_phase")
+		g.Note(portfolio.Short("ltdc", "the phase of the long-term debt cycle isn't known; hedges don't depend on it"), "ltdc_phase")
 	}
 	for i, name := range names {
 		one, more, err := h.suggest(given[i])
@@ -276,9 +274,7 @@ func (h *hedging) measure() error {
 		over = h.panel.Security
 	}
 	if len(returns) < table.MinReturns {
-		return portfolio.Shortages{{
-			Missing: "returns", Reason: fmt.Sprintf("a hedge needs %d daily returns, there are %d", table.MinReturns, len(returns)),
-		}}
+		return portfolio.Short("returns", "a hedge needs %d daily returns, there are %d", table.MinReturns, len(returns))
 	}
 	for _, symbol := range table.Candidates {
 		s, listed := h.Securities[symbol]
@@ -322,7 +318,7 @@ func (h *hedging) suggest(s *givenScenario) (hedges, []string, error) {
 	if h.window == nil {
 		g.Note(h.err, "window")
 	}
-	noScenario := portfolio.Shortages{{Missing: "scenario_result", Reason: "the scenario's effect on the portfolio isn't known"}}
+	noScenario := portfolio.Short("scenario_result", "the scenario's effect on the portfolio isn't known")
 	if s == nil {
 		g.Note(noScenario, "scenario_id", "delta", "hedges")
 	} else {
@@ -359,7 +355,7 @@ func (h *hedging) consider(answer *hedges, s *givenScenario, c candidate) error 
 		answer.Excluded = append(answer.Excluded, exclusion{c.security.Symbol, fmt.Sprintf(format, args...)})
 	}
 	nav := h.value.Total.Decimal
-	notional := nav.Mul(decimal.NewFromFloat(c.hedge.Ratio)).Round(totalPlaces)
+	notional := nav.Mul(decimal.NewFromFloat(c.hedge.Ratio)).Round(capability.TotalPlaces)
 	out, err := h.tables.Library.Run(s.chosen, h.Portfolio.BaseCurrency, []scenario.Line{{
 		Kind: portfolio.KindSecurity, Symbol: c.security.Symbol, AssetClass: c.security.AssetClass, Currency: c.security.Currency,
 		Value: decimal.NewNullDecimal(notional.Neg()), Duration: c.security.Duration, Convexity: c.security.Convexity,
@@ -376,7 +372,7 @@ func (h *hedging) consider(answer *hedges, s *givenScenario, c candidate) error 
 	case !gain.Valid:
 		exclude("its gain in the scenario can't be computed")
 	case !gain.Decimal.IsPositive():
-		exclude("at its least-variance size it would lose %s in the scenario", gain.Decimal.Neg().StringFixed(totalPlaces))
+		exclude("at its least-variance size it would lose %s in the scenario", gain.Decimal.Neg().StringFixed(capability.TotalPlaces))
 	case bps > h.maxCostBps:
 		exclude("it would cost %.2f bp of the net asset value, more than %v", bps, h.maxCostBps)
 	case len(answer.Hedges) == h.tables.Hedges.MaxSuggestions:
@@ -386,7 +382,7 @@ func (h *hedging) consider(answer *hedges, s *givenScenario, c candidate) error 
 			Symbol: c.security.Symbol, SecurityID: c.security.ID, Name: c.security.Name, AssetClass: c.security.AssetClass,
 			Currency: c.security.Currency, Held: c.held, Action: rebalance.Sell,
 			HedgeRatio: c.hedge.Ratio, Effectiveness: c.hedge.Effectiveness, Notional: notional,
-			Cost: cost, CostBps: bps, ScenarioDelta: gain.Decimal.Round(totalPlaces),
+			Cost: cost, CostBps: bps, ScenarioDelta: gain.Decimal.Round(capability.TotalPlaces),
 		}
 		if c.hedge.Ratio < 0 {
 			one.Action = rebalance.Buy

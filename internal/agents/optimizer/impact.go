@@ -61,7 +61,7 @@ type givenTrade struct {
 }
 
 func readTrades(raw json.RawMessage) ([]givenTrade, error) {
-	if absent(raw) {
+	if capability.Absent(raw) {
 		return nil, nil
 	}
 	var all []givenTrade
@@ -95,10 +95,7 @@ func (o *Optimizer) impact(ctx context.Context, req agent.Request) (agent.Result
 		Cash        json.RawMessage `json:"cash"`
 		Trades      json.RawMessage `json:"trades"`
 	}
-	if err := capability.Decode(req, &args); err != nil {
-		return agent.Result{}, err
-	}
-	if err := capability.SamePack(req, args.PackID); err != nil {
+	if err := capability.DecodeForPack(req, &args, &args.PackID); err != nil {
 		return agent.Result{}, err
 	}
 	positions, err := readPositions(args.Positions)
@@ -144,7 +141,7 @@ func (o *Optimizer) impact(ctx context.Context, req agent.Request) (agent.Result
 		answer.compare(g, d.book, after, trades)
 		for _, c := range after.Cash {
 			if c.Amount.IsNegative() {
-				warnings = append(warnings, fmt.Sprintf("The trades leave %s %s overdrawn.", c.Amount.Neg().StringFixed(totalPlaces), c.Currency))
+				warnings = append(warnings, fmt.Sprintf("The trades leave %s %s overdrawn.", c.Amount.Neg().StringFixed(capability.TotalPlaces), c.Currency))
 			}
 		}
 	}
@@ -157,7 +154,7 @@ func (o *Optimizer) impact(ctx context.Context, req agent.Request) (agent.Result
 	return agent.Result{Value: answer, Warnings: warnings, Sources: capability.Sources(d.Dossier, d.panel, o.tables.Rules.Source)}, nil
 }
 
-var errSpent = portfolio.Shortages{{Missing: "capital", Reason: "the net asset value after the trades is not positive, weights need a positive one"}}
+var errSpent = portfolio.Short("capital", "the net asset value after the trades is not positive, weights need a positive one")
 
 // valued returns why the book has no value that weights could be taken of.
 func (d *desk) valued() error {
@@ -165,7 +162,7 @@ func (d *desk) valued() error {
 		return d.short
 	}
 	if total, _ := d.book.Value(); !total.IsPositive() {
-		return portfolio.Shortages{{Missing: "capital", Reason: "the net asset value is not positive, weights need a positive one"}}
+		return portfolio.Short("capital", "the net asset value is not positive, weights need a positive one")
 	}
 	return nil
 }
@@ -212,14 +209,14 @@ func (d *desk) settle(given []givenTrade, limits rebalance.Limits) ([]rebalance.
 func (a *impactAnalysis) compare(g *capability.Gaps, before, after rebalance.Book, trades []rebalance.Trade) {
 	total, cash := before.Value()
 	totalAfter, cashAfter := after.Value()
-	a.TotalValue = moneyBeforeAfter{text(total), text(totalAfter)}
-	a.Cash = moneyBeforeAfter{text(cash), text(cashAfter)}
+	a.TotalValue = moneyBeforeAfter{capability.Total(total), capability.Total(totalAfter)}
+	a.Cash = moneyBeforeAfter{capability.Total(cash), capability.Total(cashAfter)}
 	gross, cost := decimal.Zero, decimal.Zero
 	for _, t := range trades {
 		gross, cost = gross.Add(t.Value), cost.Add(t.Cost)
 	}
 	a.Turnover = g.Field("turnover").Number(gross.DivRound(total, 18).InexactFloat64(), nil)
-	a.Cost = text(cost)
+	a.Cost = capability.Total(cost)
 
 	if !totalAfter.IsPositive() {
 		g.Note(errSpent, "hhi_with_cash", "largest_weight", "weights", "sectors")

@@ -64,7 +64,7 @@ func (o *Optimizer) Capabilities() []agent.Capability {
 		{
 			Name: "optimizer.suggest_hedges",
 			Description: "Least-variance hedges among configured securities, with the share of variance they would have taken away " +
-				"and their cost; none that would lose in the scenario.",
+				"and their cost, none that would lose in the scenario; amounts are decimal strings, shares fractions.",
 			Args: json.RawMessage(hedgesArgs), Result: json.RawMessage(hedgesResult),
 			Purity: agent.Pure, Cost: agent.Medium,
 			Run: o.suggestHedges,

@@ -81,11 +81,6 @@ type note struct {
 	Reason string `json:"reason"`
 }
 
-const (
-	amountPlaces = 6
-	totalPlaces  = 2
-)
-
 func (o *Optimizer) propose(ctx context.Context, req agent.Request) (agent.Result, error) {
 	var args struct {
 		PortfolioID string             `json:"portfolio_id"`
@@ -96,10 +91,7 @@ func (o *Optimizer) propose(ctx context.Context, req agent.Request) (agent.Resul
 		Policies    []rebalance.Policy `json:"policies"`
 		Constraints json.RawMessage    `json:"constraints"`
 	}
-	if err := capability.Decode(req, &args); err != nil {
-		return agent.Result{}, err
-	}
-	if err := capability.SamePack(req, args.PackID); err != nil {
+	if err := capability.DecodeForPack(req, &args, &args.PackID); err != nil {
 		return agent.Result{}, err
 	}
 	positions, err := readPositions(args.Positions)
@@ -147,12 +139,12 @@ func (o *Optimizer) propose(ctx context.Context, req agent.Request) (agent.Resul
 		plan.After = d.book
 	} else {
 		answer.Turnover = g.Field("turnover").Number(plan.Turnover, nil)
-		answer.Cost, answer.Scale = text(plan.Cost), &plan.Scale
+		answer.Cost, answer.Scale = capability.Total(plan.Cost), &plan.Scale
 	}
 	d.values(g, &answer.TotalValue, &answer.CashBefore)
 	if err == nil {
 		_, cash := plan.After.Value()
-		answer.CashAfter = text(cash)
+		answer.CashAfter = capability.Total(cash)
 	}
 	answer.fill(d.book, plan)
 	answer.Volatility, answer.TrackingError = d.measure(g, d.book, plan.After, err)
@@ -171,7 +163,7 @@ func (d *desk) plan(p rebalance.Problem) (rebalance.Plan, error) {
 	}
 	held := slices.ContainsFunc(p.Book.Lines, func(l rebalance.Line) bool { return !l.Quantity.IsZero() })
 	if !held && len(p.Book.Cash) == 0 {
-		return rebalance.Plan{}, portfolio.Shortages{{Missing: "holdings", Reason: "the portfolio holds nothing"}}
+		return rebalance.Plan{}, portfolio.Short("holdings", "the portfolio holds nothing")
 	}
 	return rebalance.Propose(p)
 }
@@ -183,7 +175,7 @@ func (d *desk) values(g *capability.Gaps, total, cash **string) {
 		return
 	}
 	t, c := d.book.Value()
-	*total, *cash = text(t), text(c)
+	*total, *cash = capability.Total(t), capability.Total(c)
 }
 
 // measure returns volatility and tracking error of two books.
@@ -222,7 +214,7 @@ func (p *proposal) fill(book rebalance.Book, plan rebalance.Plan) {
 	for _, t := range plan.Trades {
 		p.Trades = append(p.Trades, trade{
 			Symbol: t.Symbol, Side: t.Side, Quantity: t.Quantity, Price: t.Price, Currency: t.Currency, FX: t.FX,
-			Value: t.Value.Round(amountPlaces), Cost: t.Cost, Reasons: t.Reasons,
+			Value: t.Value.Round(capability.AmountPlaces), Cost: t.Cost, Reasons: t.Reasons,
 			WeightBefore: before[t.Symbol], WeightAfter: after[t.Symbol], WeightTarget: targets[t.Symbol],
 		})
 	}
@@ -264,7 +256,7 @@ func weights(b rebalance.Book) map[string]float64 {
 // limits returns the table's limits with the caller's in their place.
 func (o *Optimizer) limits(raw json.RawMessage) (rebalance.Limits, error) {
 	limits := o.tables.Rules.Limits
-	if !absent(raw) {
+	if !capability.Absent(raw) {
 		dec := json.NewDecoder(bytes.NewReader(raw))
 		dec.DisallowUnknownFields()
 		if err := dec.Decode(&limits); err != nil {
@@ -282,7 +274,7 @@ func (o *Optimizer) limits(raw json.RawMessage) (rebalance.Limits, error) {
 // readRatings reads what is needed of an answer of ratings.aggregate, and says why there is nothing.
 func readRatings(raw json.RawMessage) (ratings map[string]float64, unrated string) {
 	const none = "no ratings were given"
-	if absent(raw) {
+	if capability.Absent(raw) {
 		return nil, none
 	}
 	var given struct {
@@ -314,9 +306,4 @@ func under(prefix string, err error) error {
 		}
 	}
 	return err
-}
-
-func text(d decimal.Decimal) *string {
-	s := d.StringFixed(totalPlaces)
-	return &s
 }

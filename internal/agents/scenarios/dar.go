@@ -1,12 +1,10 @@
 package scenarios
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/dawsos/dawsos/internal/agents/capability"
@@ -26,7 +24,6 @@ const (
 	defaultConfidence = 0.95
 	// minPhaseReturns is how many returns a phase needs for its volatility to be told: a quarter's.
 	minPhaseReturns = 63
-	maxPhases       = 2000
 )
 
 // drawdownAtRisk is the answer of macro.compute_dar.
@@ -52,17 +49,6 @@ type cycleAdjustment struct {
 	CDaR    *float64 `json:"unadjusted_cdar"`
 }
 
-// cycle is what is read of a short-term cycle's answer.
-type cycle struct {
-	Phase   *string      `json:"phase"`
-	History []datedPhase `json:"history"`
-}
-
-type datedPhase struct {
-	Date  string `json:"date"`
-	Phase string `json:"phase"`
-}
-
 func (d *desk) computeDaR(ctx context.Context, req agent.Request) (agent.Result, error) {
 	var args struct {
 		PortfolioID   string          `json:"portfolio_id"`
@@ -73,10 +59,7 @@ func (d *desk) computeDaR(ctx context.Context, req agent.Request) (agent.Result,
 		Method        *string         `json:"method"`
 		LookbackDays  *int            `json:"lookback_days"`
 	}
-	if err := capability.Decode(req, &args); err != nil {
-		return agent.Result{}, err
-	}
-	if err := capability.SamePack(req, args.PackID); err != nil {
+	if err := capability.DecodeForPack(req, &args, &args.PackID); err != nil {
 		return agent.Result{}, err
 	}
 	days, err := capability.Lookback(args.LookbackDays)
@@ -96,7 +79,7 @@ func (d *desk) computeDaR(ctx context.Context, req agent.Request) (agent.Result,
 		}
 		answer.Method = *m
 	}
-	phases, err := readCycle(args.Cycle)
+	phases, err := capability.ReadCycle("stdc", args.Cycle)
 	if err != nil {
 		return agent.Result{}, err
 	}
@@ -182,14 +165,12 @@ func (m *darMeasurement) measure(r []float64) {
 }
 
 // adjust replaces dar and cdar by what they would be at the volatility of the present phase.
-func (m *darMeasurement) adjust(r []float64, rErr error, c *cycle) {
+func (m *darMeasurement) adjust(r []float64, rErr error, c *capability.Cycle) {
 	a := &cycleAdjustment{DaR: m.answer.DaR, CDaR: m.answer.CDaR}
 	m.answer.Cycle = a
 	scale, err := func() (float64, error) {
 		if c == nil || c.Phase == nil || len(c.History) == 0 {
-			return 0, portfolio.Shortages{{
-				Missing: "stdc", Reason: "no short-term cycle with a phase and its history was given",
-			}}
+			return 0, portfolio.Short("stdc", "no short-term cycle with a phase and its history was given")
 		}
 		a.Phase = c.Phase
 		if rErr != nil {
@@ -225,9 +206,8 @@ func (m *darMeasurement) adjust(r []float64, rErr error, c *cycle) {
 	m.answer.CDaR = m.gaps.Field("cdar").Number(cdar, nil)
 }
 
-// within returns the portfolio's realised returns since inception on the days of the present phase: a
-// day's phase is the last one dated on or before it.
-func (m *darMeasurement) within(c *cycle) ([]float64, error) {
+// within returns the portfolio's realised returns since inception on the days of the present phase.
+func (m *darMeasurement) within(c *capability.Cycle) ([]float64, error) {
 	w, err := m.History.All()
 	if err != nil {
 		return nil, err
@@ -237,39 +217,10 @@ func (m *darMeasurement) within(c *cycle) ([]float64, error) {
 		return nil, err
 	}
 	var in []float64
-	next, phase := 0, ""
 	for i, x := range r {
-		day := m.History.Days[w.Start+1+i].Format(time.DateOnly)
-		for next < len(c.History) && c.History[next].Date <= day {
-			phase = c.History[next].Phase
-			next++
-		}
-		if phase == *c.Phase {
+		if phase, ok := c.At(m.History.Days[w.Start+1+i]); ok && phase == *c.Phase {
 			in = append(in, x)
 		}
 	}
 	return in, nil
-}
-
-// readCycle reads what is needed of an answer of cycles.compute_short_term, which has more fields.
-func readCycle(raw json.RawMessage) (*cycle, error) {
-	if len(raw) == 0 || string(raw) == "null" {
-		return nil, nil
-	}
-	var c cycle
-	if err := json.Unmarshal(raw, &c); err != nil {
-		return nil, fault.InvalidField("/args/stdc", "it is no answer of cycles.compute_short_term")
-	}
-	if len(c.History) > maxPhases {
-		return nil, fault.InvalidField("/args/stdc/history", "it has %d entries, more than %d", len(c.History), maxPhases)
-	}
-	for i, h := range c.History {
-		if _, err := time.Parse(time.DateOnly, h.Date); err != nil {
-			return nil, fault.InvalidField(fmt.Sprintf("/args/stdc/history/%d/date", i), "%q is not a date such as 2007-04-30", h.Date)
-		}
-	}
-	if !slices.IsSortedFunc(c.History, func(a, b datedPhase) int { return cmp.Compare(a.Date, b.Date) }) {
-		return nil, fault.InvalidField("/args/stdc/history", "it is not in order of date")
-	}
-	return &c, nil
 }

@@ -75,11 +75,6 @@ type unmappedLine struct {
 	Reason      string              `json:"reason"`
 }
 
-const (
-	amountPlaces = 6
-	totalPlaces  = 2
-)
-
 func (d *desk) runScenario(ctx context.Context, req agent.Request) (agent.Result, error) {
 	var args struct {
 		PortfolioID  string             `json:"portfolio_id"`
@@ -209,7 +204,7 @@ func (o *outcome) fill(v portfolio.Valuation, out scenario.Outcome) error {
 	gross := decimal.Zero
 	known := true
 	for _, u := range out.Unmapped {
-		line := unmappedLine{Symbol: u.Symbol, MarketValue: amount(u.Value), Missing: u.Shortage.Missing, Reason: u.Shortage.Reason}
+		line := unmappedLine{Symbol: u.Symbol, MarketValue: capability.Amount(u.Value), Missing: u.Shortage.Missing, Reason: u.Shortage.Reason}
 		if u.Shock != "" {
 			line.Shock = &u.Shock
 		}
@@ -221,7 +216,7 @@ func (o *outcome) fill(v portfolio.Valuation, out scenario.Outcome) error {
 		}
 	}
 	if known {
-		o.UnmappedValue = text(gross.Round(totalPlaces))
+		o.UnmappedValue = capability.Total(gross.Round(capability.TotalPlaces))
 	} else {
 		g.Note(v.Unpriced, "unmapped_value")
 	}
@@ -254,13 +249,13 @@ func (o *outcome) fill(v portfolio.Valuation, out scenario.Outcome) error {
 		}
 		if p.Kind == portfolio.KindCash {
 			o.Cash = append(o.Cash, shockedCash{
-				Currency: p.Currency, BaseValue: amount(p.Value), Delta: p.Delta, DeltaPct: pct, ByShock: effects,
+				Currency: p.Currency, BaseValue: capability.Amount(p.Value), Delta: p.Delta, DeltaPct: pct, ByShock: effects,
 			})
 			continue
 		}
 		o.Positions = append(o.Positions, shockedLine{
 			Symbol: p.Symbol, AssetClass: p.AssetClass, Currency: p.Currency,
-			BaseValue: amount(p.Value), Delta: p.Delta, DeltaPct: pct, ByShock: effects,
+			BaseValue: capability.Amount(p.Value), Delta: p.Delta, DeltaPct: pct, ByShock: effects,
 		})
 	}
 	o.totals(g, v, out)
@@ -270,7 +265,7 @@ func (o *outcome) fill(v portfolio.Valuation, out scenario.Outcome) error {
 
 func (o *outcome) totals(g *capability.Gaps, v portfolio.Valuation, out scenario.Outcome) {
 	if v.Total.Valid {
-		o.BaseValue = text(v.Total.Decimal.Round(totalPlaces))
+		o.BaseValue = capability.Total(v.Total.Decimal.Round(capability.TotalPlaces))
 	} else {
 		g.Note(v.Unpriced, "base_value")
 	}
@@ -278,19 +273,9 @@ func (o *outcome) totals(g *capability.Gaps, v portfolio.Valuation, out scenario
 		g.Note(out.Shortages, "delta", "shocked_value", "delta_pct")
 		return
 	}
-	delta := out.Delta.Decimal.Round(totalPlaces)
-	o.Delta = text(delta)
-	o.ShockedValue = text(v.Total.Decimal.Round(totalPlaces).Add(delta))
+	delta := out.Delta.Decimal.Round(capability.TotalPlaces)
+	o.Delta = capability.Total(delta)
+	o.ShockedValue = capability.Total(v.Total.Decimal.Round(capability.TotalPlaces).Add(delta))
 	share, err := v.Weight(out.Delta.Decimal)
 	o.DeltaPct = g.Field("delta_pct").Number(share, err)
-}
-
-func amount(d decimal.NullDecimal) decimal.NullDecimal {
-	d.Decimal = d.Decimal.Round(amountPlaces)
-	return d
-}
-
-func text(d decimal.Decimal) *string {
-	s := d.StringFixed(totalPlaces)
-	return &s
 }

@@ -46,7 +46,7 @@ func Capabilities(ledger capability.Ledger, market capability.Market, library *s
 		all = append(all, agent.Capability{
 			Name: "scenarios.deleveraging_" + id,
 			Description: "What the portfolio would gain or lose when a long-term debt cycle ends this way, as macro.run_scenario " +
-				"answers.",
+				"answers; base-currency amounts as decimal strings.",
 			Args: json.RawMessage(deleverageArgs), Result: json.RawMessage(runResult),
 			Purity: agent.Pure, Cost: agent.Medium,
 			Run: d.deleverage(id),
