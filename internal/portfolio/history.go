@@ -518,6 +518,15 @@ func (h *History) SecurityReturns(s Security, w Window) ([]float64, error) {
 	return r, nil
 }
 
+// cashReturns returns the daily returns in base currency of a balance: those of its currency.
+func (h *History) cashReturns(currency string, w Window) ([]float64, error) {
+	rate := h.rate(currency)
+	if rate.first > w.Start {
+		return nil, short("fx:"+currency+"/"+h.base, "no observation on or before %s", h.Days[w.Start].Format(time.DateOnly))
+	}
+	return relativeChanges(rate.values[w.Start : w.End+1]), nil
+}
+
 // MacroValues returns a macro series carried forward onto the days of w's returns.
 func (h *History) MacroValues(name string, w Window) ([]float64, error) {
 	c, ok := h.macros[name]

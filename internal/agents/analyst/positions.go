@@ -16,10 +16,11 @@ import (
 	"github.com/dawsos/dawsos/pkg/agent"
 )
 
-// amountPlaces and totalPlaces are the decimals of reported amounts.
+// The decimals of reported amounts.
 const (
 	amountPlaces = 6
 	totalPlaces  = 2
+	unitPlaces   = 12 // of the cost of one share, which may be small: as many as a price is booked with
 )
 
 // heldPositions is the answer of ledger.positions.
