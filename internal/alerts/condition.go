@@ -130,22 +130,23 @@ var forms = map[Type]form{
 		limit: "level", op: AtLeast, fallback: "0.15", least: "0.05", most: "0.5",
 	},
 	RegimeShift: {
-		metrics: []string{"shift_confidence"},
+		metrics: []string{MetricShiftConfidence},
 		limit:   "confidence", op: AtLeast, fallback: "0.9", least: "0", most: "1",
 	},
 }
 
 // The metrics of macro series, prices and news.
 const (
-	MetricLevel     = "level"
-	MetricClose     = "close" // of the newest day, as with the four below
-	MetricOpen      = "open"
-	MetricHigh      = "high"
-	MetricLow       = "low"
-	MetricVolume    = "volume"
-	MetricSentiment = "sentiment"
-	MetricChangePct = "change_pct" // from the close before, in percent
-	MetricChangeAbs = "change_abs" // from the close before, in the price's currency
+	MetricLevel           = "level"
+	MetricClose           = "close" // of the newest day, as with the four below
+	MetricOpen            = "open"
+	MetricHigh            = "high"
+	MetricLow             = "low"
+	MetricVolume          = "volume"
+	MetricSentiment       = "sentiment"
+	MetricShiftConfidence = "shift_confidence"
+	MetricChangePct       = "change_pct" // from the close before, in percent
+	MetricChangeAbs       = "change_abs" // from the close before, in the price's currency
 )
 
 // leaves calls f for every leaf, with its JSON pointer below pointer.

@@ -17,7 +17,6 @@ import (
 	"github.com/dawsos/dawsos/internal/delivery/destinations"
 	"github.com/dawsos/dawsos/internal/httpapi"
 	"github.com/dawsos/dawsos/internal/imports"
-	"github.com/dawsos/dawsos/internal/jobs"
 	"github.com/dawsos/dawsos/internal/patterns"
 	"github.com/dawsos/dawsos/internal/runs"
 	"github.com/dawsos/dawsos/internal/store"
@@ -104,20 +103,24 @@ func (p *process) startAPI(ctx context.Context, getenv func(string) string) erro
 	}
 
 	service := delivery.NewService(deliveries, sending)
-	rules, evaluator := p.alerting(db, deliveries, service, sending.Destinations)
+	rules, evaluator, err := p.alerting(db, deliveries, service, sending.Destinations)
+	if err != nil {
+		return err
+	}
 
+	packs := store.NewPacks(p.pool, inserter, time.Now)
 	handler, err := httpapi.New(httpapi.Options{
 		Patterns: orchestrator, Catalog: orchestrator, Validator: orchestrator, Agents: crew.runtime,
 		Runs: db, Replayer: runs.NewReplayer(db, orchestrator), Portfolios: db,
 		Operations: deliveries, AuditLog: db,
-		Jobs:         store.NewPeriodicJobs(deliveries, jobs.Periodics(p.cfg.AlertEvaluationInterval)),
+		Jobs:         store.NewPeriodicJobs(deliveries, p.periodics()),
+		Packs:        packs,
 		Destinations: p.destinations, DestinationManager: destinations.NewManager(p.destinations, destinations.Options{
 			Channels: sending.Channels, Timeout: p.cfg.DeliveryTimeout, Log: p.tel.Log,
 		}),
 		Notifications: db, AlertmanagerDedupWindow: p.cfg.AlertmanagerDedupWindow,
 		Deliverer: service, Deliveries: deliveries, Rules: rules, Evaluator: evaluator,
-		// Nothing builds the packs that imports make yet; the job that does is put in by Enqueue.
-		Importer:      imports.New(store.NewImports(p.pool, store.ImportOptions{}), p.tel.Registry),
+		Importer:      imports.New(store.NewImports(p.pool, store.ImportOptions{Enqueue: packs.EnqueueBuild}), p.tel.Registry),
 		ImportTimeout: p.cfg.ImportTimeout, ImportMaxBytes: p.cfg.ImportMaxBytes,
 		TenantID: store.DefaultTenant, Unavailable: store.Unavailable, RequestTimeout: p.cfg.RequestTimeout, MaxBodyBytes: p.cfg.MaxBodyBytes,
 		Healthz: http.HandlerFunc(p.probes.Healthz), Readyz: http.HandlerFunc(p.probes.Readyz), Metrics: p.tel.MetricsHandler(),

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"path/filepath"
 
 	"github.com/dawsos/dawsos/internal/agents"
 	"github.com/dawsos/dawsos/internal/agents/alerting"
@@ -46,9 +45,9 @@ func loadModels(dir string) (models, error) {
 	var errs [8]error
 	m.economy, errs[0] = macro.LoadConfig(dir)
 	m.factors, errs[1] = factor.Load(dir)
-	m.ratings, errs[2] = research.LoadModel(filepath.Join(dir, "ratings.yaml"))
-	m.news, errs[3] = research.LoadNewsSettings(filepath.Join(dir, "news.yaml"))
-	m.presets, errs[4] = alerting.LoadPresets(filepath.Join(dir, "presets.yaml"))
+	m.ratings, errs[2] = research.LoadModel(dir)
+	m.news, errs[3] = research.LoadNewsSettings(dir)
+	m.presets, errs[4] = alerting.LoadPresets(dir)
 	m.trades.Library, errs[5] = scenario.Load(dir)
 	m.trades.Rules, errs[6] = rebalance.LoadRules(dir)
 	m.trades.Hedges, errs[7] = rebalance.LoadHedges(dir)

@@ -32,6 +32,9 @@ func middleware(tracer trace.Tracer) []rivertype.Middleware {
 
 const (
 	upkeepWorkers = 2
+	// nightlyWorkers is one: the jobs of an order follow each other, and two orders at once would do the
+	// same work twice.
+	nightlyWorkers = 1
 	// How soon a waiting job is looked for. Fetches are 10 ms apart at the least, which is
 	// what lets 100 workers do more than 1,000 jobs a second.
 	fetchCooldown = 10 * time.Millisecond
@@ -64,7 +67,17 @@ func (p *process) worker(metrics *agents.Metrics) (*river.Client[pgx.Tx], error)
 	river.AddWorker(workers, jobs.NewReconcileWorker(deliveries, p.cfg.DeliveryTimeout, p.tel.Log, time.Now))
 
 	db := store.New(p.pool, store.Options{})
-	_, evaluator := p.alerting(db, deliveries, service, options.Destinations)
+	recorder, err := p.nightly(workers, inserter)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.fetching(workers, inserter); err != nil {
+		return nil, err
+	}
+	_, evaluator, err := p.alerting(db, deliveries, service, options.Destinations)
+	if err != nil {
+		return nil, err
+	}
 	river.AddWorker(workers, jobs.NewEvaluateWorker(evaluator))
 
 	river.AddWorker(workers, jobs.NewPruneRunsWorker(
@@ -75,6 +88,7 @@ func (p *process) worker(metrics *agents.Metrics) (*river.Client[pgx.Tx], error)
 	river.AddWorker(workers, jobs.NewPruneRecordsWorker(deliveries, db, jobs.RecordRetention{
 		Operations: p.cfg.OperationRetention, ReadNotifications: p.cfg.NotificationRetention,
 		UnreadNotifications: p.cfg.NotificationUnreadRetention, Audit: p.cfg.AuditRetention,
+		JobRuns: p.cfg.JobRunRetention, Metrics: p.cfg.MetricsRetention,
 	}, p.tel.Registry, p.tel.Log, time.Now))
 	p.tel.Registry.MustRegister(delivery.NewLedgerCollector(deliveries, channelNames(options.Channels), p.tel.Log, time.Now))
 
@@ -84,8 +98,11 @@ func (p *process) worker(metrics *agents.Metrics) (*river.Client[pgx.Tx], error)
 		Queues: map[string]river.QueueConfig{
 			jobs.QueueDelivery: {MaxWorkers: p.cfg.WorkerConcurrency},
 			jobs.QueueUpkeep:   {MaxWorkers: upkeepWorkers},
+			jobs.QueueNightly:  {MaxWorkers: nightlyWorkers},
+			jobs.QueueBackup:   {MaxWorkers: 1},
+			jobs.QueueFetch:    {MaxWorkers: 1},
 		},
-		PeriodicJobs: jobs.RiverPeriodics(jobs.Periodics(p.cfg.AlertEvaluationInterval)),
+		PeriodicJobs: jobs.RiverPeriodics(p.periodics()),
 		// A job is nothing that an operator has to look for: what he sees stands in our tables. Done
 		// periodic jobs are kept for their last run to be shown, and discarded ones for a week.
 		CompletedJobRetentionPeriod: 24 * time.Hour,
@@ -98,7 +115,7 @@ func (p *process) worker(metrics *agents.Metrics) (*river.Client[pgx.Tx], error)
 		// Running attempts may finish; what is left is handed back in time for the rest to stop.
 		SoftStopTimeout: p.cfg.ShutdownGrace / 2,
 		Logger:          p.riverLog(),
-		Middleware:      middleware(p.tracer),
+		Middleware:      append(middleware(p.tracer), recorder),
 	})
 }
 
@@ -119,6 +136,7 @@ func (p *process) startRiver(ctx context.Context, client *river.Client[pgx.Tx]) 
 		}
 	}
 	p.reseal(ctx)
+	p.catchUp(ctx)
 	// Not ctx: its end must not cancel running jobs. Stop does what is to be done, in order.
 	if err := client.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("start river: %w", err)

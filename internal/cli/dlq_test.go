@@ -24,6 +24,7 @@ import (
 	"github.com/dawsos/dawsos/internal/delivery"
 	"github.com/dawsos/dawsos/internal/httpapi"
 	"github.com/dawsos/dawsos/internal/jobs"
+	"github.com/dawsos/dawsos/internal/periodic"
 	"github.com/dawsos/dawsos/internal/store"
 	"github.com/dawsos/dawsos/pkg/api"
 )
@@ -75,7 +76,7 @@ func setup(t *testing.T, n int) *site {
 	}
 	ok := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 	handler, err := httpapi.New(httpapi.Options{
-		Deliverer: service, Deliveries: deliveries, Operations: deliveries, Jobs: store.NewPeriodicJobs(deliveries, jobs.Periodics(time.Minute)), AuditLog: store.New(s.pool, store.Options{}),
+		Deliverer: service, Deliveries: deliveries, Operations: deliveries, Jobs: store.NewPeriodicJobs(deliveries, jobs.Periodics(jobs.Schedules{Evaluate: periodic.Every(time.Minute)})), AuditLog: store.New(s.pool, store.Options{}),
 		Unavailable: store.Unavailable, TenantID: store.DefaultTenant, RequestTimeout: 10 * time.Second, MaxBodyBytes: 64 << 10,
 		Healthz: ok, Readyz: ok, Metrics: ok, Registerer: prometheus.NewRegistry(), Log: quiet, Tracer: tracer, Now: time.Now,
 	})

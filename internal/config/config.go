@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/dawsos/dawsos/internal/periodic"
 )
 
 // FileVariable names the variable that holds the path of the settings file. When it is unset,
@@ -109,6 +111,24 @@ type Config struct {
 	RunRetention       time.Duration // how long recorded runs are kept
 
 	AlertEvaluationInterval time.Duration
+
+	NightlySchedule   periodic.Schedule // of the nightly order
+	ReconcileSchedule periodic.Schedule // these besides, of single jobs
+	MetricsSchedule   periodic.Schedule
+	PrewarmSchedule   periodic.Schedule
+	MarkFreshSchedule periodic.Schedule
+	BackupSchedule    periodic.Schedule
+	FetchSchedule     periodic.Schedule
+	FREDAPIKey        Secret // "": not asked, as the following
+	FMPAPIKey         Secret
+	NewsAPIKey        Secret
+	BackupDir         string // "" means that there are no backups
+	BackupKeep        int
+	PrewarmPatterns   []string
+	PrewarmPortfolios int
+	APIURL            string // "" means: on this machine, at APIAddr's port
+	JobRunRetention   time.Duration
+	MetricsRetention  time.Duration
 
 	RetrySchedule       Schedule
 	RetryJitter         float64

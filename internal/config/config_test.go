@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/dawsos/dawsos/internal/periodic"
 )
 
 const testDatabase = "postgres://dawsos:hunter2@db.example:5432/dawsos?sslmode=require"
@@ -37,6 +39,13 @@ func file(t *testing.T, text string) string {
 	path := filepath.Join(t.TempDir(), "dawsos.yaml")
 	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 	return path
+}
+
+func parsed(t *testing.T, text string) periodic.Schedule {
+	t.Helper()
+	s, err := periodic.ParseSchedule(text)
+	require.NoError(t, err)
+	return s
 }
 
 func TestLoadDefaults(t *testing.T) {
@@ -79,6 +88,11 @@ func TestLoadDefaults(t *testing.T) {
 
 		AlertmanagerDedupWindow: 5 * time.Minute,
 		AlertEvaluationInterval: time.Minute,
+
+		NightlySchedule: parsed(t, "30 22 * * *"), BackupSchedule: parsed(t, "0 4 * * *"), BackupKeep: 14,
+		FetchSchedule:   parsed(t, "0 21 * * *"),
+		PrewarmPatterns: []string{"portfolio_overview"}, PrewarmPortfolios: 20,
+		JobRunRetention: 30 * 24 * time.Hour, MetricsRetention: 90 * 24 * time.Hour,
 	}
 	production := development
 	production.Environment = Production
@@ -128,6 +142,23 @@ func TestLoadReadsEverySetting(t *testing.T) {
 		"DEDUP_WINDOW", "8760h",
 		"ALERTMANAGER_DEDUP_WINDOW", "1s",
 		"ALERT_EVALUATION_INTERVAL", "10s",
+		"NIGHTLY_SCHEDULE", "off",
+		"RECONCILE_SCHEDULE", "15m",
+		"METRICS_SCHEDULE", "06:30",
+		"PREWARM_SCHEDULE", "0 7 * * 1-5",
+		"MARK_FRESH_SCHEDULE", "1h",
+		"BACKUP_SCHEDULE", "3:15",
+		"FETCH_SCHEDULE", "6h",
+		"FRED_API_KEY", "fred-1",
+		"FMP_API_KEY", "fmp-1",
+		"NEWS_API_KEY", "news-1",
+		"BACKUP_DIR", "/var/backups/dawsos",
+		"BACKUP_KEEP", "1",
+		"PREWARM_PATTERNS", "portfolio_overview, holding_deep_dive",
+		"PREWARM_PORTFOLIOS", "0",
+		"API_URL", "https://api.example.org/",
+		"JOB_RUN_RETENTION", "1h",
+		"METRICS_RETENTION", "24h",
 		"DELIVERY_TIMEOUT", "100ms",
 		"DELIVERY_RETENTION", "24h",
 		"OPERATION_RETENTION", "48h",
@@ -190,6 +221,12 @@ func TestLoadReadsEverySetting(t *testing.T) {
 
 		AlertmanagerDedupWindow: time.Second,
 		AlertEvaluationInterval: 10 * time.Second,
+
+		ReconcileSchedule: parsed(t, "15m"), MetricsSchedule: parsed(t, "06:30"), PrewarmSchedule: parsed(t, "0 7 * * 1-5"),
+		MarkFreshSchedule: parsed(t, "1h"), BackupSchedule: parsed(t, "3:15"), BackupDir: "/var/backups/dawsos", BackupKeep: 1,
+		FetchSchedule: parsed(t, "6h"), FREDAPIKey: "fred-1", FMPAPIKey: "fmp-1", NewsAPIKey: "news-1",
+		PrewarmPatterns: []string{"portfolio_overview", "holding_deep_dive"}, APIURL: "https://api.example.org",
+		JobRunRetention: time.Hour, MetricsRetention: 24 * time.Hour,
 	}, got)
 }
 
@@ -278,6 +315,16 @@ func TestLoadRefuses(t *testing.T) {
 		{"PATTERN_CACHE_SIZE", "-0"},
 		{"RUN_RETENTION", "59m"},
 		{"RUN_RETENTION", "87601h"},
+		{"NIGHTLY_SCHEDULE", "at night"},
+		{"BACKUP_SCHEDULE", "@daily"},
+		{"BACKUP_KEEP", "0"},
+		{"PREWARM_PATTERNS", "a,,b"},
+		{"PREWARM_PATTERNS", "../a"},
+		{"PREWARM_PORTFOLIOS", "-1"},
+		{"API_URL", "localhost:8000"},
+		{"API_URL", "http://me:hunter2@api:8000"},
+		{"JOB_RUN_RETENTION", "59m"},
+		{"METRICS_RETENTION", "23h"},
 		{"RETRY_SCHEDULE", "5m,,30m"},
 		{"RETRY_SCHEDULE", "0s"},
 		{"RETRY_SCHEDULE", "721h"},

@@ -15,6 +15,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/dawsos/dawsos/internal/periodic"
 )
 
 // setting is one row of the table: everything that is to say about one variable.
@@ -139,6 +141,45 @@ var settings = []setting{
 	row("ALERT_EVALUATION_INTERVAL", func(c *Config) *time.Duration { return &c.AlertEvaluationInterval },
 		duration(time.Second, 24*time.Hour), always("1m"),
 		"How often the worker evaluates alert rules."),
+	row("NIGHTLY_SCHEDULE", func(c *Config) *periodic.Schedule { return &c.NightlySchedule }, schedule(), always("30 22 * * *"),
+		"When the nightly order begins: build_packs, then reconcile_packs, compute_metrics, prewarm, mark_fresh, evaluate_alerts and backup, each after the one before. Times are UTC."),
+	row("RECONCILE_SCHEDULE", func(c *Config) *periodic.Schedule { return &c.ReconcileSchedule }, schedule(), always(periodic.Off),
+		"When pricing packs are reconciled besides."),
+	row("METRICS_SCHEDULE", func(c *Config) *periodic.Schedule { return &c.MetricsSchedule }, schedule(), always(periodic.Off),
+		"When the figures of portfolios are computed besides."),
+	row("PREWARM_SCHEDULE", func(c *Config) *periodic.Schedule { return &c.PrewarmSchedule }, schedule(), always(periodic.Off),
+		"When the API's cache is filled besides, such as after it restarts at a fixed time."),
+	row("MARK_FRESH_SCHEDULE", func(c *Config) *periodic.Schedule { return &c.MarkFreshSchedule }, schedule(), always(periodic.Off),
+		"When reconciled pricing packs become fresh besides."),
+	row("BACKUP_SCHEDULE", func(c *Config) *periodic.Schedule { return &c.BackupSchedule }, schedule(), always("0 4 * * *"),
+		"When a backup is made besides, whatever became of the nightly order. It needs `BACKUP_DIR`."),
+	row("BACKUP_DIR", func(c *Config) *string { return &c.BackupDir }, path(), always(""),
+		"Where the worker keeps its dumps of the database. Unset, there are no backups. The worker needs `pg_dump` and `pg_restore`, not older than the server, and a database user that may create databases: each dump is restored into a scratch one to verify it."),
+	row("BACKUP_KEEP", func(c *Config) *int { return &c.BackupKeep }, whole(1, 1000), always("14"),
+		"How many of the newest dumps are kept."),
+	row("FETCH_SCHEDULE", func(c *Config) *periodic.Schedule { return &c.FetchSchedule }, schedule(), always("0 21 * * *"),
+		"When the worker asks the data providers that have a key. What they are asked for stands in `providers.yaml` of `ANALYTICS_DIR`."),
+	row("FRED_API_KEY", func(c *Config) *Secret { return &c.FREDAPIKey }, token(), always(""),
+		"The key for FRED, which macro series are fetched from.").
+		shownAs(func(string) string { return redacted }),
+	row("FMP_API_KEY", func(c *Config) *Secret { return &c.FMPAPIKey }, token(), always(""),
+		"The key for Financial Modeling Prep, which fundamentals are fetched from.").
+		shownAs(func(string) string { return redacted }),
+	row("NEWS_API_KEY", func(c *Config) *Secret { return &c.NewsAPIKey }, token(), always(""),
+		"The key for Marketaux, which news are fetched from.").
+		shownAs(func(string) string { return redacted }),
+	row("PREWARM_PATTERNS", func(c *Config) *[]string { return &c.PrewarmPatterns }, names(), always("portfolio_overview"),
+		"The patterns that the API is asked for over a new pricing pack, so that its cache holds them: ids parted by commas, of patterns that need no input but `portfolio_id`; `none` for none."),
+	row("PREWARM_PORTFOLIOS", func(c *Config) *int { return &c.PrewarmPortfolios }, whole(0, 10000), always("20"),
+		"For how many portfolios, in the order of `GET /v1/portfolios`."),
+	row("API_URL", func(c *Config) *string { return &c.APIURL }, httpURL(), always(""),
+		"Where the worker reaches the API, to prewarm it. Unset, on this machine at the port of `API_ADDR`.").shownAs(showEndpoint),
+	row("JOB_RUN_RETENTION", func(c *Config) *time.Duration { return &c.JobRunRetention },
+		duration(time.Hour, 87600*time.Hour), always("720h"),
+		"How long the record of a periodic job's run is kept. The last success of each job stays."),
+	row("METRICS_RETENTION", func(c *Config) *time.Duration { return &c.MetricsRetention },
+		duration(24*time.Hour, 87600*time.Hour), always("2160h"),
+		"How long the figures of portfolios are kept that the nightly job computes."),
 	row("RETRY_SCHEDULE", func(c *Config) *Schedule { return &c.RetrySchedule },
 		rule[Schedule]{scheduleAllowed, ParseSchedule}, always("5m,30m,2h,12h,24h"),
 		"Waits before the first, second, ... retry of a failed delivery. Its length is the number of retries."),
@@ -322,6 +363,38 @@ func path() rule[string] {
 			return "", errors.New("not a path")
 		}
 		return s, nil
+	}}
+}
+
+func schedule() rule[periodic.Schedule] {
+	return rule[periodic.Schedule]{periodic.ScheduleForms, periodic.ParseSchedule}
+}
+
+// names reads ids parted by commas.
+func names() rule[[]string] {
+	return rule[[]string]{"ids of lower-case letters, digits and _ parted by commas, or none", func(s string) ([]string, error) {
+		if s == "none" {
+			return nil, nil
+		}
+		list := strings.Split(s, ",")
+		for i, name := range list {
+			list[i] = strings.TrimSpace(name)
+			if list[i] == "" || strings.Trim(list[i], "abcdefghijklmnopqrstuvwxyz0123456789_") != "" {
+				return nil, errors.New("not a list of ids")
+			}
+		}
+		return list, within(len(list), 1, 100)
+	}}
+}
+
+// httpURL reads an address without user, query and fragment.
+func httpURL() rule[string] {
+	return rule[string]{"http://host:port or https://host:port", func(s string) (string, error) {
+		u, err := url.Parse(s)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+			return "", errors.New("not an address")
+		}
+		return strings.TrimRight(s, "/"), nil
 	}}
 }
 

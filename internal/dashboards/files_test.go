@@ -153,7 +153,7 @@ func TestSpecification(t *testing.T) {
 			},
 		},
 		"slo.json":     {uid: "slo", title: "Service Level Objectives", refresh: "1m", beyond: []string{"Availability Error Budget Left (30d)", "Availability Burn Rate"}},
-		"runtime.json": {uid: "runtime", title: "Runtime", refresh: "30s", beyond: []string{"Goroutines", "Queue Depth", "Queue Lag", "Database Pools", "PostgreSQL Connections", "Telemetry Losses"}},
+		"runtime.json": {uid: "runtime", title: "Runtime", refresh: "30s", beyond: []string{"Goroutines", "Queue Depth", "Queue Lag", "Late Jobs", "Pricing Packs Not Fresh", "Database Pools", "PostgreSQL Connections", "Telemetry Losses"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -80,6 +80,36 @@ func runtime() dashboard {
 				runbooks: []string{alertQueueLag},
 			},
 			{
+				kind: timeSeries, title: "Late Jobs", unit: seconds, steps: rising(600, 3600),
+				description: "By how much each periodic job is late: the time since it should have succeeded by its schedule. 0 is normal, minutes while the nightly order is at work. " +
+					"A line that climbs is a job that fails or that no worker takes up: GET /v1/jobs says which.",
+				queries:  []query{{expr: "clamp_min(time() - max by (job) (dawsos_job_due_timestamp_seconds), 0)", legend: "{{job}}"}},
+				links:    []dataLink{to(deliveryUID)},
+				runbooks: []string{alertJobMissed},
+			},
+			{
+				kind: timeSeries, title: "Failed and Skipped Job Runs", unit: perSec, steps: plain(),
+				description: "Runs of periodic jobs a second that failed or were skipped. 0 is normal. Jobs of the nightly order are tried three times; what depends on one that fails does not run.",
+				queries:     []query{{expr: rated(`dawsos_job_runs_total{status!="succeeded"}`, "job", "status"), legend: "{{job}} {{status}}"}},
+				links:       []dataLink{to(deliveryUID)},
+				runbooks:    []string{alertJobFailing},
+			},
+			{
+				kind: timeSeries, title: "Time in Jobs", unit: share, steps: plain(), stacked: true,
+				description: "Share of time that workers spend in each periodic job. A hill at night is the nightly order; a job near 1 all day is always at work and falls behind.",
+				queries:     []query{{expr: rated("dawsos_job_duration_seconds_sum", "job"), legend: "{{job}}"}},
+				links:       []dataLink{to(deliveryUID)},
+				runbooks:    []string{alertJobMissed},
+			},
+			{
+				kind: timeSeries, title: "Pricing Packs Not Fresh", unit: count, steps: plain(),
+				description: "Pricing packs that are warming or in error. A peak after an import or at night that falls to 0 is normal. In error is what does not reconcile with the ledgers: " +
+					"GET /v1/pricing-packs?state=error says why.",
+				queries:  []query{{expr: `max by (state) (dawsos_pricing_packs{state=~"warming|error"})`, legend: "{{state}}"}},
+				links:    []dataLink{to(overviewUID)},
+				runbooks: []string{alertPackError},
+			},
+			{
 				kind: timeSeries, title: "Pattern Runs Waiting to Be Recorded", unit: count, steps: plain(),
 				description: "Finished pattern runs held in memory until they are written to the history. Near 0 is normal; when it is full, runs are dropped (see 'Telemetry Losses').",
 				queries:     []query{{expr: "sum(dawsos_run_queue_length)", legend: "runs", minStep: backend}},

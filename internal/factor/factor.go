@@ -3,20 +3,12 @@
 package factor
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
-
 	"github.com/dawsos/dawsos/internal/portfolio"
+	"github.com/dawsos/dawsos/internal/tables"
 )
 
 // File is the name of the model's file in the directory of analytics' tables.
@@ -60,7 +52,6 @@ type Model struct {
 
 // Bounds of a model.
 const (
-	maxFile    = 64 << 10
 	maxFactors = 20
 	minWindow  = 20
 	maxWindow  = 10_000
@@ -69,78 +60,63 @@ const (
 
 var name = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]{0,39}$`)
 
-// Load reads the model from its [File] in a directory. Errors name the file and what is wrong in it.
+// modelYAML is the file as written.
+type modelYAML struct {
+	Window       int      `yaml:"window"`
+	PhaseReturns int      `yaml:"phase_returns"`
+	Factors      []Factor `yaml:"factors"`
+	Absent       []Absent `yaml:"absent"`
+}
+
+func (y modelYAML) model() (Model, error) {
+	m := Model{Window: y.Window, PhaseReturns: y.PhaseReturns, Factors: y.Factors, Absent: y.Absent}
+	return m, m.check()
+}
+
+// Load reads the model from its [File] in a directory. Errors name the file and all that is wrong in it.
 func Load(dir string) (Model, error) {
-	path := filepath.Join(dir, File)
-	f, err := os.Open(path)
+	var y modelYAML
+	source, err := tables.Read(dir, File, &y)
 	if err != nil {
 		return Model{}, err
 	}
-	defer f.Close()
-	raw, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	m, err := y.model()
 	if err != nil {
-		return Model{}, fmt.Errorf("reading %s: %w", path, err)
+		return Model{}, fmt.Errorf("%s: %w", File, err)
 	}
-	m, err := Parse(raw)
-	if err != nil {
-		return Model{}, fmt.Errorf("%s: %w", path, err)
-	}
+	m.Source = source
 	return m, nil
 }
 
 // Parse reads a model, strictly: keys that are not known and values out of bounds are errors, all of
-// them reported.
+// them reported. Its Source is empty.
 func Parse(raw []byte) (Model, error) {
-	if len(raw) > maxFile {
-		return Model{}, fmt.Errorf("more than %d bytes", maxFile)
-	}
-	var file struct {
-		Window       int      `yaml:"window"`
-		PhaseReturns int      `yaml:"phase_returns"`
-		Factors      []Factor `yaml:"factors"`
-		Absent       []Absent `yaml:"absent"`
-	}
-	dec := yaml.NewDecoder(bytes.NewReader(raw))
-	dec.KnownFields(true)
-	if err := dec.Decode(&file); err != nil {
+	var y modelYAML
+	if err := tables.Parse(raw, &y); err != nil {
 		return Model{}, err
 	}
-	if err := dec.Decode(new(any)); !errors.Is(err, io.EOF) {
-		return Model{}, errors.New("more than one document")
-	}
-	m := Model{Window: file.Window, PhaseReturns: file.PhaseReturns, Factors: file.Factors, Absent: file.Absent}
-	if err := m.check(); err != nil {
-		return Model{}, err
-	}
-	sum := sha256.Sum256(raw)
-	m.Source = "config:" + File + "@" + hex.EncodeToString(sum[:])[:12]
-	return m, nil
+	return y.model()
 }
 
 func (m Model) check() error {
-	var problems []error
-	add := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
-	if m.Window < minWindow || m.Window > maxWindow {
-		add("window: %d is outside %d to %d", m.Window, minWindow, maxWindow)
-	}
-	if m.PhaseReturns < 2 || m.PhaseReturns > maxWindow {
-		add("phase_returns: %d is outside 2 to %d", m.PhaseReturns, maxWindow)
-	}
+	var ps tables.Problems
+	tables.Within(&ps, "window", m.Window, minWindow, maxWindow)
+	tables.Within(&ps, "phase_returns", m.PhaseReturns, 2, maxWindow)
 	if n := len(m.Factors); n < 1 || n > maxFactors || n+2 > m.Window {
-		add("factors: there are %d; 1 to %d are allowed, and 2 fewer than returns in the window", n, maxFactors)
+		ps.Add("factors", "there are %d; 1 to %d are allowed, and 2 fewer than returns in the window", n, maxFactors)
 	}
 	names := map[string]bool{}
 	unique := func(where, n string) {
 		if !name.MatchString(n) {
-			add("%s.name: %q is not a letter and up to 39 more letters, digits and underscores", where, n)
+			ps.Add(where+".name", "%q is not a letter and up to 39 more letters, digits and underscores", n)
 		} else if names[n] {
-			add("%s.name: %q is there twice", where, n)
+			ps.Add(where+".name", "%q is there twice", n)
 		}
 		names[n] = true
 	}
 	text := func(where, s string) {
 		if strings.TrimSpace(s) == "" || len(s) > maxText {
-			add("%s: it needs 1 to %d characters", where, maxText)
+			ps.Add(where, "it needs 1 to %d characters", maxText)
 		}
 	}
 	for i, f := range m.Factors {
@@ -152,10 +128,10 @@ func (m Model) check() error {
 		case Security, Macro:
 		case FX:
 			if base, quote, ok := portfolio.SplitPair(f.Symbol); !ok || base == quote {
-				add("%s.symbol: %q is no pair such as USD/CHF", where, f.Symbol)
+				ps.Add(where+".symbol", "%q is no pair such as USD/CHF", f.Symbol)
 			}
 		default:
-			add("%s.kind: %q is not %s, %s or %s", where, f.Kind, Security, FX, Macro)
+			ps.Add(where+".kind", "%q is not %s, %s or %s", f.Kind, Security, FX, Macro)
 		}
 	}
 	for i, a := range m.Absent {
@@ -164,5 +140,5 @@ func (m Model) check() error {
 		text(where+".missing", a.Missing)
 		text(where+".reason", a.Reason)
 	}
-	return errors.Join(problems...)
+	return ps.Err()
 }

@@ -25,13 +25,13 @@ const (
 	TooLarge         Code = "too_large"         // 413
 	UnsupportedMedia Code = "unsupported_media" // 415
 	MethodNotAllowed Code = "method_not_allowed"
-	InsufficientData Code = "insufficient_data" // 422: data that the answer needs is not there
-	Unavailable      Code = "unavailable"       // 503: try later, see RetryAfter
-	BreakerOpen      Code = "breaker_open"      // 503: the agent's circuit breaker refuses calls
-	PackNotFresh     Code = "pack_not_fresh"    // 503: the pricing pack is still being prepared
-	Timeout          Code = "timeout"           // 504
-	Canceled         Code = "canceled"          // 499: the caller went away
-	PatternError     Code = "pattern_error"     // 500: a pattern does not fit what its capabilities return
+	InsufficientData Code = "insufficient_data"    // 422: data that the answer needs is not there
+	Unavailable      Code = "unavailable"          // 503: try later, see RetryAfter
+	BreakerOpen      Code = "breaker_open"         // 503: the agent's circuit breaker refuses calls
+	PackNotFresh     Code = "pricing_pack_warming" // 503: the pricing pack is not ready: warming, in error or stale
+	Timeout          Code = "timeout"              // 504
+	Canceled         Code = "canceled"             // 499: the caller went away
+	PatternError     Code = "pattern_error"        // 500: a pattern does not fit what its capabilities return
 )
 
 // Field names one wrong part of a request.
@@ -45,7 +45,7 @@ type Error struct {
 	Code       Code
 	Detail     string        // one sentence for the caller; no secrets, no internals
 	Fields     []Field       // for Invalid: which parts of the request
-	RetryAfter time.Duration // for Unavailable and BreakerOpen: 0 means unknown
+	RetryAfter time.Duration // for Unavailable, BreakerOpen and PackNotFresh: 0 means unknown
 	Err        error         // the cause, for logs; may be nil
 }
 

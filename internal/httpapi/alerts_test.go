@@ -192,7 +192,8 @@ func TestEvaluatingSnoozingAndAcknowledging(t *testing.T) {
 	t.Parallel()
 	s := newSampleSite(t)
 	rule, where := newRule(t, s, lowSBI+`,"cooldown_hours":1`)
-	doubtful, _ := newRule(t, s, `"condition":{"type":"regime_shift"}`)
+	doubtful, _ := newRule(t, s, `"condition":{"type":"rating","symbol":"EMR","metric":"moat_score","op":">","value":5}`)
+	newRule(t, s, `"condition":{"type":"regime_shift"}`)
 
 	s.post(t, where+"/ack", nil).problem(http.StatusConflict, fault.Conflict)
 	var report api.AlertEvaluation
@@ -205,10 +206,11 @@ func TestEvaluatingSnoozingAndAcknowledging(t *testing.T) {
 	require.Equal(t, rule.Id.String(), event.object()["alert_id"])
 
 	s.post(t, alertsURL+"/evaluate", nil).into(&report)
-	require.Equal(t, 2, report.Evaluated)
-	require.Zero(t, report.Fired, "it cools down")
+	require.Equal(t, 3, report.Evaluated)
+	require.Zero(t, report.Fired, "one cools down, and the regime is that of four weeks before")
+	require.Equal(t, 1, report.Unknown)
 	require.Equal(t, doubtful.Id, report.UnknownRules[0].Id)
-	require.Contains(t, report.UnknownRules[0].Unknown[0].Reason, "no macro regimes")
+	require.Contains(t, report.UnknownRules[0].Unknown[0].Reason, "no moat_score of EMR is stored")
 	require.Equal(t, "firing", s.get(t, where).object()["state"])
 
 	require.Equal(t, "acknowledged", s.post(t, where+"/ack", `{"reason":"known"}`).object()["state"])

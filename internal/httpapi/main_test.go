@@ -35,6 +35,7 @@ import (
 	"github.com/dawsos/dawsos/internal/agents"
 	"github.com/dawsos/dawsos/internal/agents/analyst"
 	"github.com/dawsos/dawsos/internal/agents/charts"
+	"github.com/dawsos/dawsos/internal/agents/macrohound"
 	"github.com/dawsos/dawsos/internal/dbtest"
 	"github.com/dawsos/dawsos/internal/delivery"
 	"github.com/dawsos/dawsos/internal/delivery/destinations"
@@ -44,8 +45,10 @@ import (
 	"github.com/dawsos/dawsos/internal/httpapi"
 	"github.com/dawsos/dawsos/internal/imports"
 	"github.com/dawsos/dawsos/internal/jobs"
+	"github.com/dawsos/dawsos/internal/macro"
 	"github.com/dawsos/dawsos/internal/outbound"
 	"github.com/dawsos/dawsos/internal/patterns"
+	"github.com/dawsos/dawsos/internal/periodic"
 	"github.com/dawsos/dawsos/internal/runs"
 	"github.com/dawsos/dawsos/internal/sample"
 	"github.com/dawsos/dawsos/internal/seal"
@@ -286,7 +289,9 @@ func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 		Metrics: delivery.NewMetrics(s.registry), DedupWindow: time.Hour,
 	}
 	service := delivery.NewService(deliveries, s.sending)
-	rules := store.NewAlerts(s.pool, deliveries, analyst.New(db, db, analyst.Options{RiskFreeSeries: "FF_RF"}), log, time.Now)
+	economy, err := macro.LoadConfig("../../configs/analytics")
+	require.NoError(t, err)
+	rules := store.NewAlerts(s.pool, deliveries, analyst.New(db, db, analyst.Options{RiskFreeSeries: "FF_RF"}), macrohound.New(db, economy), log, time.Now)
 	probe := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 	o := httpapi.Options{
 		Rules: rules, Evaluator: jobs.NewEvaluator(rules, service, stored, s.registry, log, time.Now),
@@ -294,7 +299,8 @@ func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 		Runs: db, Replayer: runs.NewReplayer(db, s.orchestrator), Portfolios: db, Deliverer: service, Deliveries: deliveries,
 		Operations: deliveries, AuditLog: db,
 		Importer: imports.New(store.NewImports(s.pool, store.ImportOptions{}), s.registry), ImportTimeout: time.Minute, ImportMaxBytes: 1 << 20,
-		Jobs:         store.NewPeriodicJobs(deliveries, jobs.Periodics(time.Minute)),
+		Packs:        store.NewPacks(s.pool, inserter, time.Now),
+		Jobs:         store.NewPeriodicJobs(deliveries, jobs.Periodics(jobs.Schedules{Evaluate: periodic.Every(time.Minute)})),
 		Destinations: stored, DestinationManager: destinations.NewManager(stored, destinations.Options{
 			Channels: []delivery.Channel{inapp.New(deliveries, log), hook}, Timeout: 5 * time.Second, Log: log,
 		}),

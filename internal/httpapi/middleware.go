@@ -245,11 +245,15 @@ func (s *server) serve(c echo.Context, o *operation, next echo.HandlerFunc) (err
 // answerTime is for sending an answer when all of a request's time went into it.
 const answerTime = 10 * time.Second
 
+// readGrace is how much later than a request's context its reading ends: an error of reading ends the
+// context, too, and would pass for a client that has left.
+const readGrace = time.Second
+
 // extend gives a request until then to be read, and its answer a little longer to be sent: the server's
 // own limits are for requests whose bodies are small.
 func (s *server) extend(c echo.Context, until time.Time) {
 	control := http.NewResponseController(c.Response())
-	err := errors.Join(control.SetReadDeadline(until), control.SetWriteDeadline(until.Add(answerTime)))
+	err := errors.Join(control.SetReadDeadline(until.Add(readGrace)), control.SetWriteDeadline(until.Add(answerTime)))
 	if err != nil && !errors.Is(err, http.ErrNotSupported) { // recorders have none
 		s.log.DebugContext(c.Request().Context(), "deadline not set", "request_id", requestID(c), "err", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/dawsos/dawsos/internal/fault"
+	"github.com/dawsos/dawsos/internal/packs"
 	"github.com/dawsos/dawsos/pkg/api"
 )
 
@@ -116,6 +117,12 @@ func (s *server) problem(err error, c echo.Context) (p api.Problem, retryAfter i
 		if e.RetryAfter > 0 {
 			retryAfter = int(math.Ceil(e.RetryAfter.Seconds()))
 			p.RetryAfterSeconds = &retryAfter
+		}
+	}
+	if e, ok := errors.AsType[*packs.NotFreshError](err); ok {
+		p.PricingPack = &api.UnreadyPack{
+			Id: e.Pack.ID, Date: e.Pack.Date.Format(time.DateOnly), State: string(e.Pack.State),
+			Reason: orNull(e.Pack.Reason), EstimatedReady: e.EstimatedReady,
 		}
 	}
 	p.Trace = partialTrace(err)

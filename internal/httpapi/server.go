@@ -114,6 +114,7 @@ type Options struct {
 	AuditLog     AuditLog
 	Jobs         Jobs
 	Importer     Importer
+	Packs        Packs
 	// DestinationManager changes them.
 	DestinationManager DestinationManager
 	// Notifications are the users' inboxes.

@@ -21,15 +21,19 @@ import (
 )
 
 // EvaluateArgs asks for every active alert rule to be evaluated.
-type EvaluateArgs struct{}
+type EvaluateArgs struct{ Link }
 
 // Kind implements river.JobArgs.
-func (EvaluateArgs) Kind() string { return "evaluate_alerts" }
+func (EvaluateArgs) Kind() string { return kindEvaluate }
 
 // InsertOpts implements river.JobArgsWithInsertOpts. While one is waiting or running there is no
 // second: an evaluation that takes longer than the interval is not overtaken by the next. One that
-// fails is not repeated, the next does its work as well.
-func (EvaluateArgs) InsertOpts() river.InsertOpts {
+// fails is not repeated, the next does its work as well. That of a nightly order is a job of its own, so
+// that the order goes on: two evaluations at once do no harm.
+func (a EvaluateArgs) InsertOpts() river.InsertOpts {
+	if a.Chain != "" {
+		return nightlyOpts()
+	}
 	return river.InsertOpts{
 		Queue: QueueUpkeep, MaxAttempts: 1,
 		UniqueOpts: river.UniqueOpts{ByState: []rivertype.JobState{

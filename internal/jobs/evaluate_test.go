@@ -56,6 +56,10 @@ func (unmeasured) Figures(context.Context, agent.Context) (map[string]portfolio.
 	return nil, fault.New(fault.InsufficientData, "nothing is booked")
 }
 
+func (unmeasured) ShiftConfidence(context.Context, agent.Context) (portfolio.Figure, error) {
+	return portfolio.Figure{}, fault.New(fault.InsufficientData, "no macro series is stored")
+}
+
 // watch is the alert rules of a bundle, with a clock of their own.
 type watch struct {
 	*bundle
@@ -73,7 +77,7 @@ func newWatch(t *testing.T, b *bundle) *watch {
 	b.store = store.NewDeliveries(b.pool, b.client(&river.Config{}), b.quiet, w.clock) // which tells what is a duplicate by the time
 	b.options.Destinations, b.options.Now = w.destinations, w.clock
 	b.service = delivery.NewService(b.store, b.options)
-	w.rules = store.NewAlerts(b.pool, b.store, unmeasured{}, b.quiet, w.clock)
+	w.rules = store.NewAlerts(b.pool, b.store, unmeasured{}, unmeasured{}, b.quiet, w.clock)
 	return w
 }
 

@@ -3,8 +3,12 @@
 // what follows stands in our own tables.
 package jobs
 
-// Queues. Upkeep has its own, so that it is not held up behind slow receivers.
+// Queues. Upkeep has its own, so that it is not held up behind slow receivers, and so has the nightly order,
+// whose jobs take minutes. A backup takes longer than all of those: fresh packs must not wait for it.
 const (
 	QueueDelivery = "delivery"
 	QueueUpkeep   = "upkeep"
+	QueueNightly  = "nightly"
+	QueueBackup   = "backup"
+	QueueFetch    = "fetch" // others' servers are waited for
 )

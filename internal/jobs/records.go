@@ -13,7 +13,8 @@ import (
 )
 
 // PruneRecordsArgs asks for what is kept for people to look up to be deleted where it is past its
-// retention: operations on dead letters, notifications, the audit trail.
+// retention: operations on dead letters, notifications, the audit trail, runs of periodic jobs, and the
+// figures of portfolios that the nightly job has computed.
 type PruneRecordsArgs struct{}
 
 // Kind implements river.JobArgs.
@@ -32,7 +33,7 @@ type OperationPruner interface {
 	PruneOperations(ctx context.Context, endedBefore time.Time, limit int) (int, error)
 }
 
-// RecordPruner deletes notifications and entries of the audit trail. All return how many, up to limit.
+// RecordPruner deletes all the others. All return how many, up to limit.
 type RecordPruner interface {
 	// PruneReadNotifications deletes those that were read before a time.
 	PruneReadNotifications(ctx context.Context, readBefore time.Time, limit int) (int, error)
@@ -40,6 +41,10 @@ type RecordPruner interface {
 	PruneNotifications(ctx context.Context, cameBefore time.Time, limit int) (int, error)
 	// PruneAuditLog deletes entries written before a time.
 	PruneAuditLog(ctx context.Context, writtenBefore time.Time, limit int) (int, error)
+	// PruneJobRuns deletes runs that began before a time, but for the last success of each job.
+	PruneJobRuns(ctx context.Context, begunBefore time.Time, limit int) (int, error)
+	// PruneMetrics deletes portfolios' figures computed before a time.
+	PruneMetrics(ctx context.Context, computedBefore time.Time, limit int) (int, error)
 }
 
 // RecordRetention is how long records are kept; all must be positive.
@@ -48,6 +53,8 @@ type RecordRetention struct {
 	ReadNotifications   time.Duration // from when they were read
 	UnreadNotifications time.Duration // from when they came
 	Audit               time.Duration
+	JobRuns             time.Duration
+	Metrics             time.Duration
 }
 
 // The records, values of a label.
@@ -55,6 +62,8 @@ const (
 	recordOperation    = "operation"
 	recordNotification = "notification"
 	recordAudit        = "audit"
+	recordJobRun       = "job_run"
+	recordMetrics      = "portfolio_metrics"
 )
 
 // PruneRecordsWorker works PruneRecordsArgs.
@@ -84,10 +93,12 @@ func NewPruneRecordsWorker(
 			{recordNotification, "read notifications", keep.ReadNotifications, p.PruneReadNotifications},
 			{recordNotification, "unread notifications", keep.UnreadNotifications, p.PruneNotifications},
 			{recordAudit, "audit trail", keep.Audit, p.PruneAuditLog},
+			{recordJobRun, "runs of periodic jobs", keep.JobRuns, p.PruneJobRuns},
+			{recordMetrics, "figures of portfolios", keep.Metrics, p.PruneMetrics},
 		},
 		pruned: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
 			Name: "dawsos_records_pruned_total",
-			Help: "Records deleted at the end of their retention: operations on dead letters, notifications, entries of the audit trail.",
+			Help: "Records deleted at the end of their retention: operations on dead letters, notifications, entries of the audit trail, runs of periodic jobs, figures of portfolios.",
 		}, []string{"record"}),
 		log: log, now: now,
 	}

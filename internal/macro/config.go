@@ -1,21 +1,14 @@
 package macro
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"math"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"time"
 
-	"go.yaml.in/yaml/v3"
+	"github.com/dawsos/dawsos/internal/tables"
 )
 
 // Config is what the economy is judged by. Its files' heads describe every key.
@@ -90,101 +83,79 @@ const (
 	macroFile   = "macro.yaml"
 )
 
-// maxFile bounds a file, in bytes.
-const maxFile = 1 << 20
-
 // LoadConfig reads regimes.yaml, cycles.yaml and macro.yaml in a folder. Unknown keys, repeated keys and
 // values out of bounds are errors, which are all named.
 func LoadConfig(dir string) (Config, error) {
-	var data [3][]byte
-	for i, name := range []string{regimesFile, cyclesFile, macroFile} {
+	var f filesYAML
+	var sources [3]string
+	for i, into := range f.all() {
 		var err error
-		if data[i], err = os.ReadFile(filepath.Join(dir, name)); err != nil {
-			return Config{}, fmt.Errorf("read what the economy is judged by: %w", err)
+		if sources[i], err = tables.Read(dir, into.name, into.dst); err != nil {
+			return Config{}, err
 		}
 	}
-	cfg, err := ParseConfig(data[0], data[1], data[2])
-	if err != nil {
-		return Config{}, fmt.Errorf("%s: %w", dir, err)
-	}
-	return cfg, nil
+	cfg, err := f.config()
+	cfg.RegimesSource, cfg.CyclesSource, cfg.MacroSource = sources[0], sources[1], sources[2]
+	return cfg, err
 }
 
-// ParseConfig reads the content of regimes.yaml, cycles.yaml and macro.yaml.
+// ParseConfig reads the content of regimes.yaml, cycles.yaml and macro.yaml, without a name of it in the
+// sources.
 func ParseConfig(regimes, cycles, macro []byte) (Config, error) {
-	var (
-		r  regimesYAML
-		c  cyclesYAML
-		m  macroYAML
-		ps problems
-	)
-	for _, f := range []struct {
-		name string
-		data []byte
-		into any
-	}{{regimesFile, regimes, &r}, {cyclesFile, cycles, &c}, {macroFile, macro, &m}} {
-		if err := decode(f.data, f.into); err != nil {
-			ps = append(ps, fmt.Errorf("%s: %w", f.name, err))
+	var f filesYAML
+	data := [3][]byte{regimes, cycles, macro}
+	for i, into := range f.all() {
+		if err := tables.Parse(data[i], into.dst); err != nil {
+			return Config{}, fmt.Errorf("%s: %w", into.name, err)
 		}
 	}
-	if len(ps) > 0 {
-		return Config{}, errors.Join(ps...)
-	}
-	cfg := Config{
-		RegimesSource: source(regimesFile, regimes), CyclesSource: source(cyclesFile, cycles), MacroSource: source(macroFile, macro),
-	}
-	ps.cited(regimesFile, r.Sources)
-	cfg.Regimes = r.model(&ps, regimesFile)
+	return f.config()
+}
 
-	ps.cited(cyclesFile+": short_term", c.ShortTerm.Sources)
-	ps.cited(cyclesFile+": long_term", c.LongTerm.Sources)
-	cfg.ShortTerm = c.ShortTerm.model(&ps, cyclesFile+": short_term")
-	cfg.LongTerm = c.LongTerm.model(&ps, cyclesFile+": long_term")
-	cfg.HistoryYears = within(&ps, cyclesFile+": history_years", c.HistoryYears, 1, 50)
-	cfg.Settings.CreditGap.Lambda = within(&ps, cyclesFile+": credit_gap.lambda", c.CreditGap.Lambda, 1, 1e7)
-	cfg.Settings.CreditGap.MinYears = within(&ps, cyclesFile+": credit_gap.min_years", c.CreditGap.MinYears, 1, 50)
+// filesYAML is what the three files hold.
+type filesYAML struct {
+	regimes modelYAML
+	cycles  cyclesYAML
+	macro   macroYAML
+}
+
+type fileYAML struct {
+	name string
+	dst  any
+}
+
+func (f *filesYAML) all() [3]fileYAML {
+	return [3]fileYAML{{regimesFile, &f.regimes}, {cyclesFile, &f.cycles}, {macroFile, &f.macro}}
+}
+
+// config checks what was read.
+func (f *filesYAML) config() (Config, error) {
+	var (
+		ps  tables.Problems
+		cfg Config
+		c   = f.cycles
+	)
+	cfg.Regimes = f.regimes.model(&ps, regimesFile+": ")
+	cfg.ShortTerm = c.ShortTerm.model(&ps, cyclesFile+": short_term.")
+	cfg.LongTerm = c.LongTerm.model(&ps, cyclesFile+": long_term.")
+	cfg.HistoryYears = tables.Within(&ps, cyclesFile+": history_years", c.HistoryYears, 1, 50)
+	cfg.Settings.CreditGap.Lambda = tables.Within(&ps, cyclesFile+": credit_gap.lambda", c.CreditGap.Lambda, 1, 1e7)
+	cfg.Settings.CreditGap.MinYears = tables.Within(&ps, cyclesFile+": credit_gap.min_years", c.CreditGap.MinYears, 1, 50)
 	cfg.Empire = c.Empire.Unavailable
-	ps.cited(cyclesFile+": empire", c.Empire.Sources)
+	ps.Cited(cyclesFile+": empire.sources", c.Empire.Sources...)
 	if n := len(cfg.Empire); n == 0 || n > maxInputs {
-		ps.add(cyclesFile+": empire.unavailable", "name 1 to %d inputs", maxInputs)
+		ps.Add(cyclesFile+": empire.unavailable", "name 1 to %d inputs", maxInputs)
 	}
 	for i, u := range cfg.Empire {
 		if u.Missing == "" || u.Reason == "" {
-			ps.add(fmt.Sprintf("%s: empire.unavailable[%d]", cyclesFile, i), "missing and reason are required")
+			ps.Add(fmt.Sprintf("%s: empire.unavailable[%d]", cyclesFile, i), "missing and reason are required")
 		}
 	}
-	m.settings(&ps, &cfg.Settings)
-	return cfg, errors.Join(ps...)
-}
-
-func source(name string, data []byte) string {
-	sum := sha256.Sum256(data)
-	return "config:" + name + "@" + hex.EncodeToString(sum[:])[:12]
-}
-
-func decode(data []byte, into any) error {
-	if len(data) > maxFile {
-		return fmt.Errorf("the file has %d bytes, at most %d are read", len(data), maxFile)
-	}
-	dec := yaml.NewDecoder(bytes.NewReader(data))
-	dec.KnownFields(true)
-	if err := dec.Decode(into); err != nil {
-		if errors.Is(err, io.EOF) {
-			return errors.New("the file is empty")
-		}
-		return err
-	}
-	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return errors.New("one YAML document is expected, a second one follows")
-	}
-	return nil
+	f.macro.settings(&ps, &cfg.Settings)
+	return cfg, ps.Err()
 }
 
 // The files as written.
-type regimesYAML struct {
-	modelYAML `yaml:",inline"`
-}
-
 type cyclesYAML struct {
 	HistoryYears int       `yaml:"history_years"`
 	ShortTerm    modelYAML `yaml:"short_term"`
@@ -266,24 +237,26 @@ const (
 
 var stateName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
 
-func (y modelYAML) model(ps *problems, key string) Model {
+// model checks a model whose keys begin with a prefix.
+func (y modelYAML) model(ps *tables.Problems, prefix string) Model {
+	ps.Cited(prefix+"sources", y.Sources...)
 	var m Model
 	names := map[string]bool{}
 	if n := len(y.Inputs); n == 0 || n > maxInputs {
-		ps.add(key+".inputs", "name 1 to %d", maxInputs)
+		ps.Add(prefix+"inputs", "name 1 to %d", maxInputs)
 	}
 	for i, in := range y.Inputs {
-		at := fmt.Sprintf("%s.inputs[%d]", key, i)
+		at := fmt.Sprintf("%sinputs[%d]", prefix, i)
 		if !stateName.MatchString(in.Name) || names[in.Name] {
-			ps.add(at+".name", "%q is not allowed; use a name of its own, such as unemployment_change", in.Name)
+			ps.Add(at+".name", "%q is not allowed; use a name of its own, such as unemployment_change", in.Name)
 		}
 		names[in.Name] = true
 		t, err := ParseTransform(in.Transform)
 		if err != nil {
-			ps.add(at+".transform", "%w", err)
+			ps.Add(at+".transform", "%w", err)
 		}
 		if n := len(in.Candidates); n == 0 || n > maxCandidates {
-			ps.add(at+".candidates", "name 1 to %d", maxCandidates)
+			ps.Add(at+".candidates", "name 1 to %d", maxCandidates)
 		}
 		input := Input{Name: in.Name, Transform: t}
 		for k, c := range in.Candidates {
@@ -291,17 +264,17 @@ func (y modelYAML) model(ps *problems, key string) Model {
 		}
 		m.Inputs = append(m.Inputs, input)
 	}
-	m.States = y.states(ps, key)
+	m.States = y.states(ps, prefix)
 	scored := 0
 	for _, in := range m.Inputs {
 		if m.Scored(in.Name) {
 			scored++
 		}
 	}
-	m.MinInputs = within(ps, key+".min_inputs", y.MinInputs, 1, max(scored, 1))
+	m.MinInputs = tables.Within(ps, prefix+"min_inputs", y.MinInputs, 1, max(scored, 1))
 	for _, name := range y.Required {
 		if !names[name] {
-			ps.add(key+".required", "there is no input %q", name)
+			ps.Add(prefix+"required", "there is no input %q", name)
 		}
 	}
 	m.Required = y.Required
@@ -310,27 +283,27 @@ func (y modelYAML) model(ps *problems, key string) Model {
 
 // states checks that all states' rules are about the same inputs: a state without a rule for what the
 // others are scored by would have another scale than they.
-func (y modelYAML) states(ps *problems, key string) []State {
+func (y modelYAML) states(ps *tables.Problems, prefix string) []State {
 	if n := len(y.States); n < 2 || n > maxStates {
-		ps.add(key+".states", "name 2 to %d", maxStates)
+		ps.Add(prefix+"states", "name 2 to %d", maxStates)
 		return nil
 	}
 	var states []State
 	names, scored := map[string]bool{}, slices.Sorted(maps.Keys(y.States[0].Rules))
 	if len(scored) == 0 {
-		ps.add(key+".states[0].rules", "are required")
+		ps.Add(prefix+"states[0].rules", "are required")
 	}
 	for i, s := range y.States {
-		at := fmt.Sprintf("%s.states[%d]", key, i)
+		at := fmt.Sprintf("%sstates[%d]", prefix, i)
 		if !stateName.MatchString(s.Name) || names[s.Name] {
-			ps.add(at+".name", "%q is not allowed; use a name of its own, such as early_expansion", s.Name)
+			ps.Add(at+".name", "%q is not allowed; use a name of its own, such as early_expansion", s.Name)
 		}
 		names[s.Name] = true
 		if s.Label == "" || len(s.Label) > maxName {
-			ps.add(at+".label", "use 1 to %d bytes", maxName)
+			ps.Add(at+".label", "use 1 to %d bytes", maxName)
 		}
 		if !slices.Equal(slices.Sorted(maps.Keys(s.Rules)), scored) {
-			ps.add(at+".rules", "must be about the same inputs as those of the first state, %v", scored)
+			ps.Add(at+".rules", "must be about the same inputs as those of the first state, %v", scored)
 		}
 		state := State{Name: s.Name, Label: s.Label, Contraction: s.Contraction}
 		for _, in := range y.Inputs {
@@ -339,7 +312,7 @@ func (y modelYAML) states(ps *problems, key string) []State {
 			}
 		}
 		if len(state.Rules) != len(s.Rules) {
-			ps.add(at+".rules", "name an input that there is not")
+			ps.Add(at+".rules", "name an input that there is not")
 		}
 		states = append(states, state)
 	}
@@ -348,22 +321,22 @@ func (y modelYAML) states(ps *problems, key string) []State {
 
 const maxBound = 100 // standard deviations
 
-func (y ruleYAML) rule(ps *problems, key, input string) Rule {
+func (y ruleYAML) rule(ps *tables.Problems, key, input string) Rule {
 	for name, bound := range map[string]*float64{"above": y.Above, "below": y.Below} {
 		if bound != nil && !(math.Abs(*bound) <= maxBound) {
-			ps.add(key+"."+name, "%v is not allowed; use -%d to %d", *bound, maxBound, maxBound)
+			ps.Add(key+"."+name, "%v is not allowed; use -%d to %d", *bound, maxBound, maxBound)
 		}
 	}
 	switch {
 	case y.Above == nil && y.Below == nil:
-		ps.add(key, "above or below is required")
+		ps.Add(key, "above or below is required")
 	case y.Above != nil && y.Below != nil && *y.Above >= *y.Below:
-		ps.add(key, "above %v leaves nothing below %v", *y.Above, *y.Below)
+		ps.Add(key, "above %v leaves nothing below %v", *y.Above, *y.Below)
 	}
-	return Rule{Input: input, Above: y.Above, Below: y.Below, Weight: within(ps, key+".weight", y.Weight, 0.01, 100)}
+	return Rule{Input: input, Above: y.Above, Below: y.Below, Weight: tables.Within(ps, key+".weight", y.Weight, 0.01, 100)}
 }
 
-func (y candidateYAML) candidate(ps *problems, key string) Candidate {
+func (y candidateYAML) candidate(ps *tables.Problems, key string) Candidate {
 	c := Candidate{Proxy: y.Proxy}
 	given := 0
 	if y.Series != "" {
@@ -377,85 +350,64 @@ func (y candidateYAML) candidate(ps *problems, key string) Candidate {
 	}
 	switch {
 	case given != 1:
-		ps.add(key, "give one of series, difference and ratio")
+		ps.Add(key, "give one of series, difference and ratio")
 	case c.Operation != Alone && len(c.Series) != 2:
-		ps.add(key, "two series are needed")
+		ps.Add(key, "two series are needed")
 	}
 	for _, name := range c.Series {
 		if name == "" || len(name) > maxName {
-			ps.add(key, "a series' name has 1 to %d bytes", maxName)
+			ps.Add(key, "a series' name has 1 to %d bytes", maxName)
 		}
 	}
 	return c
 }
 
-func (y macroYAML) settings(ps *problems, s *Settings) {
+func (y macroYAML) settings(ps *tables.Problems, s *Settings) {
 	key := macroFile + ": "
 	s.Publication.ByFrequency = byFrequency(ps, key+"publication.by_frequency", y.Publication.ByFrequency)
 	s.MaxAge = byFrequency(ps, key+"max_age", y.MaxAge)
 	if len(y.Publication.BySeries) > maxSeries {
-		ps.add(key+"publication.by_series", "name at most %d", maxSeries)
+		ps.Add(key+"publication.by_series", "name at most %d", maxSeries)
 	}
 	s.Publication.BySeries = map[string]Release{}
 	for _, name := range slices.Sorted(maps.Keys(y.Publication.BySeries)) {
 		r, at := y.Publication.BySeries[name], key+"publication.by_series."+name
 		if r.Days == nil {
-			ps.add(at+".days", "is required")
+			ps.Add(at+".days", "is required")
 			continue
 		}
-		release := Release{Days: within(ps, at+".days", *r.Days, 0, maxLag)}
+		release := Release{Days: tables.Within(ps, at+".days", *r.Days, 0, maxLag)}
 		if r.Source == "" {
-			ps.add(at+".source", "is required: who publishes it, and when")
+			ps.Add(at+".source", "is required: who publishes it, and when")
 		}
 		if r.NotBefore != "" {
 			var err error
 			if release.NotBefore, err = time.Parse(time.DateOnly, r.NotBefore); err != nil {
-				ps.add(at+".not_before", "%q is not a date such as 1959-06-30", r.NotBefore)
+				ps.Add(at+".not_before", "%q is not a date such as 1959-06-30", r.NotBefore)
 			}
 		}
 		s.Publication.BySeries[name] = release
 	}
-	s.Z.Years = within(ps, key+"z.years", y.Z.Years, 1, 50)
-	s.Z.MinYears = within(ps, key+"z.min_years", y.Z.MinYears, 1, max(s.Z.Years, 1))
-	s.TrendShifts.MinConfidence = within(ps, key+"trend_shifts.min_confidence", y.TrendShifts.MinConfidence, 0.01, 1)
-	s.TrendShifts.MinStdErrors = within(ps, key+"trend_shifts.min_std_errors", y.TrendShifts.MinStdErrors, 0.01, 100)
+	s.Z.Years = tables.Within(ps, key+"z.years", y.Z.Years, 1, 50)
+	s.Z.MinYears = tables.Within(ps, key+"z.min_years", y.Z.MinYears, 1, max(s.Z.Years, 1))
+	s.TrendShifts.MinConfidence = tables.Within(ps, key+"trend_shifts.min_confidence", y.TrendShifts.MinConfidence, 0.01, 1)
+	s.TrendShifts.MinStdErrors = tables.Within(ps, key+"trend_shifts.min_std_errors", y.TrendShifts.MinStdErrors, 0.01, 100)
 }
 
-func byFrequency(ps *problems, key string, given map[Frequency]int) map[Frequency]int {
+func byFrequency(ps *tables.Problems, key string, given map[Frequency]int) map[Frequency]int {
 	for _, f := range slices.Sorted(maps.Keys(given)) {
 		if !slices.Contains(frequencies, f) {
-			ps.add(key, "%q is not a frequency; use %v", f, frequencies)
+			ps.Add(key, "%q is not a frequency; use %v", f, frequencies)
 		}
 	}
 	days := map[Frequency]int{}
 	for _, f := range frequencies {
 		d, there := given[f]
 		if !there {
-			ps.add(key+"."+string(f), "is required")
+			ps.Add(key+"."+string(f), "is required")
 			continue
 		}
-		days[f] = within(ps, key+"."+string(f), d, 0, maxLag)
+		days[f] = tables.Within(ps, key+"."+string(f), d, 0, maxLag)
 	}
 	return days
-}
-
-// problems collects what is wrong with the files.
-type problems []error
-
-func (ps *problems) add(key, format string, args ...any) {
-	*ps = append(*ps, fmt.Errorf("%s: %w", key, fmt.Errorf(format, args...)))
-}
-
-// cited requires that a table says where it comes from.
-func (ps *problems) cited(key string, sources []string) {
-	if len(sources) == 0 || slices.Contains(sources, "") {
-		ps.add(key+".sources", "say where the table comes from")
-	}
-}
-
-func within[T int | float64](ps *problems, key string, v, lowest, highest T) T {
-	if allowed := v >= lowest && v <= highest; !allowed { // NaN is not either
-		ps.add(key, "%v is not allowed; use %v to %v", v, lowest, highest)
-	}
-	return v
 }

@@ -65,8 +65,8 @@ func TestConfigProblems(t *testing.T) {
 	}{
 		"unknown key":           {inRegimes, "min_inputs: 2", "min_input: 2", "field min_input not found"},
 		"repeated key":          {inRegimes, "min_inputs: 2", "min_inputs: 2\nmin_inputs: 3", "already defined"},
-		"second document":       {inRest, "z: {", "---\nz: {", "one YAML document"},
-		"too many needed":       {inRegimes, "min_inputs: 2", "min_inputs: 5", "regimes.yaml.min_inputs: 5 is not allowed; use 1 to 4"},
+		"second document":       {inRest, "z: {", "---\nz: {", "one YAML document is expected"},
+		"too many needed":       {inRegimes, "min_inputs: 2", "min_inputs: 5", "regimes.yaml: min_inputs: 5 is not allowed; use 1 to 4"},
 		"transform":             {inRegimes, "transform: growth_12m", "transform: yoy", `inputs[2].transform: "yoy" is not allowed`},
 		"two kinds":             {inRegimes, "- series: BAA10Y", "- {series: BAA10Y, ratio: [A, B]}", "inputs[3].candidates[0]: give one of"},
 		"three legs":            {inRegimes, "[US_TCM_10Y, US_TCM_1Y]", "[US_TCM_10Y, US_TCM_1Y, US_TCM_3Y]", "two series are needed"},
@@ -102,7 +102,7 @@ func TestConfigProblems(t *testing.T) {
 	_, err := macro.ParseConfig(nil, []byte(cycles), []byte(rest))
 	require.ErrorContains(t, err, "regimes.yaml: the file is empty")
 	_, err = macro.ParseConfig(make([]byte, 1<<20+1), []byte(cycles), []byte(rest))
-	require.ErrorContains(t, err, "at most 1048576 are read")
+	require.ErrorContains(t, err, "regimes.yaml: the file has more than 1048576 bytes")
 	_, err = macro.LoadConfig(t.TempDir())
 	require.ErrorIs(t, err, os.ErrNotExist)
 }

@@ -1,20 +1,17 @@
 package provider
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"time"
 
-	"go.yaml.in/yaml/v3"
-
 	"github.com/dawsos/dawsos/internal/imports"
+	"github.com/dawsos/dawsos/internal/tables"
 )
 
 // Config says what is fetched.
@@ -33,27 +30,23 @@ type Config struct {
 
 const mostSubjects = 1000 // of one provider
 
-// LoadConfig reads a file such as configs/analytics/providers.yaml. An error names what is wrong in it.
-func LoadConfig(path string) (Config, error) {
-	raw, err := os.ReadFile(path)
-	if err != nil {
+// File is the name of the file that says what is fetched.
+const File = "providers.yaml"
+
+// LoadConfig reads providers.yaml in a folder. The error names everything that is wrong with it.
+func LoadConfig(dir string) (Config, error) {
+	var c Config
+	if _, err := tables.Read(dir, File, &c); err != nil {
 		return Config{}, err
 	}
-	var c Config
-	decoder := yaml.NewDecoder(bytes.NewReader(raw))
-	decoder.KnownFields(true)
-	if err := decoder.Decode(&c); err != nil {
-		return Config{}, fmt.Errorf("%s: %w", path, err)
-	}
-	if c.News.Days < 1 || c.News.Days > 365 {
-		return Config{}, fmt.Errorf("%s: news.days: %d is outside 1 to 365", path, c.News.Days)
-	}
+	var ps tables.Problems
+	tables.Within(&ps, "news.days", c.News.Days, 1, 365)
 	for name, n := range map[string]int{"fred.series": len(c.FRED.Series), "fmp.symbols": len(c.FMP.Symbols), "news.symbols": len(c.News.Symbols)} {
 		if n > mostSubjects {
-			return Config{}, fmt.Errorf("%s: %s: %d are more than %d", path, name, n, mostSubjects)
+			ps.Add(name, "%d are more than %d", n, mostSubjects)
 		}
 	}
-	return c, nil
+	return c, ps.In(File)
 }
 
 // Task is what one provider is asked for.
@@ -103,6 +96,53 @@ func translate(symbols map[string]string) (subjects []string, ours map[string]st
 // Importer imports rows.
 type Importer interface {
 	Import(ctx context.Context, r imports.Request) (imports.Summary, error)
+}
+
+// Report says what came of one provider.
+type Report struct {
+	Provider  string `json:"provider"`
+	Subjects  int    `json:"subjects"`
+	Rows      int64  `json:"rows"`
+	Inserted  int64  `json:"inserted"`
+	Changed   int64  `json:"changed"`
+	Unchanged int64  `json:"unchanged"`
+	Error     string `json:"error,omitempty"`
+}
+
+// Harvest is all that there is to fetch.
+type Harvest struct {
+	tasks    []Task
+	importer Importer
+	tenantID string
+	now      func() time.Time
+}
+
+// NewHarvest returns the tasks for a tenant.
+func NewHarvest(tasks []Task, importer Importer, tenantID string, now func() time.Time) *Harvest {
+	return &Harvest{tasks: tasks, importer: importer, tenantID: tenantID, now: now}
+}
+
+// Fetch asks one provider after the other. One that fails does not keep the others from it; the error is
+// of all that did.
+func (h *Harvest) Fetch(ctx context.Context) ([]Report, error) {
+	reports := make([]Report, 0, len(h.tasks))
+	var errs []error
+	for _, t := range h.tasks {
+		summary, err := t.Run(ctx, h.importer, h.tenantID, h.now())
+		r := Report{
+			Provider: t.Provider.Name(), Subjects: len(t.Subjects),
+			Rows: summary.Rows, Inserted: summary.Inserted, Changed: summary.Changed, Unchanged: summary.Unchanged,
+		}
+		if err != nil {
+			r.Error = err.Error()
+			errs = append(errs, err)
+		}
+		reports = append(reports, r)
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return reports, errors.Join(errs...)
 }
 
 // Run fetches and imports, all rows or none. Rows go from one to the other as they come.

@@ -48,7 +48,7 @@ func TestTables(t *testing.T) {
 		"no position":   {"rebalance.yaml", "max_position_pct: 20", "max_position_pct: 0", "limits.max_position_pct"},
 		"no number":     {"rebalance.yaml", "max_te_pct: 5", "max_te_pct: .nan", "limits.max_te_pct"},
 		"min above max": {"rebalance.yaml", "min_position_pct: 0.5", "min_position_pct: 25", "is above max_position_pct"},
-		"no source":     {"rebalance.yaml", `source: "Judgement`, `source: "" #`, "source is missing"},
+		"no source":     {"rebalance.yaml", `source: "Judgement`, `source: "" #`, "source: is missing"},
 		"twice":         {"hedges.yaml", "[SPI, SBI", "[SPI, SPI", "each once"},
 		"none":          {"hedges.yaml", "[SPI, SBI, SII, USMKT, GOLD, LP25, LP40, LP60]", "[]", "1 to 50 symbols"},
 		"percent":       {"hedges.yaml", "min_effectiveness: 0.05", "min_effectiveness: 5", "min_effectiveness"},

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"github.com/dawsos/dawsos/internal/tables"
 )
@@ -84,17 +83,15 @@ func LoadRules(dir string) (*Rules, error) {
 		return nil, err
 	}
 	r.Source = source
-	var errs []error
-	if strings.TrimSpace(r.Origin) == "" {
-		errs = append(errs, errors.New("source is missing: say where the limits come from"))
-	}
+	var ps tables.Problems
+	ps.Cited("source", r.Origin)
 	for name, problem := range r.Limits.Check() {
-		errs = append(errs, fmt.Errorf("limits.%s: %s", name, problem))
+		ps.Add("limits."+name, "%s", problem)
 	}
 	if err := r.Estimation.check(); err != nil {
-		errs = append(errs, fmt.Errorf("estimation: %w", err))
+		ps.Add("estimation", "%w", err)
 	}
-	return &r, inFile(LimitsFile, errs)
+	return &r, ps.In(LimitsFile)
 }
 
 // Hedges is the table of what may serve as a hedge.
@@ -118,34 +115,20 @@ func LoadHedges(dir string) (*Hedges, error) {
 		return nil, err
 	}
 	h.Source = source
-	var errs []error
-	if strings.TrimSpace(h.Origin) == "" {
-		errs = append(errs, errors.New("source is missing: say where the choice comes from"))
-	}
+	var ps tables.Problems
+	ps.Cited("source", h.Origin)
 	sorted := slices.Clone(h.Candidates)
 	slices.Sort(sorted)
 	if len(slices.Compact(sorted)) != len(h.Candidates) || slices.Contains(sorted, "") ||
 		len(h.Candidates) == 0 || len(h.Candidates) > maxCandidates {
-		errs = append(errs, fmt.Errorf("candidates: there must be 1 to %d symbols, each once", maxCandidates))
+		ps.Add("candidates", "there must be 1 to %d symbols, each once", maxCandidates)
 	}
-	if !(h.MinEffectiveness >= 0 && h.MinEffectiveness <= 1) {
-		errs = append(errs, fmt.Errorf("min_effectiveness: %v is outside 0 to 1", h.MinEffectiveness))
-	}
-	if h.MaxSuggestions < 1 || h.MaxSuggestions > maxCandidates {
-		errs = append(errs, fmt.Errorf("max_suggestions: %d is outside 1 to %d", h.MaxSuggestions, maxCandidates))
-	}
+	tables.Within(&ps, "min_effectiveness", h.MinEffectiveness, 0, 1)
+	tables.Within(&ps, "max_suggestions", h.MaxSuggestions, 1, maxCandidates)
 	if err := (Estimation{h.Returns, h.MinReturns}).check(); err != nil {
-		errs = append(errs, err)
+		ps.Add("returns and min_returns", "%w", err)
 	}
-	return &h, inFile(HedgesFile, errs)
-}
-
-func inFile(name string, errs []error) error {
-	if len(errs) == 0 {
-		return nil
-	}
-	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-	return fmt.Errorf("%s: %w", name, errors.Join(errs...))
+	return &h, ps.In(HedgesFile)
 }
 
 // share turns percent into a fraction.

@@ -24,7 +24,7 @@ const MaxScore = 10
 
 // Model says how figures become scores. LoadModel reads it.
 type Model struct {
-	Document
+	Source string // names the file by its content: "config:ratings.yaml@0123456789ab"
 
 	Ratings []Definition // one for each of Names, in that order
 	Grades  []Grade      // of the overall score, best first

@@ -20,7 +20,7 @@ const analyticsDir = "../../configs/analytics"
 
 func model(t testing.TB) research.Model {
 	t.Helper()
-	m, err := research.LoadModel(filepath.Join(analyticsDir, "ratings.yaml"))
+	m, err := research.LoadModel(analyticsDir)
 	require.NoError(t, err)
 	return m
 }
@@ -277,7 +277,7 @@ func TestMetrics(t *testing.T) {
 
 func TestSettingsAreReadStrictly(t *testing.T) {
 	t.Parallel()
-	raw, err := os.ReadFile(filepath.Join(analyticsDir, "ratings.yaml"))
+	raw, err := os.ReadFile(filepath.Join(analyticsDir, research.RatingsFile))
 	require.NoError(t, err)
 	good := string(raw)
 	for name, tt := range map[string]struct{ old, changed, says string }{
@@ -294,29 +294,34 @@ func TestSettingsAreReadStrictly(t *testing.T) {
 		"grades out of order": {"at_least: 80", "at_least: 95", "below the one before"},
 		"not a number":        {"limit: 0.70", "limit: .nan", "must be a number"},
 		"no source":           {"sources:\n      - Novy", "source:\n      - Novy", "source"},
-		"a second document":   {"overall:", "{}\n---\noverall:", "second"},
+		"a second document":   {"overall:", "{}\n---\noverall:", "one YAML document is expected"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			require.Contains(t, good, tt.old)
-			path := filepath.Join(t.TempDir(), "ratings.yaml")
-			require.NoError(t, os.WriteFile(path, []byte(strings.Replace(good, tt.old, tt.changed, 1)), 0o600))
-			_, err := research.LoadModel(path)
+			dir := t.TempDir()
+			require.NoError(t, os.WriteFile(filepath.Join(dir, research.RatingsFile), []byte(strings.Replace(good, tt.old, tt.changed, 1)), 0o600))
+			_, err := research.LoadModel(dir)
 			require.ErrorContains(t, err, tt.says)
 		})
 	}
-	_, err = research.LoadModel("nowhere.yaml")
+	_, err = research.LoadModel(t.TempDir())
 	require.ErrorIs(t, err, os.ErrNotExist)
 	require.Regexp(t, `^config:ratings\.yaml@[0-9a-f]{12}$`, model(t).Source)
 
-	s, err := research.LoadNewsSettings(filepath.Join(analyticsDir, "news.yaml"))
+	s, err := research.LoadNewsSettings(analyticsDir)
 	require.NoError(t, err)
 	require.Equal(t, 24, s.LookbackHours)
-	for _, bad := range []string{"", "lookback_hours: 24", "lookback_hours: 2\nmax_lookback_hours: 1\nmax_items: 10\n", "lookback_hours: 1\nmax_lookback_hours: 1\nmax_items: 10\nmin_impact_threshold: 2"} {
-		path := filepath.Join(t.TempDir(), "news.yaml")
-		require.NoError(t, os.WriteFile(path, []byte(bad), 0o600))
-		_, err := research.LoadNewsSettings(path)
-		require.Error(t, err, "%q", bad)
+	for bad, says := range map[string]string{
+		"":                   "news.yaml: the file is empty",
+		"lookback_hours: 24": "max_lookback_hours: 0 is not allowed; use 1 to 8760",
+		"lookback_hours: 2\nmax_lookback_hours: 1\nmax_items: 10\n":                        "lookback_hours: 2 is not allowed; use 1 to 1",
+		"lookback_hours: 1\nmax_lookback_hours: 1\nmax_items: 10\nmin_impact_threshold: 2": "min_impact_threshold: 2 is not allowed; use 0 to 1",
+	} {
+		dir := t.TempDir()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, research.NewsFile), []byte(bad), 0o600))
+		_, err := research.LoadNewsSettings(dir)
+		require.ErrorContains(t, err, says, "%q", bad)
 	}
 }
 

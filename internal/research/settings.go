@@ -1,60 +1,19 @@
 package research
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 
-	"go.yaml.in/yaml/v3"
+	"github.com/dawsos/dawsos/internal/tables"
 )
 
-// Document is where a value of settings was read from.
-type Document struct {
-	// Source names the file and its content: "config:ratings.yaml@" and the first 12 digits of the
-	// SHA-256 of the file, in hex.
-	Source string
-}
-
-// Load reads one settings file strictly into dst, a pointer to a struct with yaml tags: a key that dst
-// does not declare, a key twice or a second document is an error.
-func Load(path string, dst any) (Document, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return Document{}, fmt.Errorf("read settings: %w", err)
-	}
-	if err := decode(data, dst); err != nil {
-		return Document{}, fmt.Errorf("%s: %w", path, err)
-	}
-	sum := sha256.Sum256(data)
-	return Document{Source: "config:" + filepath.Base(path) + "@" + hex.EncodeToString(sum[:6])}, nil
-}
-
-func decode(data []byte, dst any) error {
-	dec := yaml.NewDecoder(bytes.NewReader(data))
-	dec.KnownFields(true)
-	if err := dec.Decode(dst); err != nil && !errors.Is(err, io.EOF) { // EOF: the file is empty, see the checks
-		return err
-	}
-	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
-		return errors.New("one YAML document is expected, a second one follows")
-	}
-	return nil
-}
-
-// problems collects what is wrong with a file.
-type problems []error
-
-func (ps *problems) add(key, format string, args ...any) {
-	*ps = append(*ps, fmt.Errorf("%s: %s", key, fmt.Sprintf(format, args...)))
-}
+// The names of the tables' files.
+const (
+	RatingsFile = "ratings.yaml"
+	NewsFile    = "news.yaml"
+)
 
 // within reports whether v is a number from low to high; NaN is not.
 func within(v, low, high float64) bool { return v >= low && v <= high }
@@ -70,35 +29,32 @@ type modelFile struct {
 	} `yaml:"ratings"`
 }
 
-// LoadModel reads ratings.yaml. The error names everything that is wrong with it.
-func LoadModel(path string) (Model, error) {
+// LoadModel reads ratings.yaml in a folder. The error names everything that is wrong with it.
+func LoadModel(dir string) (Model, error) {
 	var f modelFile
-	doc, err := Load(path, &f)
+	source, err := tables.Read(dir, RatingsFile, &f)
 	if err != nil {
 		return Model{}, err
 	}
 	m, err := f.model()
-	if err != nil {
-		return Model{}, fmt.Errorf("%s: %w", path, err)
-	}
-	m.Document = doc
-	return m, nil
+	m.Source = source
+	return m, err
 }
 
 // weightsTolerance is how far from 1 weights may sum, for want of binary tenths.
 const weightsTolerance = 1e-9
 
 func (f modelFile) model() (Model, error) {
-	var ps problems
+	var ps tables.Problems
 	var m Model
 	for _, name := range slices.Sorted(maps.Keys(f.Ratings)) {
 		if !slices.Contains(Names(), name) {
-			ps.add("ratings."+name, "there is no such rating; there are %v", Names())
+			ps.Add("ratings."+name, "there is no such rating; there are %v", Names())
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.Overall.Weights)) {
 		if !slices.Contains(Names(), name) {
-			ps.add("overall.weights."+name, "there is no such rating; there are %v", Names())
+			ps.Add("overall.weights."+name, "there is no such rating; there are %v", Names())
 		}
 	}
 	var sum float64
@@ -106,51 +62,49 @@ func (f modelFile) model() (Model, error) {
 		key := "ratings." + name
 		given, ok := f.Ratings[name]
 		if !ok {
-			ps.add(key, "is missing")
+			ps.Add(key, "is missing")
 		}
 		weight := f.Overall.Weights[name]
 		if !within(weight, 1e-6, 1) {
-			ps.add("overall.weights."+name, "must be above 0 and up to 1")
+			ps.Add("overall.weights."+name, "must be above 0 and up to 1")
 		}
 		sum += weight
-		if len(given.Sources) == 0 {
-			ps.add(key+".sources", "say where the figures come from")
-		}
+		ps.Cited(key+".sources", given.Sources...)
 		checkComponents(&ps, key+".components", given.Components)
 		m.Ratings = append(m.Ratings, Definition{Name: name, Weight: weight, Sources: given.Sources, Components: given.Components})
 	}
 	if math.Abs(sum-1) > weightsTolerance {
-		ps.add("overall.weights", "sum to %.9g, they must sum to 1", sum)
+		ps.Add("overall.weights", "sum to %.9g, they must sum to 1", sum)
 	}
 	m.Grades = f.Overall.Grades
 	checkGrades(&ps, m.Grades)
-	return m, errors.Join(ps...)
+	return m, ps.In(RatingsFile)
 }
 
-func checkGrades(ps *problems, grades []Grade) {
+func checkGrades(ps *tables.Problems, grades []Grade) {
 	const key = "overall.grades"
 	if len(grades) == 0 {
-		ps.add(key, "is missing")
+		ps.Add(key, "is missing")
 		return
 	}
 	for i, g := range grades {
 		at := fmt.Sprintf("%s[%d]", key, i)
 		if g.Grade == "" {
-			ps.add(at+".grade", "is missing")
+			ps.Add(at+".grade", "is missing")
 		}
 		if !within(g.AtLeast, 0, 100) || (i > 0 && g.AtLeast >= grades[i-1].AtLeast) {
-			ps.add(at+".at_least", "must be from 0 to 100, and below the one before")
+			ps.Add(at+".at_least", "must be from 0 to 100, and below the one before")
 		}
 	}
 	if grades[len(grades)-1].AtLeast != 0 {
-		ps.add(key, "the last must begin at 0: every score has a grade")
+		ps.Add(key, "the last must begin at 0: every score has a grade")
 	}
 }
 
-func checkComponents(ps *problems, key string, components []Component) {
+func checkComponents(ps *tables.Problems, key string, components []Component) {
 	const most = 50
 	if len(components) == 0 || len(components) > most {
-		ps.add(key, "1 to %d are needed", most)
+		ps.Add(key, "1 to %d are needed", most)
 		return
 	}
 	var sum float64
@@ -158,57 +112,57 @@ func checkComponents(ps *problems, key string, components []Component) {
 	for i, c := range components {
 		at := fmt.Sprintf("%s[%d]", key, i)
 		if c.Name == "" || c.Metric == "" || c.Why == "" {
-			ps.add(at, "name, metric and why are needed")
+			ps.Add(at, "name, metric and why are needed")
 		}
 		if names[c.Name] {
-			ps.add(at+".name", "%q stands twice", c.Name)
+			ps.Add(at+".name", "%q stands twice", c.Name)
 		}
 		names[c.Name] = true
 		if !within(c.Weight, 1e-6, 1) {
-			ps.add(at+".weight", "must be above 0 and up to 1")
+			ps.Add(at+".weight", "must be above 0 and up to 1")
 		}
 		sum += c.Weight
 		if c.Floor != nil && !within(*c.Floor, -math.MaxFloat64, math.MaxFloat64) {
-			ps.add(at+".floor", "must be a number")
+			ps.Add(at+".floor", "must be a number")
 		}
 		if c.Judged {
 			if c.Rule != "" || len(c.Steps) > 0 || c.Otherwise != 0 || c.Floor != nil || c.Per != "" || c.Positive != "" {
-				ps.add(at, "a judged component has metric, weight and why alone")
+				ps.Add(at, "a judged component has metric, weight and why alone")
 			}
 			continue
 		}
 		checkSteps(ps, at, c)
 	}
 	if math.Abs(sum-1) > weightsTolerance {
-		ps.add(key, "weights sum to %.9g, they must sum to 1", sum)
+		ps.Add(key, "weights sum to %.9g, they must sum to 1", sum)
 	}
 }
 
-func checkSteps(ps *problems, key string, c Component) {
+func checkSteps(ps *tables.Problems, key string, c Component) {
 	if !slices.Contains([]Rule{Above, AtLeast, Below}, c.Rule) {
-		ps.add(key+".rule", "must be above, at_least or below")
+		ps.Add(key+".rule", "must be above, at_least or below")
 	}
 	if len(c.Steps) == 0 {
-		ps.add(key+".steps", "is missing")
+		ps.Add(key+".steps", "is missing")
 		return
 	}
 	last := c.Otherwise
 	if !within(last, 0, MaxScore) {
-		ps.add(key+".otherwise", "must be from 0 to 10")
+		ps.Add(key+".otherwise", "must be from 0 to 10")
 	}
 	for i, s := range slices.Backward(c.Steps) {
 		at := fmt.Sprintf("%s.steps[%d]", key, i)
 		if !within(s.Score, 0, MaxScore) || s.Score <= last {
-			ps.add(at+".score", "must be up to 10, and above what stands below it")
+			ps.Add(at+".score", "must be up to 10, and above what stands below it")
 		}
 		last = s.Score
 		if !within(s.Limit, -math.MaxFloat64, math.MaxFloat64) {
-			ps.add(at+".limit", "must be a number")
+			ps.Add(at+".limit", "must be a number")
 		}
 		if i+1 < len(c.Steps) {
 			next := c.Steps[i+1].Limit
 			if (c.Rule == Below && next <= s.Limit) || (c.Rule != Below && next >= s.Limit) {
-				ps.add(at+".limit", "a better score must be harder to earn than the next")
+				ps.Add(at+".limit", "a better score must be harder to earn than the next")
 			}
 		}
 	}
@@ -216,7 +170,7 @@ func checkSteps(ps *problems, key string, c Component) {
 
 // NewsSettings bounds searches of news. See configs/analytics/news.yaml.
 type NewsSettings struct {
-	Document `yaml:"-"`
+	Source string `yaml:"-"` // names the file by its content
 
 	LookbackHours      int     `yaml:"lookback_hours"`
 	MaxLookbackHours   int     `yaml:"max_lookback_hours"`
@@ -224,30 +178,19 @@ type NewsSettings struct {
 	MinImpactThreshold float64 `yaml:"min_impact_threshold"`
 }
 
-// LoadNewsSettings reads news.yaml. The error names everything that is wrong with it.
-func LoadNewsSettings(path string) (NewsSettings, error) {
+// LoadNewsSettings reads news.yaml in a folder. The error names everything that is wrong with it.
+func LoadNewsSettings(dir string) (NewsSettings, error) {
 	var s NewsSettings
-	doc, err := Load(path, &s)
+	source, err := tables.Read(dir, NewsFile, &s)
 	if err != nil {
 		return NewsSettings{}, err
 	}
-	s.Document = doc
+	s.Source = source
 	const year = 8760
-	var ps problems
-	if s.MaxLookbackHours < 1 || s.MaxLookbackHours > year {
-		ps.add("max_lookback_hours", "must be 1 to %d", year)
-	}
-	if s.LookbackHours < 1 || s.LookbackHours > s.MaxLookbackHours {
-		ps.add("lookback_hours", "must be 1 to max_lookback_hours")
-	}
-	if s.MaxItems < 1 || s.MaxItems > 1000 {
-		ps.add("max_items", "must be 1 to 1000")
-	}
-	if !within(s.MinImpactThreshold, 0, 1) {
-		ps.add("min_impact_threshold", "must be 0 to 1")
-	}
-	if err := errors.Join(ps...); err != nil {
-		return NewsSettings{}, fmt.Errorf("%s: %w", path, err)
-	}
-	return s, nil
+	var ps tables.Problems
+	tables.Within(&ps, "max_lookback_hours", s.MaxLookbackHours, 1, year)
+	tables.Within(&ps, "lookback_hours", s.LookbackHours, 1, max(s.MaxLookbackHours, 1))
+	tables.Within(&ps, "max_items", s.MaxItems, 1, 1000)
+	tables.Within(&ps, "min_impact_threshold", s.MinImpactThreshold, 0, 1)
+	return s, ps.In(NewsFile)
 }

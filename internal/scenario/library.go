@@ -6,7 +6,6 @@
 package scenario
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -98,10 +97,7 @@ func Load(dir string) (*Library, error) {
 		return nil, err
 	}
 	l.Source = source
-	if err := l.check(); err != nil {
-		return nil, fmt.Errorf("%s: %w", File, err)
-	}
-	return &l, nil
+	return &l, l.check().In(File)
 }
 
 // Parse reads and checks a library.
@@ -110,7 +106,7 @@ func Parse(raw []byte) (*Library, error) {
 	if err := tables.Parse(raw, &l); err != nil {
 		return nil, err
 	}
-	return &l, l.check()
+	return &l, l.check().Err()
 }
 
 var (
@@ -128,43 +124,42 @@ const (
 // them.
 var DeleveragingIDs = []string{"money_printing", "austerity", "default"}
 
-func (l *Library) check() error {
-	var errs []error
-	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if strings.TrimSpace(l.Origin) == "" {
-		wrong("source is missing: say where the sizes come from")
-	}
+func (l *Library) check() tables.Problems {
+	var ps tables.Problems
+	ps.Cited("source", l.Origin)
 	if e := l.Estimation; e.Returns < 20 || e.Returns > 2520 || e.MinReturns < 20 || e.MinReturns > e.Returns {
-		wrong("estimation: returns must be 20 to 2520, min_returns 20 to returns")
+		ps.Add("estimation", "returns must be 20 to 2520, min_returns 20 to returns")
 	}
 	if len(l.Shocks) == 0 || len(l.Shocks) > maxShocks {
-		wrong("shocks: there must be 1 to %d", maxShocks)
+		ps.Add("shocks", "there must be 1 to %d", maxShocks)
 	}
 	if len(l.Scenarios)+len(l.Deleveraging) > maxScenarios {
-		wrong("scenarios: there may be %d, deleveraging included", maxScenarios)
+		ps.Add("scenarios", "there may be %d, deleveraging included", maxScenarios)
 	}
 	known := map[string]Shock{}
 	for i, s := range l.Shocks {
+		at := fmt.Sprintf("shocks[%d]", i)
 		if _, twice := known[s.Name]; twice {
-			wrong("shocks[%d]: %q stands twice", i, s.Name)
+			ps.Add(at, "%q stands twice", s.Name)
 		}
 		known[s.Name] = s
 		if err := s.check(); err != nil {
-			wrong("shocks[%d] (%s): %w", i, s.Name, err)
+			ps.Add(at, "%s: %w", s.Name, err)
 		}
 	}
 	ids := map[string]bool{}
 	for list, scenarios := range map[string][]Scenario{"scenarios": l.Scenarios, "deleveraging": l.Deleveraging} {
 		for i, s := range scenarios {
+			at := fmt.Sprintf("%s[%d]", list, i)
 			switch {
 			case !name.MatchString(s.ID):
-				wrong("%s[%d]: id %q must match %s", list, i, s.ID, name)
+				ps.Add(at, "id %q must match %s", s.ID, name)
 			case ids[s.ID]:
-				wrong("%s[%d]: id %q stands twice", list, i, s.ID)
+				ps.Add(at, "id %q stands twice", s.ID)
 			case s.Name == "":
-				wrong("%s[%d] (%s): name is missing", list, i, s.ID)
+				ps.Add(at, "%s: name is missing", s.ID)
 			case len(s.Shocks) == 0:
-				wrong("%s[%d] (%s): shocks are missing", list, i, s.ID)
+				ps.Add(at, "%s: shocks are missing", s.ID)
 			}
 			ids[s.ID] = true
 			for _, shock := range slices.Sorted(maps.Keys(s.Shocks)) {
@@ -172,20 +167,19 @@ func (l *Library) check() error {
 				k, ok := known[shock]
 				switch {
 				case !ok:
-					wrong("%s[%d] (%s): there is no shock %q", list, i, s.ID, shock)
+					ps.Add(at, "%s: there is no shock %q", s.ID, shock)
 				case !(size >= k.Min && size <= k.Max) || size == 0:
-					wrong("%s[%d] (%s): %s is %v, allowed are %v to %v without 0", list, i, s.ID, shock, size, k.Min, k.Max)
+					ps.Add(at, "%s: %s is %v, allowed are %v to %v without 0", s.ID, shock, size, k.Min, k.Max)
 				}
 			}
 		}
 	}
 	for _, id := range DeleveragingIDs {
 		if !slices.ContainsFunc(l.Deleveraging, func(s Scenario) bool { return s.ID == id }) {
-			wrong("deleveraging: %q is missing", id)
+			ps.Add("deleveraging", "%q is missing", id)
 		}
 	}
-	slices.SortFunc(errs, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
-	return errors.Join(errs...)
+	return ps
 }
 
 func (s Shock) check() error {

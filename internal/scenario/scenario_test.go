@@ -67,7 +67,7 @@ func TestLibrariesThatAreRefused(t *testing.T) {
 	require.NoError(t, err)
 	for name, tt := range map[string]struct{ old, new, want string }{
 		"unknown key":         {"estimation:", "estimations: 1\nestimation:", "estimations"},
-		"no source":           {`source: "Judgement`, `source: "" #`, "source is missing"},
+		"no source":           {`source: "Judgement`, `source: "" #`, "source: is missing"},
 		"unknown shock":       {"equity_pct: -5", "equities_pct: -5", `no shock "equities_pct"`},
 		"out of bounds":       {"rates_bps: 100, usd_pct: 2", "rates_bps: 10000, usd_pct: 2", "rates_bps is 10000"},
 		"nought":              {"rates_bps: 100, usd_pct: 2", "rates_bps: 0, usd_pct: 2", "rates_bps is 0"},

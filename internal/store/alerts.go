@@ -32,6 +32,12 @@ type Figures interface {
 	Figures(ctx context.Context, run agent.Context) (map[string]portfolio.Figure, error)
 }
 
+// Regimes tells the macro regime.
+type Regimes interface {
+	// ShiftConfidence returns how sure it is that the regime has changed as of a run: 0 when it has not.
+	ShiftConfidence(ctx context.Context, run agent.Context) (portfolio.Figure, error)
+}
+
 // Accepter takes events on in a transaction of the caller's.
 type Accepter interface {
 	AcceptTx(ctx context.Context, tx pgx.Tx, as []delivery.Acceptance) ([]delivery.Accepted, error)
@@ -42,12 +48,16 @@ type Alerts struct {
 	*Store
 	accepter Accepter
 	figures  Figures
+	regimes  Regimes
 	log      *slog.Logger
 }
 
-// NewAlerts returns the store. What fires is handed to accepter, portfolios are measured by figures.
-func NewAlerts(pool *pgxpool.Pool, accepter Accepter, figures Figures, log *slog.Logger, now func() time.Time) *Alerts {
-	return &Alerts{Store: New(pool, Options{Now: now}), accepter: accepter, figures: figures, log: log}
+// NewAlerts returns the store. What fires is handed to accepter, portfolios are measured by figures, and
+// regimes told by regimes.
+func NewAlerts(
+	pool *pgxpool.Pool, accepter Accepter, figures Figures, regimes Regimes, log *slog.Logger, now func() time.Time,
+) *Alerts {
+	return &Alerts{Store: New(pool, Options{Now: now}), accepter: accepter, figures: figures, regimes: regimes, log: log}
 }
 
 // maxRules is how many rules a tenant may have.
@@ -317,6 +327,7 @@ func (s *Alerts) Values(ctx context.Context, tenantID string, keys []alerts.Key)
 		{alerts.Ratings, s.scores},
 		{alerts.News, s.sentiment},
 		{alerts.PortfolioFigures, s.portfolioFigures},
+		{alerts.Regimes, s.regimeShift},
 	} {
 		if len(subjects[read.source]) == 0 {
 			continue
@@ -350,10 +361,30 @@ func absent(k alerts.Key) string {
 		return "no " + k.Metric + " of " + k.Subject + " is stored"
 	case alerts.News:
 		return "no news about " + k.Subject + " are stored of the seven days before the newest news"
-	case alerts.Regimes:
-		return "no macro regimes are stored yet"
 	}
 	return "there is no figure " + k.Metric + " of a portfolio"
+}
+
+// regimeShift asks how sure it is, over the newest fresh pack, that the macro regime has changed.
+func (s *Alerts) regimeShift(ctx context.Context, tenantID string, _ []string, values alerts.Values) error {
+	key := alerts.Key{Source: alerts.Regimes, Metric: alerts.MetricShiftConfidence}
+	run, err := s.Resolve(ctx, patterns.ContextQuery{TenantID: tenantID, RequireFresh: true})
+	var f portfolio.Figure
+	if err == nil {
+		f, err = s.regimes.ShiftConfidence(ctx, run)
+	}
+	switch {
+	case err == nil:
+		values[key] = figureValue(f)
+	case ctx.Err() != nil || Unavailable(err):
+		return err
+	case fault.CodeOf(err) == fault.Internal:
+		s.log.ErrorContext(ctx, "the macro regime could not be told for alert rules", "err", err)
+		values[key] = alerts.Value{Unknown: "the macro regime could not be told; the log says why"}
+	default:
+		values[key] = alerts.Value{Unknown: fault.Detail(err)}
+	}
+	return nil
 }
 
 func (s *Alerts) macroLevels(ctx context.Context, tenantID string, series []string, values alerts.Values) error {
@@ -454,7 +485,8 @@ func day(t time.Time) time.Time {
 	return time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC)
 }
 
-// portfolioFigures measures portfolios over the newest fresh pack. What keeps one from being measured
+// portfolioFigures measures portfolios over the newest fresh pack. Figures that the nightly job has computed
+// over that pack and the ledger as it is are read, the others computed. What keeps one from being measured
 // makes its figures unknown and leaves the others alone.
 func (s *Alerts) portfolioFigures(ctx context.Context, tenantID string, ids []string, values alerts.Values) error {
 	keys := make([]contextKey, len(ids))
@@ -469,13 +501,23 @@ func (s *Alerts) portfolioFigures(ctx context.Context, tenantID string, ids []st
 	if err != nil {
 		return err
 	}
+	stored, err := s.storedFigures(ctx, tenantID, metricKeys(keys, found))
+	if err != nil {
+		return err
+	}
 	var noPack error // the same for all
 	for i, id := range ids {
+		if figures, ok := stored[keys[i].portfolioID.String()]; ok {
+			for name, f := range figures {
+				values[figureKey(id, name)] = figureValue(f)
+			}
+			continue
+		}
 		if found[i].PackID == nil && noPack != nil && found[i].LedgerVersion != nil {
 			unknownFigures(values, id, fault.Detail(noPack))
 			continue
 		}
-		figures, err := s.measure(ctx, patterns.ContextQuery{TenantID: tenantID, PortfolioID: id}, found[i])
+		figures, err := s.measure(ctx, patterns.ContextQuery{TenantID: tenantID, PortfolioID: id, RequireFresh: true}, found[i])
 		switch {
 		case err == nil:
 			for name, f := range figures {
@@ -494,6 +536,17 @@ func (s *Alerts) portfolioFigures(ctx context.Context, tenantID string, ids []st
 		}
 	}
 	return nil
+}
+
+// metricKeys names the figures that would serve contexts.
+func metricKeys(keys []contextKey, found []db.CircumstancesRow) []metricKey {
+	var list []metricKey
+	for i, f := range found {
+		if f.PackID != nil && f.LedgerVersion != nil {
+			list = append(list, metricKey{portfolioID: keys[i].portfolioID, packID: *f.PackID, ledgerVersion: *f.LedgerVersion})
+		}
+	}
+	return list
 }
 
 func (s *Alerts) measure(ctx context.Context, q patterns.ContextQuery, found db.CircumstancesRow) (map[string]portfolio.Figure, error) {

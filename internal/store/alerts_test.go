@@ -3,8 +3,10 @@ package store_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,6 +22,7 @@ import (
 	"github.com/dawsos/dawsos/internal/delivery"
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/jobs"
+	"github.com/dawsos/dawsos/internal/packs"
 	"github.com/dawsos/dawsos/internal/portfolio"
 	"github.com/dawsos/dawsos/internal/store"
 	"github.com/dawsos/dawsos/pkg/agent"
@@ -46,8 +49,18 @@ func (r refusing) AcceptTx(context.Context, pgx.Tx, []delivery.Acceptance) ([]de
 	return nil, r.err
 }
 
+// judged is what is known of the macro regime.
+type judged struct {
+	shift portfolio.Figure
+	err   error
+}
+
+func (j judged) ShiftConfidence(context.Context, agent.Context) (portfolio.Figure, error) {
+	return j.shift, j.err
+}
+
 func newAlerts(pool *pgxpool.Pool, a store.Accepter, f store.Figures) *store.Alerts {
-	return store.NewAlerts(pool, a, f, slog.New(slog.DiscardHandler), func() time.Time { return ruleTime })
+	return store.NewAlerts(pool, a, f, judged{}, slog.New(slog.DiscardHandler), func() time.Time { return ruleTime })
 }
 
 func ruleFrom(t *testing.T, fields string) alerts.Rule {
@@ -214,7 +227,7 @@ func TestValuesAreWhatIsStoredNow(t *testing.T) {
 		key(alerts.Prices, "CAL", "close"):          "no price of CAL is stored",
 		key(alerts.Ratings, "AAA", "moat_score"):    "no moat_score of AAA is stored",
 		key(alerts.News, "AAA", "sentiment"):        "no news about AAA are stored of the seven days before the newest news",
-		key(alerts.Regimes, "", "shift_confidence"): "no macro regimes are stored yet",
+		key(alerts.Regimes, "", "shift_confidence"): "there is no pricing pack yet: import prices first",
 	} {
 		v, ok := values[k]
 		require.True(t, ok, "%v", k)
@@ -238,6 +251,23 @@ func read(t *testing.T, a *store.Alerts, keys ...alerts.Key) []string {
 		}
 	}
 	return list
+}
+
+// The regime is told over the newest fresh pack; what keeps it from being told makes it unknown.
+func TestRegimeShiftsAreWatched(t *testing.T) {
+	t.Parallel()
+	_, pool := setup(t)
+	addPack(t, pool, "default", "2026-04-30", 1, store.PackFresh)
+	k := key(alerts.Regimes, "", alerts.MetricShiftConfidence)
+	ask := func(j judged) string {
+		return read(t, store.NewAlerts(pool, nil, nil, j, slog.New(slog.DiscardHandler), time.Now), k)[0]
+	}
+	asof := date(t, "2026-04-30")
+	require.Equal(t, "0.41 of 2026-04-30T00:00:00Z", ask(judged{shift: portfolio.Figure{Value: 0.41, Asof: asof}}))
+	require.Equal(t, "0 of 2026-04-30T00:00:00Z", ask(judged{shift: portfolio.Figure{Asof: asof}}))
+	require.Contains(t, ask(judged{shift: portfolio.Figure{Err: portfolio.Shortages{{Missing: "macro:UNRATE", Reason: "nothing is stored"}}}}), "UNRATE")
+	require.Equal(t, "too little", ask(judged{err: fault.New(fault.InsufficientData, "too little")}))
+	require.Equal(t, "the macro regime could not be told; the log says why", ask(judged{err: errors.New("defect")}))
 }
 
 func TestWholeBarsAreWatched(t *testing.T) {
@@ -368,6 +398,38 @@ func TestPortfoliosAreMeasuredOnce(t *testing.T) {
 	require.Equal(t, 1, figures.calls, "once, however many figures are asked for")
 	require.Equal(t, "1000.5", values[nav].Value.String())
 	require.Contains(t, values[twr].Unknown, "252 daily returns are needed")
+
+	// What the nightly job has computed over that pack and the ledger as it is, is read.
+	shelf := store.NewPacks(pool, nil, time.Now)
+	pack, _, err := shelf.NewestUsablePack(t.Context(), "default")
+	require.NoError(t, err)
+	night := map[string]portfolio.Figure{
+		"nav":    {Value: 0.30000000000000004, Asof: ruleTime},
+		"twr_1y": {Err: portfolio.Shortages{{Missing: "returns", Reason: "none"}}, Asof: ruleTime},
+	}
+	require.NoError(t, shelf.StoreMetrics(t.Context(), pack, []packs.Measured{{PortfolioID: p.ID, LedgerVersion: p.LedgerVersion, Figures: night}}))
+	values, err = a.Values(t.Context(), "default", []alerts.Key{nav, twr, gone})
+	require.NoError(t, err)
+	require.Equal(t, 1, figures.calls, "read")
+	require.Equal(t, "0.30000000000000004", values[nav].Value.String())
+	require.Equal(t, ruleTime.Format(time.DateOnly), values[nav].Asof.Format(time.DateOnly))
+	require.Equal(t, "insufficient data: returns: none", values[twr].Unknown)
+	for _, stale := range []string{
+		`UPDATE portfolio_metrics SET ledger_version = 'of before the last booking'`, // as good as a booking
+		`UPDATE portfolio_metrics SET ledger_version = (SELECT ledger_version FROM portfolios)`,
+		`INSERT INTO pricing_packs (id, tenant_id, date, revision, hash, state) VALUES (gen_random_uuid(), 'default', '2026-05-01', 1, 'h', 'fresh')`,
+	} {
+		exec(t, pool, stale)
+		calls := figures.calls
+		values, err = a.Values(t.Context(), "default", []alerts.Key{nav})
+		require.NoError(t, err)
+		if strings.Contains(stale, "SELECT") {
+			require.Equal(t, calls, figures.calls, stale)
+			continue
+		}
+		require.Equal(t, calls+1, figures.calls, stale)
+		require.Equal(t, "1000.5", values[nav].Value.String(), "computed")
+	}
 
 	figures.err = fmt.Errorf("a ledger that can't be booked")
 	values, err = a.Values(t.Context(), "default", []alerts.Key{nav})

@@ -92,6 +92,11 @@ func (s *Store) contextOf(ctx context.Context, q patterns.ContextQuery, found db
 			LedgerVersion: *found.LedgerVersion, LedgerSeq: deref(found.LedgerSeq),
 		}
 	}
+	if found.PackID == nil && q.Asof == nil && !q.RequireFresh {
+		if err := s.newestOfAny(ctx, q.TenantID, &found); err != nil {
+			return agent.Context{}, err
+		}
+	}
 	if found.PackID == nil {
 		return agent.Context{}, s.noPack(ctx, q.TenantID, q.Asof)
 	}
@@ -99,15 +104,32 @@ func (s *Store) contextOf(ctx context.Context, q patterns.ContextQuery, found db
 		ID: found.PackID.String(), Date: deref(found.PackDate), Revision: deref(found.PackRevision), Hash: deref(found.PackHash),
 	}
 	if state := PackState(deref(found.PackState)); q.RequireFresh && state != PackFresh {
-		return agent.Context{}, fault.New(fault.PackNotFresh,
-			"pricing pack %s of %s is %s; send require_fresh: false to use it all the same",
-			c.PricingPack.ID, c.PricingPack.Date.Format(time.DateOnly), state)
+		pack, err := s.q.Pack(ctx, q.TenantID, *found.PackID)
+		if err != nil {
+			return agent.Context{}, fmt.Errorf("pricing pack %s: %w", found.PackID, err)
+		}
+		if p := toPack(pack); p.State != PackFresh { // else it has become so meanwhile
+			return agent.Context{}, s.notFresh(ctx, p)
+		}
 	}
 	c.Asof = c.PricingPack.Date
 	if q.Asof != nil {
 		c.Asof = *q.Asof
 	}
 	return c, nil
+}
+
+// newestOfAny puts the newest pack of all into found, for a query that takes any and where none is fresh.
+func (s *Store) newestOfAny(ctx context.Context, tenantID string, found *db.CircumstancesRow) error {
+	p, err := s.q.NewestPack(ctx, tenantID)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("newest pricing pack of tenant %s: %w", tenantID, err)
+	}
+	found.PackID, found.PackDate, found.PackRevision, found.PackHash, found.PackState = &p.ID, &p.Date, &p.Revision, &p.Hash, &p.State
+	return nil
 }
 
 // resolvePinned finds what a query names instead of what is newest.

@@ -145,8 +145,11 @@ func TestNoPackIsFresh(t *testing.T) {
 	s, pool := setup(t)
 	addPack(t, pool, "default", "2005-01-03", 1, store.PackWarming)
 	for _, contexts := range []patterns.ContextSource{s, store.NewContexts(s)} {
-		_, err := contexts.Resolve(t.Context(), patterns.ContextQuery{TenantID: "default"})
+		_, err := contexts.Resolve(t.Context(), patterns.ContextQuery{TenantID: "default", RequireFresh: true})
 		require.Equal(t, fault.PackNotFresh, fault.CodeOf(err))
+		got, err := contexts.Resolve(t.Context(), patterns.ContextQuery{TenantID: "default"})
+		require.NoError(t, err, "whoever takes any pack gets the newest")
+		require.Equal(t, date(t, "2005-01-03"), got.Asof)
 	}
 }
 

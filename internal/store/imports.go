@@ -8,7 +8,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -219,12 +221,14 @@ func (m *importRun) stage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = m.tx.Conn().PgConn().CopyFrom(ctx, m.rows,
+	from := &copySource{r: m.rows}
+	_, err = m.tx.Conn().PgConn().CopyFrom(ctx, from,
 		"COPY import_staged ("+strings.Join(imports.Columns(m.r.Kind), ", ")+") FROM STDIN")
+	idle := from.stop()
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case m.rows.Err() != nil: // is why COPY failed, too
+	case idle && m.rows.Err() != nil: // is why COPY failed, too
 		return m.rows.Err()
 	case err != nil:
 		return fmt.Errorf("copy the rows: %w", err)
@@ -233,6 +237,34 @@ func (m *importRun) stage(ctx context.Context) error {
 	}
 	_, err = m.tx.Exec(ctx, `ANALYZE import_staged`)
 	return err
+}
+
+// copySource is what pgx reads in a goroutine of its own, for which it does not wait when the connection
+// fails: a client that has stopped to send holds it up.
+type copySource struct {
+	reading sync.Mutex
+	stopped bool
+	r       io.Reader
+}
+
+func (s *copySource) Read(p []byte) (int, error) {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	if s.stopped {
+		return 0, io.ErrClosedPipe
+	}
+	return s.r.Read(p)
+}
+
+// stop ends reading. It reports false when a Read goes on, so that what it reads from is not to be
+// touched; then COPY has failed.
+func (s *copySource) stop() (idle bool) {
+	if !s.reading.TryLock() {
+		return false
+	}
+	defer s.reading.Unlock()
+	s.stopped = true
+	return true
 }
 
 // check refuses the file if anything is wrong with its rows: what was found in reading them, and what

@@ -13,19 +13,20 @@ import (
 	"github.com/shopspring/decimal"
 
 	"github.com/dawsos/dawsos/internal/fault"
+	"github.com/dawsos/dawsos/internal/packs"
 	"github.com/dawsos/dawsos/internal/portfolio"
 	"github.com/dawsos/dawsos/internal/store/db"
 )
 
-// PackState says how far a pricing pack has come. It never depends on today's date.
-type PackState string
+// PackState says how far a pricing pack has come.
+type PackState = packs.State
 
 // The states of a pricing pack.
 const (
-	PackWarming PackState = "warming" // built, being reconciled and prewarmed
-	PackFresh   PackState = "fresh"   // ready
-	PackError   PackState = "error"   // did not reconcile with the ledger
-	PackStale   PackState = "stale"   // a newer revision exists for its date
+	PackWarming = packs.Warming
+	PackFresh   = packs.Fresh
+	PackError   = packs.Error
+	PackStale   = packs.Stale
 )
 
 // PackHash names the content of a pricing pack by SHA-256, in hex. A pack is a cut through
@@ -38,8 +39,8 @@ func PackHash(date time.Time, revision int64, contentHash string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// noPack explains why there is no pack for a run: [fault.InsufficientData] naming what there is, or
-// [fault.PackNotFresh] when there are packs and none of them is fresh.
+// noPack explains why there is no pack for a run: fault.InsufficientData naming what there is, or a
+// packs.NotFreshError about the newest when there are packs and none of them is fresh.
 func (s *Store) noPack(ctx context.Context, tenantID string, asof *time.Time) error {
 	first, err := s.q.FirstPack(ctx, tenantID)
 	switch {
@@ -48,11 +49,35 @@ func (s *Store) noPack(ctx context.Context, tenantID string, asof *time.Time) er
 	case err != nil:
 		return fmt.Errorf("first pricing pack of tenant %s: %w", tenantID, err)
 	case asof == nil:
-		return fault.New(fault.PackNotFresh, "no pricing pack is fresh; the first, of %s, is %s",
-			first.Date.Format(time.DateOnly), first.State)
+		newest, err := s.q.NewestPack(ctx, tenantID)
+		if err != nil {
+			return fmt.Errorf("newest pricing pack of tenant %s: %w", tenantID, err)
+		}
+		return s.notFresh(ctx, toPack(newest))
 	}
 	return fault.New(fault.InsufficientData, "no pricing pack on or before %s; the first is %s",
 		asof.Format(time.DateOnly), first.Date.Format(time.DateOnly))
+}
+
+// defaultWait is after how long to ask again for a pack that is warming, when nothing is known of how long
+// that takes.
+const defaultWait = 30 * time.Second
+
+// notFresh is why a run that wants fresh data is refused a pack.
+func (s *Store) notFresh(ctx context.Context, p packs.Pack) error {
+	refused := &packs.NotFreshError{Pack: p}
+	if p.State != packs.Warming {
+		return refused // waiting does not help
+	}
+	ready, err := s.estimateReady(ctx, p.TenantID)
+	if err != nil {
+		return err
+	}
+	refused.EstimatedReady, refused.RetryAfter = ready, defaultWait
+	if ready != nil {
+		refused.RetryAfter = max(time.Second, ready.Sub(s.now()))
+	}
+	return refused
 }
 
 // Securities returns the securities with the given symbols that a cut knows, by symbol, with the

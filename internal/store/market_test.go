@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/dawsos/dawsos/internal/dbtest"
 	"github.com/dawsos/dawsos/internal/fault"
+	"github.com/dawsos/dawsos/internal/packs"
 	"github.com/dawsos/dawsos/internal/patterns"
 	"github.com/dawsos/dawsos/internal/portfolio"
 	"github.com/dawsos/dawsos/internal/store"
@@ -355,14 +357,19 @@ func TestPackOfARun(t *testing.T) {
 				return
 			}
 			require.Equal(t, fault.PackNotFresh, fault.CodeOf(err))
+			refused, ok := errors.AsType[*packs.NotFreshError](err)
+			require.True(t, ok)
+			require.Equal(t, tt.state, refused.Pack.State)
 			require.ErrorContains(t, err, "is "+string(tt.state)+";")
+			require.Nil(t, refused.EstimatedReady, "no nightly order has ended yet")
+			require.Equal(t, tt.state == store.PackWarming, refused.RetryAfter > 0, "waiting helps")
 		})
 	}
 
 	addPack(t, pool, "other", "2005-01-05", 1, store.PackError)
-	_, err := s.Resolve(t.Context(), patterns.ContextQuery{TenantID: "other"})
+	_, err := s.Resolve(t.Context(), patterns.ContextQuery{TenantID: "other", RequireFresh: true})
 	require.Equal(t, fault.PackNotFresh, fault.CodeOf(err))
-	require.ErrorContains(t, err, "the first, of 2005-01-05, is error")
+	require.ErrorContains(t, err, "of 2005-01-05 is error;")
 }
 
 func TestPackHashNamesEverythingThatDeterminesIt(t *testing.T) {

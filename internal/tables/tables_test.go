@@ -1,6 +1,7 @@
 package tables_test
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,8 +22,8 @@ func TestParse(t *testing.T) {
 		"good":            {"size: 2\n", ""},
 		"unknown key":     {"size: 2\nsise: 3\n", "sise"},
 		"twice":           {"size: 2\nsize: 3\n", "already defined"},
-		"second document": {"size: 2\n---\nsize: 3\n", "something follows"},
-		"no document":     {"", "EOF"},
+		"second document": {"size: 2\n---\nsize: 3\n", "something follows it"},
+		"no document":     {"", "the file is empty"},
 		"wrong type":      {"size: large\n", "cannot unmarshal"},
 		"too large":       {"size: 2 #" + strings.Repeat("x", 1<<20), "more than"},
 	} {
@@ -56,4 +57,25 @@ func TestReadNamesTheContent(t *testing.T) {
 	require.Equal(t, first, read("size: 2\n"))
 	_, err := tables.Read(dir, "b.yaml", new(table))
 	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+func TestProblems(t *testing.T) {
+	t.Parallel()
+	var ps tables.Problems
+	require.NoError(t, ps.Err())
+	require.NoError(t, ps.In("a.yaml"))
+	require.Equal(t, 5, tables.Within(&ps, "five", 5, 5, 5))
+	ps.Cited("sources", "somebody", "somebody else")
+	require.Empty(t, ps)
+	tables.Within(&ps, "z", math.NaN(), 0, 1)
+	tables.Within(&ps, "y", 6, 1, 5)
+	ps.Cited("x")
+	ps.Cited("w", "somebody", " ")
+	ps.Add("v", "%w", os.ErrNotExist)
+	require.ErrorIs(t, ps.Err(), os.ErrNotExist)
+	require.EqualError(t, ps.In("a.yaml"), "a.yaml: v: file does not exist\n"+
+		"w: is missing: say where the table comes from\n"+
+		"x: is missing: say where the table comes from\n"+
+		"y: 6 is not allowed; use 1 to 5\n"+
+		"z: NaN is not allowed; use 0 to 1")
 }

@@ -480,6 +480,54 @@ func (e ImportSecurityRole) Valid() bool {
 	}
 }
 
+// Defines values for JobRunStatus.
+const (
+	JobRunStatusFailed    JobRunStatus = "failed"
+	JobRunStatusRunning   JobRunStatus = "running"
+	JobRunStatusSkipped   JobRunStatus = "skipped"
+	JobRunStatusSucceeded JobRunStatus = "succeeded"
+)
+
+// Valid indicates whether the value is a known member of the JobRunStatus enum.
+func (e JobRunStatus) Valid() bool {
+	switch e {
+	case JobRunStatusFailed:
+		return true
+	case JobRunStatusRunning:
+		return true
+	case JobRunStatusSkipped:
+		return true
+	case JobRunStatusSucceeded:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for JobRunTrigger.
+const (
+	JobRunTriggerChain    JobRunTrigger = "chain"
+	JobRunTriggerImport   JobRunTrigger = "import"
+	JobRunTriggerManual   JobRunTrigger = "manual"
+	JobRunTriggerSchedule JobRunTrigger = "schedule"
+)
+
+// Valid indicates whether the value is a known member of the JobRunTrigger enum.
+func (e JobRunTrigger) Valid() bool {
+	switch e {
+	case JobRunTriggerChain:
+		return true
+	case JobRunTriggerImport:
+		return true
+	case JobRunTriggerManual:
+		return true
+	case JobRunTriggerSchedule:
+		return true
+	default:
+		return false
+	}
+}
+
 // Defines values for NewDeliverySeverity.
 const (
 	NewDeliverySeverityCritical NewDeliverySeverity = "critical"
@@ -551,6 +599,7 @@ const (
 	PeriodicJobStateFailed    PeriodicJobState = "failed"
 	PeriodicJobStateNever     PeriodicJobState = "never"
 	PeriodicJobStateRunning   PeriodicJobState = "running"
+	PeriodicJobStateSkipped   PeriodicJobState = "skipped"
 	PeriodicJobStateSucceeded PeriodicJobState = "succeeded"
 	PeriodicJobStateWaiting   PeriodicJobState = "waiting"
 )
@@ -563,6 +612,8 @@ func (e PeriodicJobState) Valid() bool {
 	case PeriodicJobStateNever:
 		return true
 	case PeriodicJobStateRunning:
+		return true
+	case PeriodicJobStateSkipped:
 		return true
 	case PeriodicJobStateSucceeded:
 		return true
@@ -1891,6 +1942,40 @@ type ImportSecurityRole string
 // its type.
 type Input = pattern.Input
 
+// JobRun defines model for JobRun.
+type JobRun struct {
+	// Attempt From 1; 0 of one that was skipped because a job before it failed.
+	Attempt int `json:"attempt"`
+
+	// Chain The nightly order that it was a part of.
+	Chain *openapi_types.UUID `json:"chain,omitempty"`
+
+	// Detail What it came to; its members are the job's own.
+	Detail  json.RawMessage `json:"detail"`
+	EndedAt *time.Time      `json:"ended_at,omitempty"`
+
+	// Error Why it failed or was skipped.
+	Error     *string            `json:"error,omitempty"`
+	Id        openapi_types.UUID `json:"id"`
+	Job       string             `json:"job"`
+	StartedAt time.Time          `json:"started_at"`
+	Status    JobRunStatus       `json:"status"`
+
+	// TenantId Whom it was about; absent when about all.
+	TenantId *string `json:"tenant_id,omitempty"`
+
+	// Trigger What started it: `schedule`, `manual` (somebody asked), `chain` (the job before it in the nightly
+	// order ended), `import` (data came in).
+	Trigger JobRunTrigger `json:"trigger"`
+}
+
+// JobRunStatus defines model for JobRun.Status.
+type JobRunStatus string
+
+// JobRunTrigger What started it: `schedule`, `manual` (somebody asked), `chain` (the job before it in the nightly
+// order ended), `import` (data came in).
+type JobRunTrigger string
+
 // LetterBalance defines model for LetterBalance.
 type LetterBalance struct {
 	Channel string `json:"channel"`
@@ -2166,6 +2251,23 @@ type OperationPreview struct {
 	Total int `json:"total"`
 }
 
+// PackBuild defines model for PackBuild.
+type PackBuild struct {
+	// FirstDate A day, YYYY-MM-DD.
+	FirstDate *Date `json:"first_date,omitempty"`
+
+	// LastDate A day, YYYY-MM-DD.
+	LastDate *Date `json:"last_date,omitempty"`
+
+	// Made How many packs are to be built.
+	Made int          `json:"made"`
+	Pack *PricingPack `json:"pack,omitempty"`
+}
+
+// PackState `warming`: made, on its way through the nightly order; `fresh`: ready; `error`: it did not reconcile
+// with the ledgers; `stale`: a newer revision exists for its date.
+type PackState = string
+
 // Pattern A definition, as a file holds it. Where it is written otherwise than it was, such as a timeout
 // of `1500ms` or a default that is spelt out, it means the same.
 //
@@ -2174,22 +2276,39 @@ type Pattern = pattern.Definition
 
 // PeriodicJob defines model for PeriodicJob.
 type PeriodicJob struct {
-	Description     string     `json:"description"`
-	IntervalSeconds float64    `json:"interval_seconds"`
+	// After The job of the nightly order that it follows.
+	After       *string `json:"after,omitempty"`
+	Description string  `json:"description"`
+
+	// IntervalSeconds Of a schedule that is an interval.
+	IntervalSeconds *float64   `json:"interval_seconds,omitempty"`
 	LastEndedAt     *time.Time `json:"last_ended_at,omitempty"`
 	LastStartedAt   *time.Time `json:"last_started_at,omitempty"`
-	Name            string     `json:"name"`
 
-	// NextAt When it is due, about.
+	// LastSuccessAt When a run last succeeded.
+	LastSuccessAt *time.Time `json:"last_success_at,omitempty"`
+	Name          string     `json:"name"`
+
+	// NextAt When it is due by its schedule, about.
 	NextAt *time.Time `json:"next_at,omitempty"`
 
-	// State `never`: no run is known; `waiting`: about to run; `running`; `succeeded` or `failed`: how
-	// the last run went. The worker's log says why one failed.
+	// OffReason Why the job does nothing in this installation.
+	OffReason *string `json:"off_reason,omitempty"`
+
+	// Runs The last runs, newest first, five at most.
+	Runs []JobRun `json:"runs"`
+
+	// Schedule When it runs by itself, in UTC: a cron expression, a time of day, an interval such as `1m0s`, or
+	// `off`: then only within the nightly order, if it is a part of that, and when it is asked to.
+	Schedule string `json:"schedule"`
+
+	// State `never`: no run is known; `waiting`: about to run; `running`; `succeeded`, `failed` or `skipped`:
+	// how the last run went.
 	State PeriodicJobState `json:"state"`
 }
 
-// PeriodicJobState `never`: no run is known; `waiting`: about to run; `running`; `succeeded` or `failed`: how
-// the last run went. The worker's log says why one failed.
+// PeriodicJobState `never`: no run is known; `waiting`: about to run; `running`; `succeeded`, `failed` or `skipped`:
+// how the last run went.
 type PeriodicJobState string
 
 // Portfolio defines model for Portfolio.
@@ -2213,6 +2332,37 @@ type Portfolio struct {
 	Transactions int64 `json:"transactions"`
 }
 
+// PricingPack defines model for PricingPack.
+type PricingPack struct {
+	// BuiltAt When its hash was checked against the data.
+	BuiltAt   *time.Time `json:"built_at,omitempty"`
+	CreatedAt time.Time  `json:"created_at"`
+
+	// Date A day, YYYY-MM-DD.
+	Date    Date       `json:"date"`
+	FreshAt *time.Time `json:"fresh_at,omitempty"`
+
+	// Hash SHA-256 that names all that it reads.
+	Hash string             `json:"hash"`
+	Id   openapi_types.UUID `json:"id"`
+
+	// PrewarmedAt When the API had answers over it in its cache; of the newest pack only.
+	PrewarmedAt *time.Time `json:"prewarmed_at,omitempty"`
+
+	// Reason Why it is in error.
+	Reason *string `json:"reason,omitempty"`
+
+	// ReconciledAt When every ledger was valued at it in two ways that agree.
+	ReconciledAt *time.Time `json:"reconciled_at,omitempty"`
+
+	// Revision It reads rows of revisions up to this one.
+	Revision int64 `json:"revision"`
+
+	// State `warming`: made, on its way through the nightly order; `fresh`: ready; `error`: it did not reconcile
+	// with the ledgers; `stale`: a newer revision exists for its date.
+	State PackState `json:"state"`
+}
+
 // Problem Examples: {"code":"invalid","detail":"/inputs/lookback_days: must be at least 1","errors":[{"detail":"must be at least 1","pointer":"/inputs/lookback_days"}],"instance":"/v1/patterns/portfolio_overview/execute","request_id":"8f14e45fceea167a5a36dedd4bea2543","status":422,"title":"The request is wrong","type":"urn:dawsos:problem:invalid"}
 type Problem struct {
 	// Code Stable name of a class of failure; the head of this document says what they mean.
@@ -2231,6 +2381,9 @@ type Problem struct {
 
 	// Instance The path of the request.
 	Instance string `json:"instance"`
+
+	// PricingPack Of `pricing_pack_warming`, the pack that would serve the request and is not fresh.
+	PricingPack *UnreadyPack `json:"pricing_pack,omitempty"`
 
 	// RequestId Leads to this request in the log.
 	RequestId string `json:"request_id"`
@@ -2572,6 +2725,24 @@ type Transaction struct {
 // TransactionType defines model for TransactionType.
 type TransactionType string
 
+// UnreadyPack Of `pricing_pack_warming`, the pack that would serve the request and is not fresh.
+type UnreadyPack struct {
+	// Date A day, YYYY-MM-DD.
+	Date Date `json:"date"`
+
+	// EstimatedReady When it will be fresh, judged by how long the last nightly orders took; absent when none is
+	// under way or none has ended yet.
+	EstimatedReady *time.Time         `json:"estimated_ready,omitempty"`
+	Id             openapi_types.UUID `json:"id"`
+
+	// Reason Why it is in error.
+	Reason *string `json:"reason,omitempty"`
+
+	// State `warming`: made, on its way through the nightly order; `fresh`: ready; `error`: it did not reconcile
+	// with the ledgers; `stale`: a newer revision exists for its date.
+	State PackState `json:"state"`
+}
+
 // Validation defines model for Validation.
 type Validation struct {
 	// More How many there are besides; absent when these are all.
@@ -2888,6 +3059,15 @@ type RunJobParams struct {
 	XClient *Actor `json:"X-Client,omitempty"`
 }
 
+// ListJobRunsParams defines parameters for ListJobRuns.
+type ListJobRunsParams struct {
+	// Limit Items on a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The `next_cursor` of the page before.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
 // ListNotificationsParams defines parameters for ListNotifications.
 type ListNotificationsParams struct {
 	// Limit Items on a page.
@@ -2958,6 +3138,37 @@ type ReverseTransactionParams struct {
 	// same key with the same body gets the first answer, with `Idempotency-Replayed: true`. The same
 	// key with another body is refused.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ListPricingPacksParams defines parameters for ListPricingPacks.
+type ListPricingPacksParams struct {
+	// Limit Items on a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor The `next_cursor` of the page before.
+	Cursor *Cursor    `form:"cursor,omitempty" json:"cursor,omitempty"`
+	State  *PackState `form:"state,omitempty" json:"state,omitempty"`
+
+	// From The earliest date.
+	From *Date `form:"from,omitempty" json:"from,omitempty"`
+
+	// To The latest date.
+	To *Date `form:"to,omitempty" json:"to,omitempty"`
+}
+
+// BuildPricingPacksJSONBody defines parameters for BuildPricingPacks.
+type BuildPricingPacksJSONBody struct {
+	// Date A day, YYYY-MM-DD.
+	Date *Date `json:"date,omitempty"`
+
+	// Reason Why, for the audit trail.
+	Reason *string `json:"reason,omitempty"`
+}
+
+// BuildPricingPacksParams defines parameters for BuildPricingPacks.
+type BuildPricingPacksParams struct {
+	// XClient Who acts, for the audit trail; `api` when it is not given.
+	XClient *Actor `json:"X-Client,omitempty"`
 }
 
 // ReceiveAlertmanagerParams defines parameters for ReceiveAlertmanager.
@@ -3063,6 +3274,9 @@ type CreatePortfolioJSONRequestBody = NewPortfolio
 
 // BookTransactionsJSONRequestBody defines body for BookTransactions for application/json ContentType.
 type BookTransactionsJSONRequestBody = NewTransactions
+
+// BuildPricingPacksJSONRequestBody defines body for BuildPricingPacks for application/json ContentType.
+type BuildPricingPacksJSONRequestBody BuildPricingPacksJSONBody
 
 // ReceiveAlertmanagerJSONRequestBody defines body for ReceiveAlertmanager for application/json ContentType.
 type ReceiveAlertmanagerJSONRequestBody = AlertmanagerPayload
@@ -3994,6 +4208,13 @@ type ClientInterface interface {
 	// Corresponds with POST /v1/jobs/{name}/run (the `RunJob` operationId).
 	RunJob(ctx context.Context, name string, params *RunJobParams, body RunJobJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// ListJobRuns Runs of a periodic job
+	//
+	// Newest first. They are kept for JOB_RUN_RETENTION, the last success of a job for ever.
+	//
+	// Corresponds with GET /v1/jobs/{name}/runs (the `ListJobRuns` operationId).
+	ListJobRuns(ctx context.Context, name string, params *ListJobRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListNotifications A user's inbox
 	//
 	// Newest first.
@@ -4172,6 +4393,42 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/portfolios/{id}/transactions/{transaction_id}/reversal (the `ReverseTransaction` operationId).
 	ReverseTransaction(ctx context.Context, id PortfolioID, transactionId openapi_types.UUID, params *ReverseTransactionParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListPricingPacks Pricing packs
+	//
+	// Newest date first, of one date the newest revision first.
+	//
+	// Corresponds with GET /v1/pricing-packs (the `ListPricingPacks` operationId).
+	ListPricingPacks(ctx context.Context, params *ListPricingPacksParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// BuildPricingPacksWithBody Have pricing packs made
+	//
+	// With a date: its pack, at the newest revision, unless it has one that is not stale; one in error
+	// gets another try. Without: the packs of all days that have a close of the calendar and no pack.
+	// The packs are warming until the nightly order, which begins at once, is done with them. A date
+	// without a close of the calendar is refused (422), and which there are is said.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/pricing-packs (the `BuildPricingPacks` operationId).
+	BuildPricingPacksWithBody(ctx context.Context, params *BuildPricingPacksParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// BuildPricingPacks Have pricing packs made
+	//
+	// With a date: its pack, at the newest revision, unless it has one that is not stale; one in error
+	// gets another try. Without: the packs of all days that have a close of the calendar and no pack.
+	// The packs are warming until the nightly order, which begins at once, is done with them. A date
+	// without a close of the calendar is refused (422), and which there are is said.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/pricing-packs (the `BuildPricingPacks` operationId).
+	BuildPricingPacks(ctx context.Context, params *BuildPricingPacksParams, body BuildPricingPacksJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetPricingPack One pricing pack
+	//
+	// Corresponds with GET /v1/pricing-packs/{id} (the `GetPricingPack` operationId).
+	GetPricingPack(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ReceiveAlertmanagerWithBody Take a notification of Prometheus Alertmanager
 	//
@@ -5322,6 +5579,23 @@ func (c *Client) RunJob(ctx context.Context, name string, params *RunJobParams, 
 	return c.Client.Do(req)
 }
 
+// ListJobRuns Runs of a periodic job
+//
+// Newest first. They are kept for JOB_RUN_RETENTION, the last success of a job for ever.
+//
+// Corresponds with GET /v1/jobs/{name}/runs (the `ListJobRuns` operationId).
+func (c *Client) ListJobRuns(ctx context.Context, name string, params *ListJobRunsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListJobRunsRequest(c.Server, name, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListNotifications A user's inbox
 //
 // Newest first.
@@ -5671,6 +5945,82 @@ func (c *Client) BookTransactions(ctx context.Context, id PortfolioID, params *B
 // Corresponds with POST /v1/portfolios/{id}/transactions/{transaction_id}/reversal (the `ReverseTransaction` operationId).
 func (c *Client) ReverseTransaction(ctx context.Context, id PortfolioID, transactionId openapi_types.UUID, params *ReverseTransactionParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewReverseTransactionRequest(c.Server, id, transactionId, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListPricingPacks Pricing packs
+//
+// Newest date first, of one date the newest revision first.
+//
+// Corresponds with GET /v1/pricing-packs (the `ListPricingPacks` operationId).
+func (c *Client) ListPricingPacks(ctx context.Context, params *ListPricingPacksParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListPricingPacksRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// BuildPricingPacksWithBody Have pricing packs made
+//
+// With a date: its pack, at the newest revision, unless it has one that is not stale; one in error
+// gets another try. Without: the packs of all days that have a close of the calendar and no pack.
+// The packs are warming until the nightly order, which begins at once, is done with them. A date
+// without a close of the calendar is refused (422), and which there are is said.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/pricing-packs (the `BuildPricingPacks` operationId).
+func (c *Client) BuildPricingPacksWithBody(ctx context.Context, params *BuildPricingPacksParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewBuildPricingPacksRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// BuildPricingPacks Have pricing packs made
+//
+// With a date: its pack, at the newest revision, unless it has one that is not stale; one in error
+// gets another try. Without: the packs of all days that have a close of the calendar and no pack.
+// The packs are warming until the nightly order, which begins at once, is done with them. A date
+// without a close of the calendar is refused (422), and which there are is said.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/pricing-packs (the `BuildPricingPacks` operationId).
+func (c *Client) BuildPricingPacks(ctx context.Context, params *BuildPricingPacksParams, body BuildPricingPacksJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewBuildPricingPacksRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetPricingPack One pricing pack
+//
+// Corresponds with GET /v1/pricing-packs/{id} (the `GetPricingPack` operationId).
+func (c *Client) GetPricingPack(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetPricingPackRequest(c.Server, id)
 	if err != nil {
 		return nil, err
 	}
@@ -8066,6 +8416,79 @@ func NewRunJobRequestWithBody(server string, name string, params *RunJobParams, 
 	return req, nil
 }
 
+// NewListJobRunsRequest constructs an http.Request for the ListJobRuns method
+func NewListJobRunsRequest(server string, name string, params *ListJobRunsParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "name", name, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: ""})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/jobs/%s/runs", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewListNotificationsRequest constructs an http.Request for the ListNotifications method
 func NewListNotificationsRequest(server string, params *ListNotificationsParams) (*http.Request, error) {
 	var err error
@@ -8781,6 +9204,197 @@ func NewReverseTransactionRequest(server string, id PortfolioID, transactionId o
 			req.Header.Set("Idempotency-Key", headerParam0)
 		}
 
+	}
+
+	return req, nil
+}
+
+// NewListPricingPacksRequest constructs an http.Request for the ListPricingPacks method
+func NewListPricingPacksRequest(server string, params *ListPricingPacksParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/pricing-packs")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.State != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "state", *params.State, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.From != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "from", *params.From, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.To != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "to", *params.To, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewBuildPricingPacksRequest calls the generic BuildPricingPacks builder with application/json body
+func NewBuildPricingPacksRequest(server string, params *BuildPricingPacksParams, body BuildPricingPacksJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewBuildPricingPacksRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewBuildPricingPacksRequestWithBody constructs an http.Request for the BuildPricingPacks method, with any body, and a specified content type
+func NewBuildPricingPacksRequestWithBody(server string, params *BuildPricingPacksParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/pricing-packs")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.XClient != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "X-Client", *params.XClient, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("X-Client", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewGetPricingPackRequest constructs an http.Request for the GetPricingPack method
+func NewGetPricingPackRequest(server string, id openapi_types.UUID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/pricing-packs/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
 	}
 
 	return req, nil
@@ -9703,6 +10317,15 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/jobs/{name}/run (the `RunJob` operationId).
 	RunJobWithResponse(ctx context.Context, name string, params *RunJobParams, body RunJobJSONRequestBody, reqEditors ...RequestEditorFn) (*RunJobResponse, error)
 
+	// ListJobRunsWithResponse Runs of a periodic job
+	//
+	// Newest first. They are kept for JOB_RUN_RETENTION, the last success of a job for ever.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/jobs/{name}/runs (the `ListJobRuns` operationId).
+	ListJobRunsWithResponse(ctx context.Context, name string, params *ListJobRunsParams, reqEditors ...RequestEditorFn) (*ListJobRunsResponse, error)
+
 	// ListNotificationsWithResponse A user's inbox
 	//
 	// Newest first.
@@ -9897,6 +10520,46 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/portfolios/{id}/transactions/{transaction_id}/reversal (the `ReverseTransaction` operationId).
 	ReverseTransactionWithResponse(ctx context.Context, id PortfolioID, transactionId openapi_types.UUID, params *ReverseTransactionParams, reqEditors ...RequestEditorFn) (*ReverseTransactionResponse, error)
+
+	// ListPricingPacksWithResponse Pricing packs
+	//
+	// Newest date first, of one date the newest revision first.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/pricing-packs (the `ListPricingPacks` operationId).
+	ListPricingPacksWithResponse(ctx context.Context, params *ListPricingPacksParams, reqEditors ...RequestEditorFn) (*ListPricingPacksResponse, error)
+
+	// BuildPricingPacksWithBodyWithResponse Have pricing packs made
+	//
+	// With a date: its pack, at the newest revision, unless it has one that is not stale; one in error
+	// gets another try. Without: the packs of all days that have a close of the calendar and no pack.
+	// The packs are warming until the nightly order, which begins at once, is done with them. A date
+	// without a close of the calendar is refused (422), and which there are is said.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/pricing-packs (the `BuildPricingPacks` operationId).
+	BuildPricingPacksWithBodyWithResponse(ctx context.Context, params *BuildPricingPacksParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*BuildPricingPacksResponse, error)
+
+	// BuildPricingPacksWithResponse Have pricing packs made
+	//
+	// With a date: its pack, at the newest revision, unless it has one that is not stale; one in error
+	// gets another try. Without: the packs of all days that have a close of the calendar and no pack.
+	// The packs are warming until the nightly order, which begins at once, is done with them. A date
+	// without a close of the calendar is refused (422), and which there are is said.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/pricing-packs (the `BuildPricingPacks` operationId).
+	BuildPricingPacksWithResponse(ctx context.Context, params *BuildPricingPacksParams, body BuildPricingPacksJSONRequestBody, reqEditors ...RequestEditorFn) (*BuildPricingPacksResponse, error)
+
+	// GetPricingPackWithResponse One pricing pack
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/pricing-packs/{id} (the `GetPricingPack` operationId).
+	GetPricingPackWithResponse(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*GetPricingPackResponse, error)
 
 	// ReceiveAlertmanagerWithBodyWithResponse Take a notification of Prometheus Alertmanager
 	//
@@ -11918,6 +12581,64 @@ func (r RunJobResponse) ContentType() string {
 	return ""
 }
 
+type ListJobRunsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Items []JobRun `json:"items"`
+
+		// NextCursor Pass it as `cursor` for the next page; null on the last.
+		NextCursor *NextCursor `json:"next_cursor"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListJobRunsResponse) GetJSON200() *struct {
+	Items []JobRun `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListJobRunsResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListJobRunsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListJobRunsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListJobRunsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListJobRunsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListNotificationsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -12621,6 +13342,174 @@ func (r ReverseTransactionResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ReverseTransactionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListPricingPacksResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *struct {
+		Items []PricingPack `json:"items"`
+
+		// NextCursor Pass it as `cursor` for the next page; null on the last.
+		NextCursor *NextCursor `json:"next_cursor"`
+	}
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListPricingPacksResponse) GetJSON200() *struct {
+	Items []PricingPack `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+} {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListPricingPacksResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListPricingPacksResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListPricingPacksResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListPricingPacksResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListPricingPacksResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// BuildPricingPacksResponse202Headers the declared response headers of an HTTP 202 response for BuildPricingPacks
+type BuildPricingPacksResponse202Headers struct {
+	Location *string
+}
+
+type BuildPricingPacksResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *PackBuild
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *PackBuild
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *BuildPricingPacksResponse202Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r BuildPricingPacksResponse) GetJSON200() *PackBuild {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r BuildPricingPacksResponse) GetJSON202() *PackBuild {
+	return r.JSON202
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r BuildPricingPacksResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r BuildPricingPacksResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r BuildPricingPacksResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r BuildPricingPacksResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r BuildPricingPacksResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetPricingPackResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *PricingPack
+	// ApplicationproblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationproblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetPricingPackResponse) GetJSON200() *PricingPack {
+	return r.JSON200
+}
+
+// GetApplicationproblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetPricingPackResponse) GetApplicationproblemJSONDefault() *Problem {
+	return r.ApplicationproblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetPricingPackResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetPricingPackResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetPricingPackResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetPricingPackResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -13752,6 +14641,21 @@ func (c *ClientWithResponses) RunJobWithResponse(ctx context.Context, name strin
 	return ParseRunJobResponse(rsp)
 }
 
+// ListJobRunsWithResponse Runs of a periodic job
+//
+// Newest first. They are kept for JOB_RUN_RETENTION, the last success of a job for ever.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/jobs/{name}/runs (the `ListJobRuns` operationId).
+func (c *ClientWithResponses) ListJobRunsWithResponse(ctx context.Context, name string, params *ListJobRunsParams, reqEditors ...RequestEditorFn) (*ListJobRunsResponse, error) {
+	rsp, err := c.ListJobRuns(ctx, name, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListJobRunsResponse(rsp)
+}
+
 // ListNotificationsWithResponse A user's inbox
 //
 // Newest first.
@@ -14053,6 +14957,70 @@ func (c *ClientWithResponses) ReverseTransactionWithResponse(ctx context.Context
 		return nil, err
 	}
 	return ParseReverseTransactionResponse(rsp)
+}
+
+// ListPricingPacksWithResponse Pricing packs
+//
+// Newest date first, of one date the newest revision first.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/pricing-packs (the `ListPricingPacks` operationId).
+func (c *ClientWithResponses) ListPricingPacksWithResponse(ctx context.Context, params *ListPricingPacksParams, reqEditors ...RequestEditorFn) (*ListPricingPacksResponse, error) {
+	rsp, err := c.ListPricingPacks(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListPricingPacksResponse(rsp)
+}
+
+// BuildPricingPacksWithBodyWithResponse Have pricing packs made
+//
+// With a date: its pack, at the newest revision, unless it has one that is not stale; one in error
+// gets another try. Without: the packs of all days that have a close of the calendar and no pack.
+// The packs are warming until the nightly order, which begins at once, is done with them. A date
+// without a close of the calendar is refused (422), and which there are is said.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/pricing-packs (the `BuildPricingPacks` operationId).
+func (c *ClientWithResponses) BuildPricingPacksWithBodyWithResponse(ctx context.Context, params *BuildPricingPacksParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*BuildPricingPacksResponse, error) {
+	rsp, err := c.BuildPricingPacksWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseBuildPricingPacksResponse(rsp)
+}
+
+// BuildPricingPacksWithResponse Have pricing packs made
+//
+// With a date: its pack, at the newest revision, unless it has one that is not stale; one in error
+// gets another try. Without: the packs of all days that have a close of the calendar and no pack.
+// The packs are warming until the nightly order, which begins at once, is done with them. A date
+// without a close of the calendar is refused (422), and which there are is said.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/pricing-packs (the `BuildPricingPacks` operationId).
+func (c *ClientWithResponses) BuildPricingPacksWithResponse(ctx context.Context, params *BuildPricingPacksParams, body BuildPricingPacksJSONRequestBody, reqEditors ...RequestEditorFn) (*BuildPricingPacksResponse, error) {
+	rsp, err := c.BuildPricingPacks(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseBuildPricingPacksResponse(rsp)
+}
+
+// GetPricingPackWithResponse One pricing pack
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/pricing-packs/{id} (the `GetPricingPack` operationId).
+func (c *ClientWithResponses) GetPricingPackWithResponse(ctx context.Context, id openapi_types.UUID, reqEditors ...RequestEditorFn) (*GetPricingPackResponse, error) {
+	rsp, err := c.GetPricingPack(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetPricingPackResponse(rsp)
 }
 
 // ReceiveAlertmanagerWithBodyWithResponse Take a notification of Prometheus Alertmanager
@@ -15618,6 +16586,44 @@ func ParseRunJobResponse(rsp *http.Response) (*RunJobResponse, error) {
 	return response, nil
 }
 
+// ParseListJobRunsResponse parses an HTTP response from a ListJobRunsWithResponse call
+func ParseListJobRunsResponse(rsp *http.Response) (*ListJobRunsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListJobRunsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Items []JobRun `json:"items"`
+
+			// NextCursor Pass it as `cursor` for the next page; null on the last.
+			NextCursor *NextCursor `json:"next_cursor"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListNotificationsResponse parses an HTTP response from a ListNotificationsWithResponse call
 func ParseListNotificationsResponse(rsp *http.Response) (*ListNotificationsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -16140,6 +17146,130 @@ func ParseReverseTransactionResponse(rsp *http.Response) (*ReverseTransactionRes
 	return response, nil
 }
 
+// ParseListPricingPacksResponse parses an HTTP response from a ListPricingPacksWithResponse call
+func ParseListPricingPacksResponse(rsp *http.Response) (*ListPricingPacksResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListPricingPacksResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest struct {
+			Items []PricingPack `json:"items"`
+
+			// NextCursor Pass it as `cursor` for the next page; null on the last.
+			NextCursor *NextCursor `json:"next_cursor"`
+		}
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseBuildPricingPacksResponse parses an HTTP response from a BuildPricingPacksWithResponse call
+func ParseBuildPricingPacksResponse(rsp *http.Response) (*BuildPricingPacksResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &BuildPricingPacksResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest PackBuild
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest PackBuild
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 202:
+		var headers BuildPricingPacksResponse202Headers
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers202 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseGetPricingPackResponse parses an HTTP response from a GetPricingPackWithResponse call
+func ParseGetPricingPackResponse(rsp *http.Response) (*GetPricingPackResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetPricingPackResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest PricingPack
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationproblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseReceiveAlertmanagerResponse parses an HTTP response from a ReceiveAlertmanagerWithResponse call
 func ParseReceiveAlertmanagerResponse(rsp *http.Response) (*ReceiveAlertmanagerResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -16429,6 +17559,9 @@ type ServerInterface interface {
 	// RunJob Start a periodic job now
 	// (POST /v1/jobs/{name}/run)
 	RunJob(ctx echo.Context, name string, params RunJobParams) error
+	// ListJobRuns Runs of a periodic job
+	// (GET /v1/jobs/{name}/runs)
+	ListJobRuns(ctx echo.Context, name string, params ListJobRunsParams) error
 	// ListNotifications A user's inbox
 	// (GET /v1/notifications)
 	ListNotifications(ctx echo.Context, params ListNotificationsParams) error
@@ -16468,6 +17601,15 @@ type ServerInterface interface {
 	// ReverseTransaction Undo a transaction
 	// (POST /v1/portfolios/{id}/transactions/{transaction_id}/reversal)
 	ReverseTransaction(ctx echo.Context, id PortfolioID, transactionId openapi_types.UUID, params ReverseTransactionParams) error
+	// ListPricingPacks Pricing packs
+	// (GET /v1/pricing-packs)
+	ListPricingPacks(ctx echo.Context, params ListPricingPacksParams) error
+	// BuildPricingPacks Have pricing packs made
+	// (POST /v1/pricing-packs)
+	BuildPricingPacks(ctx echo.Context, params BuildPricingPacksParams) error
+	// GetPricingPack One pricing pack
+	// (GET /v1/pricing-packs/{id})
+	GetPricingPack(ctx echo.Context, id openapi_types.UUID) error
 	// ReceiveAlertmanager Take a notification of Prometheus Alertmanager
 	// (POST /v1/receivers/alertmanager)
 	ReceiveAlertmanager(ctx echo.Context, params ReceiveAlertmanagerParams) error
@@ -17664,6 +18806,38 @@ func (w *ServerInterfaceWrapper) RunJob(ctx echo.Context) error {
 	return err
 }
 
+// ListJobRuns converts echo context to params.
+func (w *ServerInterfaceWrapper) ListJobRuns(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "name" -------------
+	var name string
+
+	err = runtime.BindStyledParameterWithOptions("simple", "name", ctx.Param("name"), &name, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter name: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListJobRunsParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListJobRuns(ctx, name, params)
+	return err
+}
+
 // ListNotifications converts echo context to params.
 func (w *ServerInterfaceWrapper) ListNotifications(ctx echo.Context) error {
 	var err error
@@ -17985,6 +19159,97 @@ func (w *ServerInterfaceWrapper) ReverseTransaction(ctx echo.Context) error {
 	return err
 }
 
+// ListPricingPacks converts echo context to params.
+func (w *ServerInterfaceWrapper) ListPricingPacks(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListPricingPacksParams
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", ctx.QueryParams(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter limit: %s", err))
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "state" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "state", ctx.QueryParams(), &params.State, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter state: %s", err))
+	}
+
+	// ------------- Optional query parameter "from" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "from", ctx.QueryParams(), &params.From, runtime.BindQueryParameterOptions{Type: "string", Format: "date"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter from: %s", err))
+	}
+
+	// ------------- Optional query parameter "to" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "to", ctx.QueryParams(), &params.To, runtime.BindQueryParameterOptions{Type: "string", Format: "date"})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter to: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListPricingPacks(ctx, params)
+	return err
+}
+
+// BuildPricingPacks converts echo context to params.
+func (w *ServerInterfaceWrapper) BuildPricingPacks(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params BuildPricingPacksParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "X-Client" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("X-Client")]; found {
+		var XClient Actor
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for X-Client, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "X-Client", valueList[0], &XClient, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter X-Client: %s", err))
+		}
+
+		params.XClient = &XClient
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.BuildPricingPacks(ctx, params)
+	return err
+}
+
+// GetPricingPack converts echo context to params.
+func (w *ServerInterfaceWrapper) GetPricingPack(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id openapi_types.UUID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetPricingPack(ctx, id)
+	return err
+}
+
 // ReceiveAlertmanager converts echo context to params.
 func (w *ServerInterfaceWrapper) ReceiveAlertmanager(ctx echo.Context) error {
 	var err error
@@ -18219,6 +19484,10 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.GET(options.BaseURL+"/v1/audit", wrapper.ListAudit, options.OperationMiddlewares["listAudit"]...)
 	router.GET(options.BaseURL+"/v1/jobs", wrapper.ListJobs, options.OperationMiddlewares["listJobs"]...)
 	router.POST(options.BaseURL+"/v1/jobs/:name/run", wrapper.RunJob, options.OperationMiddlewares["runJob"]...)
+	router.GET(options.BaseURL+"/v1/jobs/:name/runs", wrapper.ListJobRuns, options.OperationMiddlewares["listJobRuns"]...)
+	router.GET(options.BaseURL+"/v1/pricing-packs", wrapper.ListPricingPacks, options.OperationMiddlewares["listPricingPacks"]...)
+	router.POST(options.BaseURL+"/v1/pricing-packs", wrapper.BuildPricingPacks, options.OperationMiddlewares["buildPricingPacks"]...)
+	router.GET(options.BaseURL+"/v1/pricing-packs/:id", wrapper.GetPricingPack, options.OperationMiddlewares["getPricingPack"]...)
 	router.GET(options.BaseURL+"/v1/notifications", wrapper.ListNotifications, options.OperationMiddlewares["listNotifications"]...)
 	router.PATCH(options.BaseURL+"/v1/notifications/:id/read", wrapper.ReadNotification, options.OperationMiddlewares["readNotification"]...)
 	router.POST(options.BaseURL+"/v1/notifications/read", wrapper.ReadNotifications, options.OperationMiddlewares["readNotifications"]...)
@@ -19914,6 +21183,51 @@ func (response RunJobdefaultApplicationProblemPlusJSONResponse) VisitRunJobRespo
 	return err
 }
 
+type ListJobRunsRequestObject struct {
+	Name   string `json:"name"`
+	Params ListJobRunsParams
+}
+
+type ListJobRunsResponseObject interface {
+	VisitListJobRunsResponse(w http.ResponseWriter) error
+}
+
+type ListJobRuns200JSONResponse struct {
+	Items []JobRun `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+}
+
+func (response ListJobRuns200JSONResponse) VisitListJobRunsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListJobRunsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListJobRunsdefaultApplicationProblemPlusJSONResponse) VisitListJobRunsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListNotificationsRequestObject struct {
 	Params ListNotificationsParams
 }
@@ -20553,6 +21867,153 @@ func (response ReverseTransactiondefaultApplicationProblemPlusJSONResponse) Visi
 	return err
 }
 
+type ListPricingPacksRequestObject struct {
+	Params ListPricingPacksParams
+}
+
+type ListPricingPacksResponseObject interface {
+	VisitListPricingPacksResponse(w http.ResponseWriter) error
+}
+
+type ListPricingPacks200JSONResponse struct {
+	Items []PricingPack `json:"items"`
+
+	// NextCursor Pass it as `cursor` for the next page; null on the last.
+	NextCursor *NextCursor `json:"next_cursor"`
+}
+
+func (response ListPricingPacks200JSONResponse) VisitListPricingPacksResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListPricingPacksdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListPricingPacksdefaultApplicationProblemPlusJSONResponse) VisitListPricingPacksResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type BuildPricingPacksRequestObject struct {
+	Params BuildPricingPacksParams
+	Body   *BuildPricingPacksJSONRequestBody
+}
+
+type BuildPricingPacksResponseObject interface {
+	VisitBuildPricingPacksResponse(w http.ResponseWriter) error
+}
+
+type BuildPricingPacks200JSONResponse PackBuild
+
+func (response BuildPricingPacks200JSONResponse) VisitBuildPricingPacksResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type BuildPricingPacks202ResponseHeaders struct {
+	Location *string
+}
+
+type BuildPricingPacks202JSONResponse struct {
+	Body    PackBuild
+	Headers BuildPricingPacks202ResponseHeaders
+}
+
+func (response BuildPricingPacks202JSONResponse) VisitBuildPricingPacksResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type BuildPricingPacksdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response BuildPricingPacksdefaultApplicationProblemPlusJSONResponse) VisitBuildPricingPacksResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPricingPackRequestObject struct {
+	Id openapi_types.UUID `json:"id"`
+}
+
+type GetPricingPackResponseObject interface {
+	VisitGetPricingPackResponse(w http.ResponseWriter) error
+}
+
+type GetPricingPack200JSONResponse PricingPack
+
+func (response GetPricingPack200JSONResponse) VisitGetPricingPackResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetPricingPackdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetPricingPackdefaultApplicationProblemPlusJSONResponse) VisitGetPricingPackResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ReceiveAlertmanagerRequestObject struct {
 	Params ReceiveAlertmanagerParams
 	Body   *ReceiveAlertmanagerJSONRequestBody
@@ -20866,6 +22327,9 @@ type StrictServerInterface interface {
 	// RunJob Start a periodic job now
 	// (POST /v1/jobs/{name}/run)
 	RunJob(ctx context.Context, request RunJobRequestObject) (RunJobResponseObject, error)
+	// ListJobRuns Runs of a periodic job
+	// (GET /v1/jobs/{name}/runs)
+	ListJobRuns(ctx context.Context, request ListJobRunsRequestObject) (ListJobRunsResponseObject, error)
 	// ListNotifications A user's inbox
 	// (GET /v1/notifications)
 	ListNotifications(ctx context.Context, request ListNotificationsRequestObject) (ListNotificationsResponseObject, error)
@@ -20905,6 +22369,15 @@ type StrictServerInterface interface {
 	// ReverseTransaction Undo a transaction
 	// (POST /v1/portfolios/{id}/transactions/{transaction_id}/reversal)
 	ReverseTransaction(ctx context.Context, request ReverseTransactionRequestObject) (ReverseTransactionResponseObject, error)
+	// ListPricingPacks Pricing packs
+	// (GET /v1/pricing-packs)
+	ListPricingPacks(ctx context.Context, request ListPricingPacksRequestObject) (ListPricingPacksResponseObject, error)
+	// BuildPricingPacks Have pricing packs made
+	// (POST /v1/pricing-packs)
+	BuildPricingPacks(ctx context.Context, request BuildPricingPacksRequestObject) (BuildPricingPacksResponseObject, error)
+	// GetPricingPack One pricing pack
+	// (GET /v1/pricing-packs/{id})
+	GetPricingPack(ctx context.Context, request GetPricingPackRequestObject) (GetPricingPackResponseObject, error)
 	// ReceiveAlertmanager Take a notification of Prometheus Alertmanager
 	// (POST /v1/receivers/alertmanager)
 	ReceiveAlertmanager(ctx context.Context, request ReceiveAlertmanagerRequestObject) (ReceiveAlertmanagerResponseObject, error)
@@ -22299,6 +23772,32 @@ func (sh *strictHandler) RunJob(ctx echo.Context, name string, params RunJobPara
 	return nil
 }
 
+// ListJobRuns operation middleware
+func (sh *strictHandler) ListJobRuns(ctx echo.Context, name string, params ListJobRunsParams) error {
+	var request ListJobRunsRequestObject
+
+	request.Name = name
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListJobRuns(ctx.Request().Context(), request.(ListJobRunsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListJobRuns")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListJobRunsResponseObject); ok {
+		return validResponse.VisitListJobRunsResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
 // ListNotifications operation middleware
 func (sh *strictHandler) ListNotifications(ctx echo.Context, params ListNotificationsParams) error {
 	var request ListNotificationsRequestObject
@@ -22733,6 +24232,107 @@ func (sh *strictHandler) ReverseTransaction(ctx echo.Context, id PortfolioID, tr
 		return err
 	} else if validResponse, ok := response.(ReverseTransactionResponseObject); ok {
 		return validResponse.VisitReverseTransactionResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// ListPricingPacks operation middleware
+func (sh *strictHandler) ListPricingPacks(ctx echo.Context, params ListPricingPacksParams) error {
+	var request ListPricingPacksRequestObject
+
+	request.Params = params
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListPricingPacks(ctx.Request().Context(), request.(ListPricingPacksRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListPricingPacks")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(ListPricingPacksResponseObject); ok {
+		return validResponse.VisitListPricingPacksResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// BuildPricingPacks operation middleware
+func (sh *strictHandler) BuildPricingPacks(ctx echo.Context, params BuildPricingPacksParams) error {
+	var request BuildPricingPacksRequestObject
+
+	request.Params = params
+
+	var body BuildPricingPacksJSONRequestBody
+	var err error
+	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		// Otherwise bind only the request body, so that path and query
+		// parameters are not also bound into the body struct.
+		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = binder.BindBody(ctx, &body)
+		}
+	} else {
+		// A custom binder is installed on the Echo instance; defer to it
+		// entirely, since echo.Binder does not expose body-only binding and
+		// the binder may do more than decode (for example call ctx.Validate).
+		err = ctx.Bind(&body)
+	}
+	if err != nil {
+		if !errors.Is(err, io.EOF) {
+			return err
+		}
+	} else {
+		request.Body = &body
+	}
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.BuildPricingPacks(ctx.Request().Context(), request.(BuildPricingPacksRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "BuildPricingPacks")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(BuildPricingPacksResponseObject); ok {
+		return validResponse.VisitBuildPricingPacksResponse(ctx.Response())
+	} else if response != nil {
+		return fmt.Errorf("unexpected response type: %T", response)
+	}
+	return nil
+}
+
+// GetPricingPack operation middleware
+func (sh *strictHandler) GetPricingPack(ctx echo.Context, id openapi_types.UUID) error {
+	var request GetPricingPackRequestObject
+
+	request.Id = id
+
+	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetPricingPack(ctx.Request().Context(), request.(GetPricingPackRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetPricingPack")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		return err
+	} else if validResponse, ok := response.(GetPricingPackResponseObject); ok {
+		return validResponse.VisitGetPricingPackResponse(ctx.Response())
 	} else if response != nil {
 		return fmt.Errorf("unexpected response type: %T", response)
 	}

@@ -1,13 +1,13 @@
-// Package agenttest is the sample's market data in memory, for the tests of agents: a portfolio over
-// it, with what a test wants hidden, changed or counted. It stands in for the database; the readers over
-// PostgreSQL are tested where they are written.
+// Package agenttest is what the tests of agents share: asking a capability what it declares, and the
+// sample's market data in memory, with a portfolio over it and what a test wants hidden, changed or
+// counted. The data stands in for the database; the readers over PostgreSQL are tested where they are
+// written.
 package agenttest
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"encoding/csv"
-	"encoding/json"
 	"io"
 	"maps"
 	"os"
@@ -20,22 +20,27 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/shopspring/decimal"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/portfolio"
 	"github.com/dawsos/dawsos/internal/research"
-	"github.com/dawsos/dawsos/internal/schema"
 	"github.com/dawsos/dawsos/pkg/agent"
 )
 
-// Ids of the portfolio and the pack of a desk's runs.
+// What a desk's runs are about.
 const (
 	PortfolioID = "0b9a7e52-4f9b-4c5e-8f5a-6f9b3e0c1d2a"
 	PackID      = "7d1f0d1e-3c7b-4f0a-9a53-2f1f2c6c9b11"
-	riskFree    = "FF_RF"
+	RiskFree    = "FF_RF" // the series of daily bill returns
 )
+
+// SecurityID is the id of a security of the sample.
+func SecurityID(symbol string) string { return idOf(symbol) }
+
+func idOf(name string) string { return uuid.NewSHA1(uuid.NameSpaceOID, []byte(name)).String() }
 
 // Configs returns the path of a file or folder of the project's configs.
 func Configs(name string) string {
@@ -81,21 +86,20 @@ func readCSV(path string, row func(map[string]string) error) error {
 	}
 }
 
-// sample is the market data of configs/sample, in memory. It stands in for the database here;
-// the readers over PostgreSQL are tested where they are written.
-type sample struct {
-	securities map[string]portfolio.Security
-	prices     map[string][]portfolio.Quote
-	fx         map[string][]portfolio.Quote
-	macro      map[string]portfolio.Series
+// Sample is the market data of configs/sample.
+type Sample struct {
+	Securities map[string]portfolio.Security
+	Prices     map[string][]portfolio.Quote
+	FX         map[string][]portfolio.Quote
+	Macro      map[string]portfolio.Series
 }
 
-var loadSample = sync.OnceValues(func() (*sample, error) {
-	s := &sample{
-		securities: map[string]portfolio.Security{},
-		prices:     map[string][]portfolio.Quote{},
-		fx:         map[string][]portfolio.Quote{},
-		macro:      map[string]portfolio.Series{},
+var loadSample = sync.OnceValues(func() (*Sample, error) {
+	s := &Sample{
+		Securities: map[string]portfolio.Security{},
+		Prices:     map[string][]portfolio.Quote{},
+		FX:         map[string][]portfolio.Quote{},
+		Macro:      map[string]portfolio.Series{},
 	}
 	quote := func(date, value string) (portfolio.Quote, error) {
 		d, err := time.Parse(time.DateOnly, date)
@@ -107,26 +111,26 @@ var loadSample = sync.OnceValues(func() (*sample, error) {
 	}
 	files := map[string]func(map[string]string) error{
 		"securities.csv": func(c map[string]string) error {
-			s.securities[c["symbol"]] = portfolio.Security{
-				ID: "id-" + c["symbol"], Symbol: c["symbol"], Name: c["name"], AssetClass: c["asset_class"],
+			s.Securities[c["symbol"]] = portfolio.Security{
+				ID: SecurityID(c["symbol"]), Symbol: c["symbol"], Name: c["name"], AssetClass: c["asset_class"],
 				Sector: c["sector"], Currency: c["currency"], Role: c["role"],
 			}
 			return nil
 		},
 		"prices.csv": func(c map[string]string) error {
 			q, err := quote(c["date"], c["close"])
-			s.prices[c["symbol"]] = append(s.prices[c["symbol"]], q)
+			s.Prices[c["symbol"]] = append(s.Prices[c["symbol"]], q)
 			return err
 		},
 		"fx.csv": func(c map[string]string) error {
 			q, err := quote(c["date"], c["rate"])
 			pair := c["base"] + "/" + c["quote"]
-			s.fx[pair] = append(s.fx[pair], q)
+			s.FX[pair] = append(s.FX[pair], q)
 			return err
 		},
 		"factors.csv": func(c map[string]string) error {
 			q, err := quote(c["date"], c["rf"])
-			s.macro[riskFree] = append(s.macro[riskFree], portfolio.Point{Date: q.Date, Value: q.Value.InexactFloat64()})
+			s.Macro[RiskFree] = append(s.Macro[RiskFree], portfolio.Point{Date: q.Date, Value: q.Value.InexactFloat64()})
 			return err
 		},
 	}
@@ -140,29 +144,39 @@ var loadSample = sync.OnceValues(func() (*sample, error) {
 
 // Desk is one portfolio over the sample's market data.
 type Desk struct {
-	*sample
+	Sample   *Sample // which other tests share
+	Subject  portfolio.Portfolio
+	Ledger   []portfolio.Transaction
+	Accounts []research.Fundamental        // the sample has none
+	Hidden   map[string]bool               // "prices:AA", "fx:USD/CHF", "macro:FF_RF", "securities:AA"
+	Changed  map[string]portfolio.Security // attributes in place of the sample's, by symbol
+	Agents   []agent.Capability            // what Ask can ask
 
-	Subject portfolio.Portfolio
-	Ledger  []portfolio.Transaction
-	Hidden  map[string]bool               // "prices:AA", "fx:USD/CHF", "macro:FF_RF", "securities:AA"
-	Changed map[string]portfolio.Security // attributes in place of the sample's, by symbol
-	Agents  []agent.Capability            // what Ask can ask
-	mu      sync.Mutex
-	Reads   int
-	Cuts    []portfolio.Cut
+	mu    sync.Mutex
+	Reads int // how often something was read
+	Cuts  []portfolio.Cut
 }
 
 // New returns a desk over the sample's portfolio, or over an empty one.
 func New(t testing.TB, empty bool) *Desk {
 	t.Helper()
+	if empty {
+		return Over(t, "")
+	}
+	return Over(t, Configs("sample/demo_transactions.csv"))
+}
+
+// Over returns a desk over the portfolio of a CSV file of transactions; "" means an empty one.
+func Over(t testing.TB, ledger string) *Desk {
+	t.Helper()
 	s, err := loadSample()
 	require.NoError(t, err)
 	d := &Desk{
-		sample: s, Hidden: map[string]bool{}, Changed: map[string]portfolio.Security{},
+		Sample: s, Hidden: map[string]bool{}, Changed: map[string]portfolio.Security{},
 		Subject: portfolio.Portfolio{ID: PortfolioID, Name: "Test", BaseCurrency: "CHF", Benchmark: "LP40", Calendar: "SBI"},
 	}
-	if !empty {
-		d.Ledger = readLedger(t, Configs("sample/demo_transactions.csv"), s)
+	if ledger != "" {
+		d.Ledger = readLedger(t, ledger, s)
 	}
 	return d
 }
@@ -175,7 +189,7 @@ func (d *Desk) Book(txs ...portfolio.Transaction) {
 	}
 }
 
-func readLedger(t testing.TB, path string, s *sample) []portfolio.Transaction {
+func readLedger(t testing.TB, path string, s *Sample) []portfolio.Transaction {
 	t.Helper()
 	var ledger []portfolio.Transaction
 	number := func(v string) decimal.Decimal {
@@ -189,7 +203,8 @@ func readLedger(t testing.TB, path string, s *sample) []portfolio.Transaction {
 	require.NoError(t, readCSV(path, func(c map[string]string) error {
 		ledger = append(ledger, portfolio.Transaction{
 			Seq: int64(len(ledger) + 1), Date: Day(t, c["date"]), Type: portfolio.Type(c["type"]),
-			Symbol: c["symbol"], SecurityID: s.securities[c["symbol"]].ID,
+			ID:     idOf(strconv.Itoa(len(ledger) + 1)),
+			Symbol: c["symbol"], SecurityID: s.Securities[c["symbol"]].ID,
 			Quantity: number(c["quantity"]), Price: number(c["price"]),
 			Currency: c["currency"], Amount: number(c["amount"]),
 		})
@@ -228,17 +243,25 @@ func (d *Desk) Transactions(_ context.Context, _, _ string, seq int64, asof time
 	return found, nil
 }
 
+// security returns a security unless it is hidden.
+func (d *Desk) security(symbol string) (portfolio.Security, bool) {
+	if d.Hidden["securities:"+symbol] {
+		return portfolio.Security{}, false
+	}
+	if changed, is := d.Changed[symbol]; is {
+		return changed, true
+	}
+	s, ok := d.Sample.Securities[symbol]
+	return s, ok
+}
+
 // Securities implements capability.Market.
 func (d *Desk) Securities(_ context.Context, _ portfolio.Cut, symbols []string) (map[string]portfolio.Security, error) {
 	d.read(nil)
 	found := map[string]portfolio.Security{}
-	for _, s := range symbols {
-		security, ok := d.securities[s]
-		if changed, is := d.Changed[s]; is {
-			security, ok = changed, true
-		}
-		if ok && !d.Hidden["securities:"+s] {
-			found[s] = security
+	for _, symbol := range symbols {
+		if security, ok := d.security(symbol); ok {
+			found[symbol] = security
 		}
 	}
 	return found, nil
@@ -262,10 +285,10 @@ func (d *Desk) Quotes(_ context.Context, cut portfolio.Cut, symbols, currencies 
 	}
 	for _, s := range symbols {
 		if !d.Hidden["prices:"+s] {
-			last(d.prices[s], q.Prices, s)
+			last(d.Sample.Prices[s], q.Prices, s)
 		}
 	}
-	for pair, quotes := range d.fx {
+	for pair, quotes := range d.Sample.FX {
 		if !d.Hidden["fx:"+pair] && touches(pair, currencies) {
 			last(quotes, q.FX, pair)
 		}
@@ -303,17 +326,17 @@ func (d *Desk) Series(_ context.Context, cut portfolio.Cut, q portfolio.SeriesQu
 	}
 	for _, s := range q.Symbols {
 		if !d.Hidden["prices:"+s] {
-			add(floats(d.prices[s]), set.Prices, s)
+			add(floats(d.Sample.Prices[s]), set.Prices, s)
 		}
 	}
-	for pair, quotes := range d.fx {
+	for pair, quotes := range d.Sample.FX {
 		if !d.Hidden["fx:"+pair] && touches(pair, q.Currencies) {
 			add(floats(quotes), set.FX, pair)
 		}
 	}
 	for _, m := range q.Macro {
 		if !d.Hidden["macro:"+m] {
-			add(d.macro[m], set.Macro, m)
+			add(d.Sample.Macro[m], set.Macro, m)
 		}
 	}
 	return set, nil
@@ -332,34 +355,34 @@ func (d *Desk) At(asof time.Time) agent.Context {
 
 // Split books a split of a security, and divides its closes from that day on.
 func (d *Desk) Split(symbol string, day time.Time, ratio int64) {
-	own := *d.sample // which other tests share
-	own.prices = maps.Clone(own.prices)
-	quotes := slices.Clone(own.prices[symbol])
+	own := *d.Sample
+	own.Prices = maps.Clone(own.Prices)
+	quotes := slices.Clone(own.Prices[symbol])
 	for i, q := range quotes {
 		if !q.Date.Before(day) {
 			quotes[i].Value = q.Value.Div(decimal.NewFromInt(ratio))
 		}
 	}
-	own.prices[symbol] = quotes
-	d.sample = &own
+	own.Prices[symbol] = quotes
+	d.Sample = &own
 	d.Book(portfolio.Transaction{
-		Date: day, Type: portfolio.Split, Symbol: symbol, SecurityID: d.securities[symbol].ID,
-		Quantity: decimal.NewFromInt(ratio), Currency: d.securities[symbol].Currency,
+		ID: idOf("split of " + symbol), Date: day, Type: portfolio.Split, Symbol: symbol, SecurityID: d.Sample.Securities[symbol].ID,
+		Quantity: decimal.NewFromInt(ratio), Currency: d.Sample.Securities[symbol].Currency,
 	})
 	slices.SortStableFunc(d.Ledger, func(a, b portfolio.Transaction) int { return a.Date.Compare(b.Date) })
 }
 
 // Security returns a security of the sample.
-func (d *Desk) Security(symbol string) portfolio.Security { return d.securities[symbol] }
+func (d *Desk) Security(symbol string) portfolio.Security { return d.Sample.Securities[symbol] }
 
 // Closes returns the sample's closes of a security up to a day, by date.
 func (d *Desk) Closes(symbol string, asof time.Time) map[time.Time]float64 {
-	return byDate(d.prices[symbol], asof)
+	return byDate(d.Sample.Prices[symbol], asof)
 }
 
 // Rates returns the sample's rates of a pair up to a day, by date.
 func (d *Desk) Rates(pair string, asof time.Time) map[time.Time]float64 {
-	return byDate(d.fx[pair], asof)
+	return byDate(d.Sample.FX[pair], asof)
 }
 
 func byDate(quotes []portfolio.Quote, asof time.Time) map[time.Time]float64 {
@@ -372,7 +395,7 @@ func byDate(quotes []portfolio.Quote, asof time.Time) map[time.Time]float64 {
 	return values
 }
 
-// Run asks one capability.
+// Run asks one capability without checking what it is asked.
 func (d *Desk) Run(c agent.Context, capability string, args map[string]any) (agent.Result, error) {
 	i := slices.IndexFunc(d.Agents, func(k agent.Capability) bool { return k.Name == capability })
 	if i < 0 {
@@ -381,111 +404,59 @@ func (d *Desk) Run(c agent.Context, capability string, args map[string]any) (age
 	return d.Agents[i].Run(context.Background(), agent.Request{Capability: capability, Args: args, Context: c})
 }
 
-// Ask is Run for an answer that must come, as its JSON. Arguments and answer must fit what the
-// capability declares.
-func (d *Desk) Ask(t testing.TB, c agent.Context, capability string, args map[string]any) (map[string]any, agent.Result) {
+// Ask is [Call] for an answer that must come, as its JSON.
+func (d *Desk) Ask(t testing.TB, c agent.Context, capability string, args any) (map[string]any, agent.Result) {
 	t.Helper()
-	i := slices.IndexFunc(d.Agents, func(k agent.Capability) bool { return k.Name == capability })
-	require.GreaterOrEqual(t, i, 0, capability)
-	declared, err := schema.Compile(d.Agents[i].Args)
+	result, err := Call(t, d.Agents, c, capability, args)
 	require.NoError(t, err)
-	given, ok := jsonOf(t, args).(map[string]any)
-	require.True(t, ok)
-	maps.DeleteFunc(given, func(_ string, v any) bool { return v == nil })
-	require.Empty(t, schema.Violations(declared, "", given), "arguments of %s", capability)
-	result, err := d.Run(c, capability, given)
-	require.NoError(t, err)
-	declared, err = schema.Compile(d.Agents[i].Result)
-	require.NoError(t, err)
-	value := jsonOf(t, result.Value)
-	require.Empty(t, schema.Violations(declared, "", value), "result of %s", capability)
-	answer, ok := value.(map[string]any)
-	require.True(t, ok)
-	return answer, result
-}
-
-// Violations returns what a capability's schema says of arguments, by pointer.
-func (d *Desk) Violations(t testing.TB, capability string, args map[string]any) []string {
-	t.Helper()
-	i := slices.IndexFunc(d.Agents, func(k agent.Capability) bool { return k.Name == capability })
-	require.GreaterOrEqual(t, i, 0, capability)
-	declared, err := schema.Compile(d.Agents[i].Args)
-	require.NoError(t, err)
-	var pointers []string
-	for _, f := range schema.Violations(declared, "", jsonOf(t, args)) {
-		pointers = append(pointers, f.Pointer)
-	}
-	return pointers
-}
-
-func jsonOf(t testing.TB, v any) any {
-	t.Helper()
-	raw, err := json.Marshal(v)
-	require.NoError(t, err)
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.UseNumber()
-	var value any
-	require.NoError(t, dec.Decode(&value))
-	return value
-}
-
-// Float reads a JSON number or decimal string.
-func Float(t testing.TB, v any) float64 {
-	t.Helper()
-	var s string
-	switch v := v.(type) {
-	case json.Number:
-		s = v.String()
-	case string:
-		s = v
-	default:
-		require.Failf(t, "not a number", "%v (%T)", v, v)
-	}
-	f, err := strconv.ParseFloat(s, 64)
-	require.NoError(t, err)
-	return f
-}
-
-// Rows returns a list of objects.
-func Rows(t testing.TB, v any) []map[string]any {
-	t.Helper()
-	list, ok := v.([]any)
-	require.True(t, ok, "%v is no list", v)
-	rows := make([]map[string]any, len(list))
-	for i, x := range list {
-		rows[i], ok = x.(map[string]any)
-		require.True(t, ok)
-	}
-	return rows
-}
-
-// Lacking lists an answer's insufficient data as "field: missing".
-func Lacking(t testing.TB, answer map[string]any) []string {
-	t.Helper()
-	all := []string{}
-	for _, i := range Rows(t, answer["insufficient_data"]) {
-		all = append(all, i["field"].(string)+": "+i["missing"].(string))
-	}
-	return all
+	return Answer(t, result), result
 }
 
 // SecurityByID implements analyst.Market.
 func (d *Desk) SecurityByID(_ context.Context, _ portfolio.Cut, id string) (portfolio.Security, error) {
-	for _, s := range d.securities {
+	d.read(nil)
+	for symbol, s := range d.Sample.Securities {
 		if s.ID == id {
-			return s, nil
+			if s, ok := d.security(symbol); ok {
+				return s, nil
+			}
 		}
 	}
 	return portfolio.Security{}, fault.New(fault.NotFound, "there is no security %q", id)
 }
 
-// SecuritiesOfSector implements analyst.Market, without others.
-func (d *Desk) SecuritiesOfSector(ctx context.Context, cut portfolio.Cut, id, _ string, _ []string, _ int) (portfolio.Security, []portfolio.Security, error) {
-	own, err := d.SecurityByID(ctx, cut, id)
-	return own, nil, err
+// SecuritiesOfSector implements analyst.Market.
+func (d *Desk) SecuritiesOfSector(ctx context.Context, cut portfolio.Cut, id, sector string, preferred []string, limit int) (own portfolio.Security, others []portfolio.Security, err error) {
+	own, err = d.SecurityByID(ctx, cut, id)
+	if err != nil {
+		return own, nil, err
+	}
+	sector = cmp.Or(sector, own.Sector)
+	for symbol := range d.Sample.Securities {
+		if s, ok := d.security(symbol); ok && s.ID != id && sector != "" && s.Sector == sector {
+			others = append(others, s)
+		}
+	}
+	rank := func(s portfolio.Security) int {
+		if slices.Contains(preferred, s.Symbol) {
+			return 0
+		}
+		return 1
+	}
+	slices.SortFunc(others, func(a, b portfolio.Security) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Symbol, b.Symbol))
+	})
+	return own, others[:min(limit, len(others))], nil
 }
 
-// Fundamentals implements analyst.Market: the sample data has none.
-func (*Desk) Fundamentals(context.Context, portfolio.Cut, string, string) ([]research.Fundamental, error) {
-	return nil, nil
+// Fundamentals implements analyst.Market.
+func (d *Desk) Fundamentals(_ context.Context, cut portfolio.Cut, securityID, _ string) ([]research.Fundamental, error) {
+	d.read(&cut)
+	var found []research.Fundamental
+	for _, f := range d.Accounts {
+		if f.SecurityID == securityID && !f.Date.After(cut.Date) {
+			found = append(found, f)
+		}
+	}
+	return found, nil
 }

@@ -12,25 +12,24 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dawsos/dawsos/internal/agents/agenttest"
 	"github.com/dawsos/dawsos/internal/agents/alerting"
 	"github.com/dawsos/dawsos/internal/alerts"
 	"github.com/dawsos/dawsos/internal/dbtest"
 	"github.com/dawsos/dawsos/internal/fault"
-	"github.com/dawsos/dawsos/internal/schema"
 	"github.com/dawsos/dawsos/internal/store"
 	"github.com/dawsos/dawsos/pkg/agent"
 )
 
 func TestMain(m *testing.M) { dbtest.Main(m) }
 
-const (
-	presetsFile = "../../../configs/analytics/presets.yaml"
-	portfolioID = "0b9a7e52-4f9b-4c5e-8f5a-6f9b3e0c1d2a"
-)
+var analyticsDir = agenttest.Configs("analytics")
+
+const portfolioID = agenttest.PortfolioID
 
 func presets(t *testing.T) alerting.Presets {
 	t.Helper()
-	p, err := alerting.LoadPresets(presetsFile)
+	p, err := alerting.LoadPresets(analyticsDir)
 	require.NoError(t, err)
 	return p
 }
@@ -43,37 +42,16 @@ func run() agent.Context {
 	}
 }
 
-// try runs a capability, and checks arguments and answer against what it declares.
+// try asks as the runtime does, and decodes what comes into answer.
 func try(t *testing.T, a *alerting.Agent, c agent.Context, name string, args string, answer any) error {
 	t.Helper()
-	var given map[string]any
-	d := json.NewDecoder(strings.NewReader(args))
-	d.UseNumber()
-	require.NoError(t, d.Decode(&given))
-	for _, capability := range a.Capabilities() {
-		if capability.Name != name {
-			continue
-		}
-		declared, err := schema.Compile(capability.Args)
-		require.NoError(t, err)
-		require.Empty(t, schema.Violations(declared, "", given))
-		r, err := capability.Run(t.Context(), agent.Request{Capability: name, Args: given, Context: c})
-		if err != nil {
-			return err
-		}
-		require.Len(t, r.Sources, 1)
-		require.Regexp(t, `^config:presets\.yaml@[0-9a-f]{12}$`, r.Sources[0].Name)
-		raw, err := json.Marshal(r.Value)
-		require.NoError(t, err)
-		var value any
-		require.NoError(t, json.Unmarshal(raw, &value))
-		declared, err = schema.Compile(capability.Result)
-		require.NoError(t, err)
-		require.Empty(t, schema.Violations(declared, "", value), "%s", raw)
-		require.NoError(t, json.Unmarshal(raw, answer))
-		return nil
+	r, err := agenttest.Call(t, a.Capabilities(), c, name, json.RawMessage(args))
+	if err != nil {
+		return err
 	}
-	require.Fail(t, "no such capability", name)
+	require.Len(t, r.Sources, 1)
+	require.Regexp(t, `^config:presets\.yaml@[0-9a-f]{12}$`, r.Sources[0].Name)
+	require.NoError(t, json.Unmarshal(agenttest.Bytes(t, r.Value), answer))
 	return nil
 }
 
@@ -182,7 +160,7 @@ func TestARuleIsStoredOnce(t *testing.T) {
 	require.Equal(t, "exists", second.Outcome)
 	require.Equal(t, first.RuleID, second.RuleID)
 
-	alertStore := store.NewAlerts(pool, nil, nil, nil, nil)
+	alertStore := store.NewAlerts(pool, nil, nil, nil, nil, nil)
 	rule, err := alertStore.Rule(t.Context(), store.DefaultTenant, uuid.MustParse(*first.RuleID))
 	require.NoError(t, err)
 	require.True(t, rule.Active)
@@ -251,7 +229,7 @@ func TestALongNameIsCut(t *testing.T) {
 
 func TestPresetsAreReadStrictly(t *testing.T) {
 	t.Parallel()
-	raw, err := os.ReadFile(presetsFile)
+	raw, err := os.ReadFile(filepath.Join(analyticsDir, alerting.PresetsFile))
 	require.NoError(t, err)
 	for name, tt := range map[string]struct{ old, changed, says string }{
 		"unknown key":   {"loss: 0.02", "los: 0.02", "los"},
@@ -269,9 +247,9 @@ func TestPresetsAreReadStrictly(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			require.Contains(t, string(raw), tt.old)
-			path := filepath.Join(t.TempDir(), "presets.yaml")
-			require.NoError(t, os.WriteFile(path, []byte(strings.Replace(string(raw), tt.old, tt.changed, 1)), 0o600))
-			_, err := alerting.LoadPresets(path)
+			dir := t.TempDir()
+			require.NoError(t, os.WriteFile(filepath.Join(dir, alerting.PresetsFile), []byte(strings.Replace(string(raw), tt.old, tt.changed, 1)), 0o600))
+			_, err := alerting.LoadPresets(dir)
 			require.ErrorContains(t, err, tt.says)
 		})
 	}

@@ -1,16 +1,17 @@
 package alerting
 
 import (
-	"errors"
-	"fmt"
 	"math"
 
-	"github.com/dawsos/dawsos/internal/research"
+	"github.com/dawsos/dawsos/internal/tables"
 )
+
+// PresetsFile is the name of the presets' file.
+const PresetsFile = "presets.yaml"
 
 // Presets are the rules that are proposed. See configs/analytics/presets.yaml.
 type Presets struct {
-	research.Document `yaml:"-"`
+	Source string `yaml:"-"` // names the file by its content
 
 	RegimeShift RegimeShift `yaml:"regime_shift"`
 	FactorShift FactorShift `yaml:"factor_shift"`
@@ -49,39 +50,36 @@ type NewsImpact struct {
 	MaxSymbols int     `yaml:"max_symbols"`
 }
 
-// LoadPresets reads presets.yaml. The error names everything that is wrong with it.
-func LoadPresets(path string) (Presets, error) {
+// LoadPresets reads presets.yaml in a folder. The error names everything that is wrong with it.
+func LoadPresets(dir string) (Presets, error) {
 	var p Presets
-	doc, err := research.Load(path, &p)
+	source, err := tables.Read(dir, PresetsFile, &p)
 	if err != nil {
 		return Presets{}, err
 	}
-	p.Document = doc
-	if err := p.check(); err != nil {
-		return Presets{}, fmt.Errorf("%s: %w", path, err)
-	}
-	return p, nil
+	p.Source = source
+	return p, p.check()
 }
 
 // check finds what no rule would be refused for. What is left, severities, cooldowns and bounds of
 // thresholds, is found by making a rule of every kind.
 func (p Presets) check() error {
-	var problems []error
-	bad := func(ok bool, format string, args ...any) {
+	var ps tables.Problems
+	bad := func(ok bool, key, problem string) {
 		if !ok {
-			problems = append(problems, fmt.Errorf(format, args...))
+			ps.Add(key, "%s", problem)
 		}
 	}
 	f := p.FactorShift
-	bad(f.Loss > 0 && f.Loss <= 1, "factor_shift.loss: must be above 0 and up to 1")
+	bad(f.Loss > 0 && f.Loss <= 1, "factor_shift.loss", "must be above 0 and up to 1")
 	bad(f.MinMovePct >= 0 && f.MinMovePct < f.MaxMovePct && !math.IsInf(f.MaxMovePct, 0),
-		"factor_shift.min_move_pct and max_move_pct: must be 0 or more, and the second above the first")
-	bad(p.NewsImpact.Sentiment > 0 && p.NewsImpact.Sentiment <= 1, "news_impact.sentiment: must be above 0 and up to 1")
-	bad(p.NewsImpact.MaxSymbols >= 1 && p.NewsImpact.MaxSymbols <= 32, "news_impact.max_symbols: must be 1 to 32")
+		"factor_shift.min_move_pct and max_move_pct", "must be 0 or more, and the second above the first")
+	bad(p.NewsImpact.Sentiment > 0 && p.NewsImpact.Sentiment <= 1, "news_impact.sentiment", "must be above 0 and up to 1")
+	bad(p.NewsImpact.MaxSymbols >= 1 && p.NewsImpact.MaxSymbols <= 32, "news_impact.max_symbols", "must be 1 to 32")
 	for name, u := range map[string]Urgency{
 		"factor_shift": f.Urgency, "news_impact": p.NewsImpact.Urgency, "regime_shift": p.RegimeShift.Urgency,
 	} {
-		bad(u.Severity != "", "%s.severity: is missing", name)
+		bad(u.Severity != "", name+".severity", "is missing")
 	}
 	const someone, somewhere = "system", "00000000-0000-0000-0000-000000000000"
 	for _, body := range []ruleBody{
@@ -89,13 +87,13 @@ func (p Presets) check() error {
 		p.newsRule(someone, []watchedHolding{{Symbol: "A", Weight: 1}, {Symbol: "B", Weight: -1}}),
 	} {
 		if _, err := body.parse(); err != nil {
-			problems = append(problems, err)
+			ps = append(ps, err)
 		}
 	}
 	for factor, symbol := range f.Prices {
 		if _, err := p.priceRule(someone, factor, symbol, 1, f.MaxMovePct).parse(); err != nil {
-			problems = append(problems, fmt.Errorf("factor_shift.prices.%s: %w", factor, err))
+			ps.Add("factor_shift.prices."+factor, "%w", err)
 		}
 	}
-	return errors.Join(problems...)
+	return ps.In(PresetsFile)
 }

@@ -17,7 +17,7 @@ const suggestArgs = `{
 				"factor_shifts": {"type": ["array", "null"], "maxItems": 100, "items": {"type": "object", "required": ["factor", "beta"]}}
 			}
 		},
-		"portfolio_id": {"type": "string", "format": "uuid", "description": "The run's portfolio."}
+		` + capability.PortfolioArg + `
 	}
 }`
 

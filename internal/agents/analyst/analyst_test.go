@@ -17,8 +17,6 @@ import (
 	"github.com/dawsos/dawsos/pkg/agent"
 )
 
-const demo = sampleDir + "/demo_transactions.csv"
-
 // The figures that the project's reference states for the sample portfolio.
 func TestSampleFigures(t *testing.T) {
 	t.Parallel()
@@ -67,7 +65,7 @@ func kinds(attribution map[string]any) []string {
 func TestSameRequestSameBytes(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, filepath.Join(testdataDir, "usd_mixed.csv"))
-	d.portfolio.BaseCurrency = "USD"
+	d.Subject.BaseCurrency = "USD"
 	run := d.at(day(t, "2007-05-08"))
 	answers := func() string {
 		valued, a := d.value(t, run)
@@ -89,9 +87,9 @@ func TestReads(t *testing.T) {
 	d := newDesk(t, demo)
 	run := d.at(day(t, "2007-05-08"))
 	reads := func(f func()) int {
-		before := d.reads
+		before := d.Reads
 		f()
-		return d.reads - before
+		return d.Reads - before
 	}
 	require.Equal(t, 5, reads(func() { d.value(t, run) }), "three to find positions, two to price them")
 	require.Equal(t, 4, reads(func() { d.ask(t, run, "metrics.compute_twr", over(252)) }))
@@ -113,8 +111,8 @@ func TestMarketDataIsCut(t *testing.T) {
 		measured, _ := d.ask(t, run, "metrics.compute_twr", over(10))
 		require.Equal(t, "2006-06-02", measured["window"].(map[string]any)["end"])
 		d.ask(t, run, "attribution.currency", over(10))
-		require.NotEmpty(t, d.cuts)
-		for _, c := range d.cuts {
+		require.NotEmpty(t, d.Cuts)
+		for _, c := range d.Cuts {
 			require.Equal(t, portfolio.Cut{TenantID: "default", Date: day(t, tt.want), Revision: 3}, c)
 		}
 	}
@@ -124,7 +122,7 @@ func TestMarketDataIsCut(t *testing.T) {
 func TestLedgerIsCut(t *testing.T) {
 	t.Parallel()
 	now, later := newDesk(t, demo), newDesk(t, demo)
-	now.ledger = now.ledger[:20]
+	now.Ledger = now.Ledger[:20]
 	run := now.at(day(t, "2007-05-08"))
 	for capability, args := range map[string]map[string]any{
 		"ledger.positions": {"portfolio_id": portfolioID}, "metrics.compute_twr": over(252), "attribution.currency": over(252),
@@ -291,7 +289,7 @@ func TestMissingMarketData(t *testing.T) {
 		t.Run(tt.hidden, func(t *testing.T) {
 			t.Parallel()
 			d := newDesk(t, demo)
-			d.hidden[tt.hidden] = true
+			d.Hidden[tt.hidden] = true
 			run := d.at(day(t, "2007-05-08"))
 
 			valued, _ := d.value(t, run)
@@ -328,7 +326,7 @@ func TestMissingMarketData(t *testing.T) {
 func TestWithoutBenchmarkOrRate(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, demo)
-	d.portfolio.Benchmark = ""
+	d.Subject.Benchmark = ""
 	args := over(252)
 	args["risk_free_annual"] = 0.0252
 	measured, result := d.ask(t, d.at(day(t, "2007-05-08")), "metrics.compute_twr", args)
@@ -343,7 +341,7 @@ func TestWithoutBenchmarkOrRate(t *testing.T) {
 func TestConstantReturns(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, demo)
-	d.ledger = d.ledger[:1]
+	d.Ledger = d.Ledger[:1]
 	args := over(252)
 	args["risk_free_annual"] = 0.02
 	measured, _ := d.ask(t, d.at(day(t, "2007-05-08")), "metrics.compute_twr", args)
@@ -359,7 +357,7 @@ func TestConstantReturns(t *testing.T) {
 func TestShortPositionAndOldLots(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, demo)
-	d.ledger = append(d.ledger[:1:1],
+	d.Ledger = append(d.Ledger[:1:1],
 		portfolio.Transaction{
 			Seq: 2, Date: day(t, "2005-01-04"), Type: portfolio.Sell, Symbol: "AA", Currency: "USD",
 			Quantity: decimal.NewFromInt(100), Amount: decimal.RequireFromString("9300"),
@@ -396,8 +394,8 @@ func TestCostInSeveralCurrencies(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, demo)
 	for i, currency := range []string{"USD", "CHF"} {
-		d.ledger = append(d.ledger, portfolio.Transaction{
-			Seq: int64(len(d.ledger) + 1), Date: day(t, "2007-01-05").AddDate(0, 0, i), Type: portfolio.Buy, Symbol: "F", Currency: currency,
+		d.Ledger = append(d.Ledger, portfolio.Transaction{
+			Seq: int64(len(d.Ledger) + 1), Date: day(t, "2007-01-05").AddDate(0, 0, i), Type: portfolio.Buy, Symbol: "F", Currency: currency,
 			Quantity: decimal.NewFromInt(1), Amount: decimal.NewFromInt(-10),
 		})
 	}
@@ -420,7 +418,7 @@ func TestCostInSeveralCurrencies(t *testing.T) {
 }
 
 func (d *desk) rateOn(pair string, on time.Time) (float64, bool) {
-	for _, q := range slices.Backward(d.fx[pair]) {
+	for _, q := range slices.Backward(d.Sample.FX[pair]) {
 		if !q.Date.After(on) {
 			return q.Value.InexactFloat64(), true
 		}
@@ -480,7 +478,7 @@ func TestArguments(t *testing.T) {
 			_, err := d.run(d.at(day(t, "2007-05-08")), tt.capability, tt.args)
 			require.Equal(t, fault.Invalid, fault.CodeOf(err), "%v", err)
 			require.Contains(t, fault.Detail(err), tt.says)
-			require.Zero(t, d.reads, "refused before anything is read")
+			require.Zero(t, d.Reads, "refused before anything is read")
 		})
 	}
 }
@@ -545,12 +543,12 @@ func TestRunsThatCannotBe(t *testing.T) {
 	}
 
 	run = d.at(day(t, "2007-05-08"))
-	d.portfolio.ID = "gone"
+	d.Subject.ID = "gone"
 	_, err := d.run(run, "metrics.compute_twr", over(252))
 	require.Equal(t, fault.NotFound, fault.CodeOf(err))
 
 	d = newDesk(t, demo)
-	d.ledger[0].Type = "GIFT"
+	d.Ledger[0].Type = "GIFT"
 	for capability, args := range map[string]map[string]any{
 		"ledger.positions": {"portfolio_id": portfolioID}, "metrics.compute_twr": over(252),
 	} {

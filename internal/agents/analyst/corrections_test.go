@@ -14,14 +14,14 @@ import (
 func TestSplitAndCostMethodInPositions(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, demo)
-	d.portfolio.CostMethod = portfolio.Average
+	d.Subject.CostMethod = portfolio.Average
 	trade := func(seq int64, date string, kind portfolio.Type, quantity, amount int64) portfolio.Transaction {
 		return portfolio.Transaction{
 			ID: date, Seq: seq, Date: day(t, date), Type: kind, Symbol: "SBI", Currency: "CHF",
 			Quantity: decimal.NewFromInt(quantity), Amount: decimal.NewFromInt(amount),
 		}
 	}
-	d.ledger = append(d.ledger[:1:1],
+	d.Ledger = append(d.Ledger[:1:1],
 		trade(2, "2006-01-03", portfolio.Buy, 10, -1000),
 		trade(3, "2006-01-04", portfolio.Buy, 10, -1100),
 		trade(4, "2006-01-05", portfolio.Sell, 5, 510),
@@ -63,7 +63,7 @@ func TestReversedIsNotRead(t *testing.T) {
 	undo, err := portfolio.Reverse(slip, nil)
 	require.NoError(t, err)
 	undo.Seq = 25
-	undone.ledger = append(undone.ledger, slip, undo)
+	undone.Ledger = append(undone.Ledger, slip, undo)
 	for capability, args := range map[string]map[string]any{
 		"ledger.positions": {"portfolio_id": portfolioID}, "metrics.compute_twr": over(252), "attribution.currency": over(252),
 	} {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -15,10 +16,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dawsos/dawsos/internal/agents"
+	"github.com/dawsos/dawsos/internal/agents/agenttest"
 	"github.com/dawsos/dawsos/internal/agents/analyst"
 	"github.com/dawsos/dawsos/internal/dbtest"
 	"github.com/dawsos/dawsos/internal/patterns"
-	sampledata "github.com/dawsos/dawsos/internal/sample"
+	"github.com/dawsos/dawsos/internal/sample"
 	"github.com/dawsos/dawsos/internal/store"
 	"github.com/dawsos/dawsos/pkg/agent"
 )
@@ -54,7 +56,7 @@ func newLoaded(t *testing.T) *loaded {
 	l.pool, err = pgxpool.NewWithConfig(t.Context(), config)
 	require.NoError(t, err)
 	t.Cleanup(l.pool.Close)
-	_, err = sampledata.Load(t.Context(), l.pool, sampleDir, nil)
+	_, err = sample.Load(t.Context(), l.pool, sampleDir, nil)
 	require.NoError(t, err)
 
 	dir := t.TempDir()
@@ -195,7 +197,7 @@ func TestStatements(t *testing.T) {
 		if !ok {
 			continue
 		}
-		if _, needs := declaration(t, c.Name).properties(t)["pack_id"]; needs {
+		if slices.Contains(agenttest.Arguments(t, c), "pack_id") {
 			args["pack_id"] = run.PricingPack.ID
 		}
 		before := l.counter.statements.Load()
@@ -205,14 +207,4 @@ func TestStatements(t *testing.T) {
 		require.LessOrEqual(t, statements, max(most[c.Name], 5), c.Name)
 		t.Logf("%s: %d statements", c.Name, statements)
 	}
-}
-
-// properties returns the arguments that a capability declares.
-func (d declared) properties(t *testing.T) map[string]any {
-	t.Helper()
-	var args struct {
-		Properties map[string]any `json:"properties"`
-	}
-	require.NoError(t, json.Unmarshal(d.Args, &args))
-	return args.Properties
 }

@@ -92,7 +92,7 @@ func TestEdgesAreAnswered(t *testing.T) {
 		lacks  map[string][]string
 		warns  bool
 	}{
-		"empty portfolio": {asof, "SBI", func(_ *testing.T, d *desk) { d.ledger = nil }, map[string][]string{
+		"empty portfolio": {asof, "SBI", func(_ *testing.T, d *desk) { d.Ledger = nil }, map[string][]string{
 			"metrics.compute":                       {"value: transactions", "asof: transactions"},
 			"metrics.compute_sharpe":                {"window: transactions", "sharpe_ratio: transactions"},
 			"metrics.history":                       {"nav: transactions"},
@@ -131,7 +131,7 @@ func TestEdgesAreAnswered(t *testing.T) {
 			"compute_position_risk":                 {"beta: holding", "current_holdings.weight: holding"},
 		}, false},
 		"sold altogether": {asof, "CH_TELE", func(t *testing.T, d *desk) {
-			d.ledger = append(d.ledger, portfolio.Transaction{
+			d.Ledger = append(d.Ledger, portfolio.Transaction{
 				Seq: 24, Date: day(t, "2007-05-02"), Type: portfolio.Sell, Symbol: "CH_TELE", SecurityID: idOf("CH_TELE"), Currency: "CHF",
 				Quantity: decimal.NewFromInt(60), Amount: decimal.NewFromInt(55000),
 			})
@@ -139,7 +139,7 @@ func TestEdgesAreAnswered(t *testing.T) {
 			"get_position_details":  {"market_value: holding"},
 			"compute_position_risk": {"current_holdings.weight: holding"},
 		}, false},
-		"unpriced": {asof, "AA", func(_ *testing.T, d *desk) { d.hidden["prices:AA"] = true }, map[string][]string{
+		"unpriced": {asof, "AA", func(_ *testing.T, d *desk) { d.Hidden["prices:AA"] = true }, map[string][]string{
 			"metrics.compute":                       {"value: prices:AA"},
 			"metrics.history":                       {"nav: prices:AA", "returns: prices:AA"},
 			"get_position_details":                  {"price: prices:AA", "weight: prices:AA"},
@@ -151,14 +151,14 @@ func TestEdgesAreAnswered(t *testing.T) {
 			"risk.compute_factor_exposures":         {"factors: prices:AA"},
 			"risk.get_factor_exposure_history":      {"history: prices:AA"},
 		}, false},
-		"no rate": {asof, "AA", func(_ *testing.T, d *desk) { d.hidden["fx:USD/CHF"] = true }, map[string][]string{
+		"no rate": {asof, "AA", func(_ *testing.T, d *desk) { d.Hidden["fx:USD/CHF"] = true }, map[string][]string{
 			"get_position_details":          {"fx_rate: fx:USD/CHF", "market_value: fx:USD/CHF", "cost_basis: fx:USD/CHF"},
 			"compute_position_return":       {"total_return: fx:USD/CHF"},
 			"get_comparable_positions":      {"return_1y: fx:USD/CHF"},
 			"risk.compute_factor_exposures": {"factors: fx:USD/CHF"},
 			"risk.overlay_cycle_phases":     {"short_term.factors.USDCHF.amplification: factor:USDCHF"},
 		}, false},
-		"no factor": {asof, "SBI", func(_ *testing.T, d *desk) { d.hidden["prices:SPI"], d.hidden["prices:USMKT"] = true, true }, map[string][]string{
+		"no factor": {asof, "SBI", func(_ *testing.T, d *desk) { d.Hidden["prices:SPI"], d.Hidden["prices:USMKT"] = true, true }, map[string][]string{
 			"risk.compute_factor_exposures":    {"factors: prices:SPI", "factors: prices:USMKT"},
 			"risk.get_factor_exposure_history": {"history: prices:SPI", "history: prices:USMKT"},
 			"risk.overlay_cycle_phases":        {"short_term.factors.SPI.amplification: factor:SPI"},
@@ -174,7 +174,7 @@ func TestEdgesAreAnswered(t *testing.T) {
 			"risk.compute_factor_exposures":    {"factors: factors"},
 			"risk.get_factor_exposure_history": {"history: factors"},
 		}, false},
-		"no benchmark": {asof, "SBI", func(_ *testing.T, d *desk) { d.portfolio.Benchmark = "" }, map[string][]string{
+		"no benchmark": {asof, "SBI", func(_ *testing.T, d *desk) { d.Subject.Benchmark = "" }, map[string][]string{
 			"metrics.history":       {"benchmark: benchmark", "benchmark_symbol: benchmark"},
 			"compute_position_risk": {"benchmark.beta: benchmark"},
 		}, false},
@@ -184,12 +184,12 @@ func TestEdgesAreAnswered(t *testing.T) {
 		}, false},
 		"no accounts": {asof, "EMR", nil, map[string][]string{"get_security_fundamentals": {"fundamentals: fundamentals:EMR"}}, false},
 		"short position": {asof, "F", func(t *testing.T, d *desk) {
-			d.ledger = append(d.ledger, portfolio.Transaction{
+			d.Ledger = append(d.Ledger, portfolio.Transaction{
 				Seq: 24, Date: day(t, "2007-01-05"), Type: portfolio.Sell, Symbol: "F", SecurityID: idOf("F"), Currency: "USD",
 				Quantity: decimal.NewFromInt(1000), Amount: decimal.NewFromInt(20000),
 			})
 		}, nil, false},
-		"cash alone": {asof, "SBI", func(_ *testing.T, d *desk) { d.ledger = d.ledger[:1] }, map[string][]string{
+		"cash alone": {asof, "SBI", func(_ *testing.T, d *desk) { d.Ledger = d.Ledger[:1] }, map[string][]string{
 			"compute_position_risk":         {"current_holdings.var_95: variance"},
 			"risk.compute_factor_exposures": {"factors: variance"},
 		}, false},
@@ -209,8 +209,8 @@ func TestEdgesAreAnswered(t *testing.T) {
 				if tt.warns && strings.HasPrefix(capability, "compute_position_r") {
 					require.NotEmpty(t, result.Warnings, capability)
 				}
-				require.LessOrEqual(t, d.reads, 5, "%s reads too often", capability)
-				for _, c := range d.cuts {
+				require.LessOrEqual(t, d.Reads, 5, "%s reads too often", capability)
+				for _, c := range d.Cuts {
 					require.Equal(t, portfolio.Cut{TenantID: "default", Date: day(t, tt.asof), Revision: 3}, c, capability)
 				}
 			}
@@ -222,11 +222,11 @@ func TestEdgesAreAnswered(t *testing.T) {
 func TestShortPosition(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, demo)
-	d.ledger = append(d.ledger, portfolio.Transaction{
+	d.Ledger = append(d.Ledger, portfolio.Transaction{
 		Seq: 24, Date: day(t, "2006-01-05"), Type: portfolio.Sell, Symbol: "F", SecurityID: idOf("F"), Currency: "USD",
 		Quantity: decimal.NewFromInt(1000), Amount: decimal.NewFromInt(20000),
 	})
-	slices.SortStableFunc(d.ledger, func(a, b portfolio.Transaction) int { return a.Date.Compare(b.Date) })
+	slices.SortStableFunc(d.Ledger, func(a, b portfolio.Transaction) int { return a.Date.Compare(b.Date) })
 	run := d.at(day(t, asof))
 	details, _ := d.ask(t, run, "get_position_details", about("F", nil))
 	require.Equal(t, "-1000", details["quantity"])
@@ -249,29 +249,15 @@ func TestSplitAndDividend(t *testing.T) {
 	before, _ := plain.ask(t, run, "compute_position_return", about("GGG", nil))
 	peers, _ := plain.ask(t, run, "get_comparable_positions", map[string]any{"security_id": idOf("GGG")})
 
-	s := *plain.sample
-	s.prices = maps.Clone(s.prices)
-	halved := slices.Clone(s.prices["GGG"])
-	for i := range halved {
-		if !halved[i].Date.Before(day(t, "2006-12-04")) {
-			halved[i].Value = halved[i].Value.Div(decimal.NewFromInt(2))
-		}
-	}
-	s.prices["GGG"] = halved
 	d := newDesk(t, demo)
-	d.sample = &s
-	d.ledger = append(d.ledger, portfolio.Transaction{
-		ID: "split", Seq: 24, Date: day(t, "2006-12-04"), Type: portfolio.Split, Symbol: "GGG", SecurityID: idOf("GGG"), Currency: "USD",
-		Quantity: decimal.NewFromInt(2),
-	})
-	slices.SortStableFunc(d.ledger, func(a, b portfolio.Transaction) int { return a.Date.Compare(b.Date) })
+	d.Split("GGG", day(t, "2006-12-04"), 2)
 	split, _ := d.ask(t, d.at(day(t, asof)), "compute_position_return", about("GGG", nil))
 	close9(t, float(t, before["total_return"]), split["total_return"], "over a split")
 	close9(t, float(t, before["volatility"]), split["volatility"], "over a split")
 	after, _ := d.ask(t, d.at(day(t, asof)), "get_comparable_positions", map[string]any{"security_id": idOf("GGG")})
 	close9(t, float(t, peers["return_1y"]), after["return_1y"], "over a split")
 
-	d.ledger = append(d.ledger, portfolio.Transaction{
+	d.Ledger = append(d.Ledger, portfolio.Transaction{
 		ID: "dividend", Seq: 25, Date: day(t, asof), Type: portfolio.Dividend, Symbol: "GGG", SecurityID: idOf("GGG"), Currency: "USD",
 		Amount: decimal.NewFromInt(1000),
 	})
@@ -290,9 +276,9 @@ func TestSplitAndDividend(t *testing.T) {
 func TestTransactionsOfASecurity(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, demo)
-	undone := d.ledger[12] // the purchase of GOLD
-	d.ledger[12].ID = "gold"
-	d.ledger = append(d.ledger, portfolio.Transaction{
+	undone := d.Ledger[12] // the purchase of GOLD
+	d.Ledger[12].ID = "gold"
+	d.Ledger = append(d.Ledger, portfolio.Transaction{
 		ID: "undo", Seq: 24, Date: undone.Date, Type: portfolio.Reversal, Symbol: undone.Symbol, Currency: undone.Currency,
 		Amount: undone.Amount.Neg(), Reverses: "gold",
 	})
@@ -320,11 +306,11 @@ func TestFundamentalsOfASecurity(t *testing.T) {
 	figure := func(provider, metric, on string, value float64) research.Fundamental {
 		return research.Fundamental{SecurityID: idOf("EMR"), Symbol: "EMR", Provider: provider, Metric: metric, Date: day(t, on), Value: value}
 	}
-	d.accounts = []research.Fundamental{
+	d.Accounts = []research.Fundamental{
 		figure("fmp", "current_ratio", "2007-02-01", 1.4), figure("fmp", "roe_5y", "2007-03-01", 0.19),
 		figure("other", "roe_5y", "2006-03-01", 0.2), figure("other", "tomorrow", "2007-05-09", 1),
 	}
-	d.accounts[1].PeriodEnd = day(t, "2006-12-31")
+	d.Accounts[1].PeriodEnd = day(t, "2006-12-31")
 	got, result := d.ask(t, d.at(day(t, asof)), "get_security_fundamentals", map[string]any{"security_id": idOf("EMR")})
 	require.Equal(t, "Industrials", got["sector"])
 	require.Empty(t, got["insufficient_data"])

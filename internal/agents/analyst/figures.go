@@ -17,15 +17,17 @@ func (a *Analyst) Figures(ctx context.Context, run agent.Context) (map[string]po
 	if run.Portfolio == nil {
 		return nil, fault.New(fault.Invalid, "figures are of a portfolio, the context names none")
 	}
-	var macro []string
-	if a.opts.RiskFreeSeries != "" {
-		macro = append(macro, a.opts.RiskFreeSeries)
-	}
-	d, err := a.open(ctx, agent.Request{Context: run}, run.Portfolio.ID, macro...)
+	d, err := a.open(ctx, agent.Request{Context: run}, run.Portfolio.ID, a.Macro()...)
 	if err != nil {
 		return nil, fmt.Errorf("figures of portfolio %s: %w", run.Portfolio.ID, err)
 	}
-	return d.History.Figures(a.relative(d)), nil
+	return a.FiguresOf(d), nil
+}
+
+// FiguresOf returns the portfolio.Figures of a portfolio that has been read already, with the series of
+// Macro.
+func (a *Analyst) FiguresOf(d capability.Dossier) map[string]portfolio.Figure {
+	return d.History.Figures(a.relative(d))
 }
 
 // relative is what a portfolio is measured against unless the caller says otherwise.
@@ -37,4 +39,12 @@ func (a *Analyst) relative(d capability.Dossier) portfolio.Relative {
 			return rf, err
 		},
 	}
+}
+
+// Macro names the macro series that figures are measured with.
+func (a *Analyst) Macro() []string {
+	if a.opts.RiskFreeSeries == "" {
+		return nil
+	}
+	return []string{a.opts.RiskFreeSeries}
 }

@@ -46,7 +46,7 @@ func TestAgainstIndependentCalculation(t *testing.T) {
 				dir = sampleDir
 			}
 			d := newDesk(t, filepath.Join(dir, tt.Ledger))
-			d.portfolio.BaseCurrency, d.portfolio.Benchmark, d.portfolio.Calendar = tt.BaseCurrency, tt.Benchmark, tt.Calendar
+			d.Subject.BaseCurrency, d.Subject.Benchmark, d.Subject.Calendar = tt.BaseCurrency, tt.Benchmark, tt.Calendar
 			run := d.at(day(t, tt.Asof))
 
 			valued, _ := d.value(t, run)

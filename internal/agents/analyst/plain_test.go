@@ -9,13 +9,14 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/dawsos/dawsos/internal/agents/agenttest"
 	"github.com/dawsos/dawsos/internal/portfolio"
 )
 
 // plain is a second calculation of the sample portfolio, in loops over the files' rows: nothing of
 // package portfolio's arithmetic is in it. The base currency is CHF, all else is in USD.
 type plain struct {
-	*sample
+	*agenttest.Sample
 
 	ledger []portfolio.Transaction
 	days   []time.Time
@@ -27,9 +28,9 @@ type plain struct {
 func newPlain(t testing.TB, asof string) *plain {
 	t.Helper()
 	d := newDesk(t, demo)
-	p := &plain{sample: d.sample, ledger: d.ledger}
-	for _, q := range d.prices["SBI"] {
-		if !q.Date.Before(d.ledger[0].Date) && !q.Date.After(day(t, asof)) {
+	p := &plain{Sample: d.Sample, ledger: d.Ledger}
+	for _, q := range d.Sample.Prices["SBI"] {
+		if !q.Date.Before(d.Ledger[0].Date) && !q.Date.After(day(t, asof)) {
 			p.days = append(p.days, q.Date)
 		}
 	}
@@ -89,13 +90,13 @@ func lastOf(quotes []portfolio.Quote, day time.Time) float64 {
 	return quotes[i-1].Value.InexactFloat64()
 }
 
-func (p *plain) close(symbol string, day time.Time) float64 { return lastOf(p.prices[symbol], day) }
+func (p *plain) close(symbol string, day time.Time) float64 { return lastOf(p.Prices[symbol], day) }
 
 func (p *plain) rate(line string, day time.Time) float64 {
-	if line == "CASH:CHF" || p.securities[line].Currency == "CHF" {
+	if line == "CASH:CHF" || p.Securities[line].Currency == "CHF" {
 		return 1
 	}
-	return lastOf(p.fx["USD/CHF"], day)
+	return lastOf(p.FX["USD/CHF"], day)
 }
 
 // value is that of one unit of a line in CHF.
@@ -219,7 +220,7 @@ func TestNamedFiguresAndSharpe(t *testing.T) {
 	var excess []float64
 	for i := len(p.days) - 252; i < len(p.days); i++ {
 		rf := math.NaN()
-		for _, x := range p.macro[riskFreeName] {
+		for _, x := range p.Macro[riskFreeName] {
 			if !x.Date.After(p.days[i]) {
 				rf = x.Value
 			}
@@ -253,7 +254,7 @@ func TestPositionDetailsOfTheSample(t *testing.T) {
 	value := 500 * p.value("AA", day(t, asof))
 	require.InDelta(t, value, float(t, got["market_value"]), 1e-6)
 	close9(t, value/p.nav[len(p.nav)-1], got["weight"], "weight")
-	cost := 46624.11875 * lastOf(p.fx["USD/CHF"], day(t, "2005-01-04"))
+	cost := 46624.11875 * lastOf(p.FX["USD/CHF"], day(t, "2005-01-04"))
 	require.InDelta(t, cost, float(t, got["cost_basis"]), 1e-6)
 	require.InDelta(t, value-cost, float(t, got["unrealized_pnl"]), 1e-6)
 	close9(t, value/cost-1, got["unrealized_return"], "unrealised return")
@@ -436,11 +437,11 @@ func solve(a [][]float64) [][]float64 {
 
 // regression is the normal equations over the sample's default factors.
 func (p *plain) regression(end int) (b, se []float64, square float64) {
-	q := &plain{sample: p.sample, days: p.days[:end+1]}
+	q := &plain{Sample: p.Sample, days: p.days[:end+1]}
 	x := [][]float64{slices.Repeat([]float64{1}, 252)}
 	for _, symbol := range []string{"SPI", "SBI", "USD/CHF", "USMKT"} {
 		x = append(x, q.last(252, func(day time.Time) float64 {
-			return lastOf(cmpOr(p.prices[symbol], p.fx[symbol]), day)
+			return lastOf(cmpOr(p.Prices[symbol], p.FX[symbol]), day)
 		}))
 	}
 	y := p.r[end-251 : end+1]
@@ -582,7 +583,7 @@ func TestOverlayAgainstPlainLoops(t *testing.T) {
 	for i, f := range risk["factors"].([]any) {
 		f := f.(map[string]any)
 		name := f["name"].(string)
-		quotes := cmpOr(p.prices[name], p.fx["USD/CHF"])
+		quotes := cmpOr(p.Prices[name], p.FX["USD/CHF"])
 		var all, within []float64
 		for j := 1; j < len(quotes); j++ {
 			phase := ""

@@ -9,12 +9,13 @@ import "github.com/dawsos/dawsos/internal/agents/capability"
 
 const defs = capability.Defs
 
+const riskFreeArg = `"risk_free_annual": {"type": "number", "exclusiveMinimum": -1, "exclusiveMaximum": 1, "description": "Yearly rate as a fraction; without it, the configured series."}`
+
 const positionsArgs = `{
 	"type": "object", "additionalProperties": false,
 	"required": ["portfolio_id"],
-	"properties": {
-		"portfolio_id": {"type": "string", "format": "uuid", "description": "The run's portfolio."},
-		"asof": {"type": "string", "format": "date", "description": "Not after the run's as-of date, which is the default."}
+	"properties": {` + capability.PortfolioArg + `,
+		` + capability.AsofArg + `
 	}
 }`
 
@@ -47,7 +48,7 @@ const applyPackArgs = `{
 			"type": "array", "description": "As ledger.positions answers it.",
 			"items": {"type": "object", "required": ["currency", "amount"]}
 		},
-		"pack_id": {"type": "string", "format": "uuid", "description": "The run's pricing pack."}
+		` + capability.PackArg + `
 	}
 }`
 
@@ -119,11 +120,9 @@ const applyPackResult = `{
 const computeTWRArgs = `{
 	"type": "object", "additionalProperties": false,
 	"required": ["portfolio_id", "pack_id"],
-	"properties": {
-		"portfolio_id": {"type": "string", "format": "uuid", "description": "The run's portfolio."},
-		"pack_id": {"type": "string", "format": "uuid", "description": "The run's pricing pack."},
-		"lookback_days": {"type": "integer", "minimum": 1, "maximum": 10000, "default": 252, "description": "Number of daily returns."},
-		"risk_free_annual": {"type": "number", "exclusiveMinimum": -1, "exclusiveMaximum": 1, "description": "Yearly rate as a fraction; without it, the configured series."}
+	"properties": {` + capability.PortfolioArg + `, ` + capability.PackArg + `,
+		` + capability.LookbackArg + `,
+		` + riskFreeArg + `
 	}
 }`
 
@@ -142,14 +141,7 @@ const computeTWRResult = `{
 		"volatility": {"$ref": "#/$defs/figure"},
 		"sharpe_ratio": {"$ref": "#/$defs/figure"},
 		"sortino_ratio": {"$ref": "#/$defs/figure"},
-		"risk_free": {
-			"type": "object", "additionalProperties": false,
-			"required": ["source", "annual"],
-			"properties": {
-				"source": {"type": ["string", "null"], "description": "macro:<series>, or input when the caller fixed the rate."},
-				"annual": {"$ref": "#/$defs/figure"}
-			}
-		},
+		"risk_free": ` + riskFreeSchema + `,
 		"max_drawdown": {"$ref": "#/$defs/figure", "description": "Positive."},
 		"max_drawdown_trough": {"$ref": "#/$defs/day_or_null"},
 		"var_95": {"$ref": "#/$defs/figure", "description": "One day's loss, positive."},
@@ -176,10 +168,8 @@ const computeTWRResult = `{
 const currencyArgs = `{
 	"type": "object", "additionalProperties": false,
 	"required": ["portfolio_id", "pack_id"],
-	"properties": {
-		"portfolio_id": {"type": "string", "format": "uuid", "description": "The run's portfolio."},
-		"pack_id": {"type": "string", "format": "uuid", "description": "The run's pricing pack."},
-		"lookback_days": {"type": "integer", "minimum": 1, "maximum": 10000, "default": 252, "description": "Number of daily returns."},
+	"properties": {` + capability.PortfolioArg + `, ` + capability.PackArg + `,
+		` + capability.LookbackArg + `,
 		"from": {"type": "string", "format": "date", "description": "One period from this day over its holdings, instead of linked days."}
 	}
 }`

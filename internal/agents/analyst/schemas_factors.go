@@ -1,9 +1,11 @@
 package analyst
 
+import "github.com/dawsos/dawsos/internal/agents/capability"
+
 const exposuresArgs = `{
 	"type": "object", "additionalProperties": false,
 	"required": ["portfolio_id", "pack_id"],
-	"properties": {` + portfolioArg + `, ` + packArg + `,
+	"properties": {` + capability.PortfolioArg + `, ` + capability.PackArg + `,
 		"lookback_days": {"type": "integer", "minimum": 1, "maximum": 10000, "description": "Number of daily returns; as configured by default."}
 	}
 }`
@@ -42,8 +44,8 @@ const exposuresResult = `{
 const exposureHistoryArgs = `{
 	"type": "object", "additionalProperties": false,
 	"required": ["portfolio_id"],
-	"properties": {` + portfolioArg + `,
-		"lookback_weeks": {"type": "integer", "minimum": 1, "maximum": 520, "default": 4}
+	"properties": {` + capability.PortfolioArg + `,
+		` + capability.WeeksArg + `
 	}
 }`
 

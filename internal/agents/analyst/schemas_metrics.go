@@ -1,5 +1,7 @@
 package analyst
 
+import "github.com/dawsos/dawsos/internal/agents/capability"
+
 import (
 	"encoding/json"
 
@@ -10,10 +12,8 @@ import (
 const windowArgs = `{
 	"type": "object", "additionalProperties": false,
 	"required": ["portfolio_id", "pack_id"],
-	"properties": {
-		"portfolio_id": {"type": "string", "format": "uuid", "description": "The run's portfolio."},
-		"pack_id": {"type": "string", "format": "uuid", "description": "The run's pricing pack."},
-		"lookback_days": {"type": "integer", "minimum": 1, "maximum": 10000, "default": 252, "description": "Number of daily returns."}
+	"properties": {` + capability.PortfolioArg + `, ` + capability.PackArg + `,
+		` + capability.LookbackArg + `
 	}
 }`
 
@@ -25,9 +25,7 @@ func computeArgs() string {
 	return `{
 	"type": "object", "additionalProperties": false,
 	"required": ["portfolio_id", "pack_id", "metric"],
-	"properties": {
-		"portfolio_id": {"type": "string", "format": "uuid", "description": "The run's portfolio."},
-		"pack_id": {"type": "string", "format": "uuid", "description": "The run's pricing pack."},
+	"properties": {` + capability.PortfolioArg + `, ` + capability.PackArg + `,
 		"metric": {"enum": ` + string(names) + `}
 	}
 }`

@@ -1,11 +1,8 @@
 package analyst
 
-const (
-	securityArg  = `"security_id": {"type": "string", "format": "uuid"}`
-	portfolioArg = `"portfolio_id": {"type": "string", "format": "uuid", "description": "The run's portfolio."}`
-	packArg      = `"pack_id": {"type": "string", "format": "uuid", "description": "The run's pricing pack."}`
-	lookbackArg  = `"lookback_days": {"type": "integer", "minimum": 1, "maximum": 10000, "default": 252, "description": "Number of daily returns."}`
+import "github.com/dawsos/dawsos/internal/agents/capability"
 
+const (
 	// aboutNames and aboutProperties are how results say which security they are about.
 	aboutNames      = `"symbol", "security_id", "name", "asset_class", "sector", "currency"`
 	aboutProperties = `
@@ -20,20 +17,20 @@ const (
 const positionArgs = `{
 	"type": "object", "additionalProperties": false,
 	"required": ["portfolio_id", "security_id", "pack_id"],
-	"properties": {` + portfolioArg + `, ` + securityArg + `, ` + packArg + `}
+	"properties": {` + capability.PortfolioArg + `, ` + capability.SecurityArg + `, ` + capability.PackArg + `}
 }`
 
 const positionWindowArgs = `{
 	"type": "object", "additionalProperties": false,
 	"required": ["portfolio_id", "security_id", "pack_id"],
-	"properties": {` + portfolioArg + `, ` + securityArg + `, ` + packArg + `, ` + lookbackArg + `}
+	"properties": {` + capability.PortfolioArg + `, ` + capability.SecurityArg + `, ` + capability.PackArg + `, ` + capability.LookbackArg + `}
 }`
 
 const positionReturnArgs = `{
 	"type": "object", "additionalProperties": false,
 	"required": ["portfolio_id", "security_id", "pack_id"],
-	"properties": {` + portfolioArg + `, ` + securityArg + `, ` + packArg + `, ` + lookbackArg + `,
-		"risk_free_annual": {"type": "number", "exclusiveMinimum": -1, "exclusiveMaximum": 1, "description": "Yearly rate as a fraction; without it, the configured series."}
+	"properties": {` + capability.PortfolioArg + `, ` + capability.SecurityArg + `, ` + capability.PackArg + `, ` + capability.LookbackArg + `,
+		` + riskFreeArg + `
 	}
 }`
 
@@ -59,16 +56,7 @@ const positionDetailsResult = `{
 		"market_value_local": {"$ref": "#/$defs/decimal_or_null", "description": "In the security's currency, as those below."},
 		"cost_basis_local": {"$ref": "#/$defs/decimal_or_null"},
 		"unrealized_pnl_local": {"$ref": "#/$defs/decimal_or_null"},
-		"lots": {"type": "array", "description": "Oldest first.", "items": {
-			"type": "object", "additionalProperties": false,
-			"required": ["date", "quantity", "cost", "currency"],
-			"properties": {
-				"date": {"$ref": "#/$defs/day"},
-				"quantity": {"$ref": "#/$defs/decimal"},
-				"cost": {"$ref": "#/$defs/decimal"},
-				"currency": {"$ref": "#/$defs/currency"}
-			}
-		}},
+		"lots": {"$ref": "#/$defs/lots"},
 		"insufficient_data": {"$ref": "#/$defs/insufficient_data"}
 	},
 	` + defs + `
@@ -219,7 +207,7 @@ const positionRiskResult = `{
 const transactionsArgs = `{
 	"type": "object", "additionalProperties": false,
 	"required": ["portfolio_id", "security_id"],
-	"properties": {` + portfolioArg + `, ` + securityArg + `,
+	"properties": {` + capability.PortfolioArg + `, ` + capability.SecurityArg + `,
 		"limit": {"type": "integer", "minimum": 1, "maximum": 200, "default": 50}
 	}
 }`
@@ -255,7 +243,7 @@ const transactionsResult = `{
 const fundamentalsArgs = `{
 	"type": "object", "additionalProperties": false,
 	"required": ["security_id"],
-	"properties": {` + securityArg + `}
+	"properties": {` + capability.SecurityArg + `}
 }`
 
 const fundamentalsResult = `{
@@ -281,7 +269,7 @@ const fundamentalsResult = `{
 const comparablesArgs = `{
 	"type": "object", "additionalProperties": false,
 	"required": ["security_id"],
-	"properties": {` + securityArg + `,
+	"properties": {` + capability.SecurityArg + `,
 		"sector": {"type": "string", "maxLength": 200, "description": "The security's own by default."},
 		"limit": {"type": "integer", "minimum": 1, "maximum": 50, "default": 5}
 	}

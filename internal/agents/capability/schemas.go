@@ -31,6 +31,16 @@ const Defs = `"$defs": {
 			}
 		}
 	},
+	"lots": {"type": "array", "description": "Oldest first.", "items": {
+		"type": "object", "additionalProperties": false,
+		"required": ["date", "quantity", "cost", "currency"],
+		"properties": {
+			"date": {"$ref": "#/$defs/day"},
+			"quantity": {"$ref": "#/$defs/decimal"},
+			"cost": {"$ref": "#/$defs/decimal"},
+			"currency": {"$ref": "#/$defs/currency"}
+		}
+	}},
 	"held_position": {
 		"type": "object", "additionalProperties": false,
 		"required": ["symbol", "security_id", "name", "asset_class", "sector", "currency", "quantity", "cost", "cost_currency", "lots"],
@@ -44,16 +54,7 @@ const Defs = `"$defs": {
 			"quantity": {"$ref": "#/$defs/decimal"},
 			"cost": {"$ref": "#/$defs/decimal_or_null", "description": "Of the open lots; null when they were paid in several currencies."},
 			"cost_currency": {"type": ["string", "null"]},
-			"lots": {"type": "array", "items": {
-				"type": "object", "additionalProperties": false,
-				"required": ["date", "quantity", "cost", "currency"],
-				"properties": {
-					"date": {"$ref": "#/$defs/day"},
-					"quantity": {"$ref": "#/$defs/decimal"},
-					"cost": {"$ref": "#/$defs/decimal"},
-					"currency": {"$ref": "#/$defs/currency"}
-				}
-			}},
+			"lots": {"$ref": "#/$defs/lots"},
 			"splits": {
 				"type": "array", "description": "Up to the day; a price from before one is in old shares. Absent when there was none.",
 				"items": {
@@ -73,3 +74,14 @@ const Defs = `"$defs": {
 		"properties": {"currency": {"$ref": "#/$defs/currency"}, "amount": {"$ref": "#/$defs/decimal"}}
 	}
 }`
+
+// Arguments that many capabilities take: members of the "properties" of what they are asked, to
+// concatenate.
+const (
+	PortfolioArg = `"portfolio_id": {"type": "string", "format": "uuid", "description": "The run's portfolio."}`
+	PackArg      = `"pack_id": {"type": "string", "format": "uuid", "description": "The run's pricing pack."}`
+	SecurityArg  = `"security_id": {"type": "string", "format": "uuid"}`
+	LookbackArg  = `"lookback_days": {"type": "integer", "minimum": 1, "maximum": 10000, "default": 252, "description": "Number of daily returns."}`
+	WeeksArg     = `"lookback_weeks": {"type": "integer", "minimum": 1, "maximum": 520, "default": 4}`
+	AsofArg      = `"asof": {"type": "string", "format": "date", "description": "Not after the run's as-of date, which is the default."}`
+)

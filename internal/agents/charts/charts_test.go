@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +18,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dawsos/dawsos/internal/agents/agenttest"
 	"github.com/dawsos/dawsos/internal/agents/analyst"
 	"github.com/dawsos/dawsos/internal/agents/charts"
 	"github.com/dawsos/dawsos/internal/agents/macrohound"
@@ -40,52 +40,12 @@ func TestMain(m *testing.M) { dbtest.Main(m) }
 // run asks a capability of an agent about circumstances, through what it declares.
 func run(t testing.TB, a agent.Agent, c agent.Context, capability string, args map[string]any) (map[string]any, error) {
 	t.Helper()
-	for _, k := range a.Capabilities() {
-		if k.Name != capability {
-			continue
-		}
-		require.Equal(t, agent.Pure, k.Purity)
-		given := map[string]any{} // an argument that is null counts as left out
-		for name, v := range args {
-			if v != nil {
-				given[name] = v
-			}
-		}
-		fits(t, k.Args, given)
-		result, err := k.Run(t.Context(), agent.Request{Capability: capability, Args: args, Context: c})
-		if err != nil {
-			return nil, err
-		}
-		fits(t, k.Result, result.Value)
-		var answer map[string]any
-		decode(t, encode(t, result.Value), &answer)
-		return answer, nil
+	require.Equal(t, agent.Pure, agenttest.Capability(t, a.Capabilities(), capability).Purity)
+	result, err := agenttest.Call(t, a.Capabilities(), c, capability, args)
+	if err != nil {
+		return nil, err
 	}
-	require.Failf(t, "no such capability", "%s", capability)
-	return nil, nil
-}
-
-func fits(t testing.TB, declared json.RawMessage, value any) {
-	t.Helper()
-	s, err := schema.Compile(declared)
-	require.NoError(t, err)
-	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(encode(t, value)))
-	require.NoError(t, err)
-	require.Empty(t, schema.Violations(s, "", v))
-}
-
-func encode(t testing.TB, v any) []byte {
-	t.Helper()
-	raw, err := json.Marshal(v)
-	require.NoError(t, err)
-	return raw
-}
-
-func decode(t testing.TB, raw []byte, dst any) {
-	t.Helper()
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.UseNumber()
-	require.NoError(t, dec.Decode(dst))
+	return agenttest.Answer(t, result), nil
 }
 
 // draw asks for charts.
@@ -113,16 +73,16 @@ func sampleAnswers(t *testing.T) map[string]any {
 	t.Helper()
 	theSample.once.Do(func() {
 		pool := dbtest.New(t)
-		_, err := sample.Load(t.Context(), pool, "../../../configs/sample", nil)
+		_, err := sample.Load(t.Context(), pool, agenttest.Configs("sample"), nil)
 		require.NoError(t, err)
 		db := store.New(pool, store.Options{})
 		c, err := db.Resolve(t.Context(), patterns.ContextQuery{TenantID: store.DefaultTenant, PortfolioID: sample.PortfolioID(), RequireFresh: true})
 		require.NoError(t, err)
-		factors, err := factor.Load("../../../configs/analytics")
+		factors, err := factor.Load(agenttest.Configs("analytics"))
 		require.NoError(t, err)
-		economy, err := macro.LoadConfig("../../../configs/analytics")
+		economy, err := macro.LoadConfig(agenttest.Configs("analytics"))
 		require.NoError(t, err)
-		a, hound := analyst.New(db, db, analyst.Options{RiskFreeSeries: "FF_RF", Factors: factors}), macrohound.New(db, economy)
+		a, hound := analyst.New(db, db, analyst.Options{RiskFreeSeries: agenttest.RiskFree, Factors: factors}), macrohound.New(db, economy)
 		ask := func(capability string, args map[string]any) map[string]any {
 			var of agent.Agent = a
 			if strings.HasPrefix(capability, "macro.") {
@@ -152,9 +112,7 @@ func sampleAnswers(t *testing.T) map[string]any {
 		for _, file := range files {
 			raw, err := os.ReadFile(file)
 			require.NoError(t, err)
-			var answer map[string]any
-			decode(t, raw, &answer)
-			all[strings.TrimSuffix(filepath.Base(file), ".json")] = answer
+			all[strings.TrimSuffix(filepath.Base(file), ".json")] = agenttest.JSON(t, json.RawMessage(raw))
 		}
 		theSample.all = all
 	})
@@ -162,23 +120,11 @@ func sampleAnswers(t *testing.T) map[string]any {
 	return theSample.all
 }
 
-func arguments(t testing.TB, k agent.Capability) []string {
-	t.Helper()
-	var s struct{ Properties map[string]any }
-	require.NoError(t, json.Unmarshal(k.Args, &s))
-	var names []string
-	for name := range s.Properties {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
-
 // specsOf draws all that a capability can draw of the sample.
 func specsOf(t *testing.T, k agent.Capability) []map[string]any {
 	t.Helper()
 	args := map[string]any{}
-	for _, name := range arguments(t, k) {
+	for _, name := range agenttest.Arguments(t, k) {
 		args[name] = sampleAnswers(t)[name]
 		require.NotNil(t, args[name], name)
 	}
@@ -229,9 +175,7 @@ func valid(t testing.TB, spec map[string]any) {
 	t.Helper()
 	s, err := vegaLite()
 	require.NoError(t, err)
-	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(encode(t, spec)))
-	require.NoError(t, err)
-	require.Empty(t, schema.Violations(s, "", v), "%v", spec["name"])
+	require.Empty(t, schema.Violations(s, "", agenttest.JSON(t, spec)), "%v", spec["name"])
 }
 
 func TestSpecsFitVegaLite(t *testing.T) {
@@ -266,7 +210,7 @@ func TestSpecsCompile(t *testing.T) {
 		all = append(all, specsOf(t, k)...)
 	}
 	cmd := exec.CommandContext(t.Context(), node, "testdata/compile.mjs", "../../httpapi/docs/vega")
-	cmd.Stdin = bytes.NewReader(encode(t, all))
+	cmd.Stdin = bytes.NewReader(agenttest.Bytes(t, all))
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -276,7 +220,7 @@ func TestSpecsCompile(t *testing.T) {
 		Marks  int
 		Labels []string
 	}
-	decode(t, out, &drawn)
+	require.NoError(t, json.Unmarshal(out, &drawn))
 	require.Len(t, drawn, len(all))
 	for i, d := range drawn {
 		require.Equal(t, all[i]["name"], d.Name)
@@ -288,9 +232,9 @@ func TestSpecsCompile(t *testing.T) {
 func TestSameInputSameBytes(t *testing.T) {
 	t.Parallel()
 	for _, k := range charts.New().Capabilities() {
-		first := encode(t, specsOf(t, k))
+		first := agenttest.Bytes(t, specsOf(t, k))
 		for range 5 {
-			require.Equal(t, string(first), string(encode(t, specsOf(t, k))))
+			require.Equal(t, string(first), string(agenttest.Bytes(t, specsOf(t, k))))
 		}
 	}
 }
@@ -302,7 +246,7 @@ func TestSpecsAreComplete(t *testing.T) {
 	for _, k := range charts.New().Capabilities() {
 		names := map[any]bool{}
 		for _, s := range specsOf(t, k) {
-			require.NotContains(t, string(encode(t, s)), `"url"`)
+			require.NotContains(t, string(agenttest.Bytes(t, s)), `"url"`)
 			require.Equal(t, "container", s["width"])
 			require.Greater(t, len(s["description"].(string)), 30)
 			require.NotEmpty(t, s["title"].(map[string]any)["text"])
@@ -310,7 +254,7 @@ func TestSpecsAreComplete(t *testing.T) {
 			require.NotEmpty(t, s["data"].(map[string]any)["values"])
 			require.False(t, names[s["name"]], "%s twice", s["name"])
 			names[s["name"]] = true
-			config := encode(t, s["config"])
+			config := agenttest.Bytes(t, s["config"])
 			if first == nil {
 				first = config
 			}

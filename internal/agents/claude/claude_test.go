@@ -18,10 +18,10 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/dawsos/dawsos/internal/agents/agenttest"
 	"github.com/dawsos/dawsos/internal/agents/claude"
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/outbound"
-	"github.com/dawsos/dawsos/internal/schema"
 	"github.com/dawsos/dawsos/pkg/agent"
 )
 
@@ -35,40 +35,14 @@ type answer struct {
 	Reason    *string           `json:"fallback_reason"`
 }
 
-func parse(t *testing.T, raw string) map[string]any {
-	t.Helper()
-	d := json.NewDecoder(strings.NewReader(raw))
-	d.UseNumber()
-	var v map[string]any
-	require.NoError(t, d.Decode(&v))
-	return v
-}
-
-// ask runs a capability and checks arguments and answer against what it declares.
+// ask asks as the runtime does.
 func ask(t *testing.T, a *claude.Agent, name, args string) (answer, agent.Result) {
 	t.Helper()
-	for _, c := range a.Capabilities() {
-		if c.Name != name {
-			continue
-		}
-		given := parse(t, args)
-		declared, err := schema.Compile(c.Args)
-		require.NoError(t, err)
-		require.Empty(t, schema.Violations(declared, "", given))
-		r, err := c.Run(t.Context(), agent.Request{Capability: name, Args: given})
-		require.NoError(t, err)
-		raw, err := json.Marshal(r.Value)
-		require.NoError(t, err)
-		declared, err = schema.Compile(c.Result)
-		require.NoError(t, err)
-		require.Empty(t, schema.Violations(declared, "", parse(t, string(raw))), "%s", raw)
-		require.Equal(t, parse(t, args), given, "arguments are not changed")
-		var got answer
-		require.NoError(t, json.Unmarshal(raw, &got))
-		return got, r
-	}
-	require.Fail(t, "no such capability", name)
-	return answer{}, agent.Result{}
+	r, err := agenttest.Call(t, a.Capabilities(), agent.Context{}, name, json.RawMessage(args))
+	require.NoError(t, err)
+	var got answer
+	require.NoError(t, json.Unmarshal(agenttest.Bytes(t, r.Value), &got))
+	return got, r
 }
 
 const data = `{
@@ -373,7 +347,7 @@ func TestACallerThatGoesAway(t *testing.T) {
 			<-started
 			cancel()
 		}()
-		_, err := s.Capabilities()[0].Run(ctx, agent.Request{Capability: "claude.explain", Args: parse(t, data)})
+		_, err := s.Capabilities()[0].Run(ctx, agent.Request{Capability: "claude.explain", Args: agenttest.Given(t, json.RawMessage(data))})
 		require.ErrorIs(t, err, context.Canceled)
 	}
 	require.Equal(t, map[string]float64{"disconnected": 3}, s.outcomes(t))
@@ -382,7 +356,7 @@ func TestACallerThatGoesAway(t *testing.T) {
 	// A deadline that is near leaves time for the sentences.
 	ctx, cancel := context.WithTimeout(t.Context(), 600*time.Millisecond)
 	defer cancel()
-	r, err := s.Capabilities()[0].Run(ctx, agent.Request{Capability: "claude.explain", Args: parse(t, data)})
+	r, err := s.Capabilities()[0].Run(ctx, agent.Request{Capability: "claude.explain", Args: agenttest.Given(t, json.RawMessage(data))})
 	require.NoError(t, err)
 	require.NotEmpty(t, r.Warnings)
 	require.NoError(t, ctx.Err())

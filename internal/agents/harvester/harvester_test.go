@@ -3,6 +3,7 @@ package harvester_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,12 +11,12 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dawsos/dawsos/internal/agents/agenttest"
 	"github.com/dawsos/dawsos/internal/agents/harvester"
 	"github.com/dawsos/dawsos/internal/agents/ratings"
 	"github.com/dawsos/dawsos/internal/dbtest"
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/research"
-	"github.com/dawsos/dawsos/internal/schema"
 	"github.com/dawsos/dawsos/internal/store"
 	"github.com/dawsos/dawsos/pkg/agent"
 )
@@ -29,8 +30,8 @@ const (
 
 // desk is the agents data_harvester and ratings over one database with two companies.
 type desk struct {
-	pool   *pgxpool.Pool
-	agents []agent.Agent
+	pool *pgxpool.Pool
+	all  []agent.Capability
 }
 
 func newDesk(t *testing.T, change func(*research.NewsSettings)) desk {
@@ -43,15 +44,15 @@ func newDesk(t *testing.T, change func(*research.NewsSettings)) desk {
 	}
 	d.exec(t, `INSERT INTO data_revisions (tenant_id, revision, source, row_count, content_hash)
 		SELECT 'default', revision, 'test', 0, 'hash' FROM generate_series(1, 3) AS revision`)
-	settings, err := research.LoadNewsSettings("../../../configs/analytics/news.yaml")
+	settings, err := research.LoadNewsSettings(agenttest.Configs("analytics"))
 	require.NoError(t, err)
 	if change != nil {
 		change(&settings)
 	}
-	model, err := research.LoadModel("../../../configs/analytics/ratings.yaml")
+	model, err := research.LoadModel(agenttest.Configs("analytics"))
 	require.NoError(t, err)
 	db := store.New(pool, store.Options{})
-	d.agents = []agent.Agent{harvester.New(db, settings), ratings.New(db, model)}
+	d.all = slices.Concat(harvester.New(db, settings).Capabilities(), ratings.New(db, model).Capabilities())
 	return d
 }
 
@@ -77,69 +78,28 @@ func (d desk) news(t *testing.T, id, at string, sentiment any, symbols ...string
 // on is a run with an as-of day and a pack's.
 func on(t *testing.T, asof, pack string) agent.Context {
 	t.Helper()
-	day := func(s string) time.Time {
-		d, err := time.Parse(time.DateOnly, s)
-		require.NoError(t, err)
-		return d
-	}
 	return agent.Context{
-		TenantID: store.DefaultTenant, Asof: day(asof),
-		PricingPack: agent.Pack{ID: "7d1f0d1e-3c7b-4f0a-9a53-2f1f2c6c9b11", Date: day(pack), Revision: 3},
+		TenantID: store.DefaultTenant, Asof: agenttest.Day(t, asof),
+		PricingPack: agent.Pack{ID: agenttest.PackID, Date: agenttest.Day(t, pack), Revision: 3},
 	}
 }
 
-func decode(t *testing.T, raw []byte) any {
+// try asks as the runtime does, and decodes what comes into answer.
+func (d desk) try(t *testing.T, c agent.Context, name string, args any, answer any) (agent.Result, error) {
 	t.Helper()
-	d := json.NewDecoder(strings.NewReader(string(raw)))
-	d.UseNumber()
-	var v any
-	require.NoError(t, d.Decode(&v))
-	return v
-}
-
-// try asks as the runtime does: arguments and answers are as declared, and twice the same.
-func (d desk) try(t *testing.T, c agent.Context, name string, args map[string]any, answer any) (agent.Result, error) {
-	t.Helper()
-	raw, err := json.Marshal(args)
-	require.NoError(t, err)
-	for _, a := range d.agents {
-		for _, capability := range a.Capabilities() {
-			if capability.Name != name {
-				continue
-			}
-			require.Equal(t, agent.Pure, capability.Purity)
-			declared, err := schema.Compile(capability.Args)
-			require.NoError(t, err)
-			given := decode(t, raw).(map[string]any)
-			if v := schema.Violations(declared, "/args", given); len(v) > 0 {
-				return agent.Result{}, &fault.Error{Code: fault.Invalid, Detail: v[0].Pointer + ": " + v[0].Detail, Fields: v}
-			}
-			r, err := capability.Run(t.Context(), agent.Request{Capability: name, Args: given, Context: c})
-			if err != nil {
-				return r, err
-			}
-			value, err := json.Marshal(r.Value)
-			require.NoError(t, err)
-			declared, err = schema.Compile(capability.Result)
-			require.NoError(t, err)
-			require.Empty(t, schema.Violations(declared, "", decode(t, value)), "%s", value)
-			again, err := capability.Run(t.Context(), agent.Request{Capability: name, Args: given, Context: c})
-			require.NoError(t, err)
-			same, err := json.Marshal(again.Value)
-			require.NoError(t, err)
-			require.Equal(t, string(value), string(same))
-			require.NoError(t, json.Unmarshal(value, answer))
-			return r, nil
-		}
+	r, err := agenttest.Call(t, d.all, c, name, args)
+	if err == nil {
+		require.NoError(t, json.Unmarshal(agenttest.Bytes(t, r.Value), answer))
 	}
-	require.Fail(t, "no such capability", name)
-	return agent.Result{}, nil
+	return r, err
 }
 
-func (d desk) ask(t *testing.T, c agent.Context, name string, args map[string]any, answer any) agent.Result {
+// ask is try for an answer that must come, with the same bytes each time.
+func (d desk) ask(t *testing.T, c agent.Context, name string, args any, answer any) agent.Result {
 	t.Helper()
-	r, err := d.try(t, c, name, args, answer)
-	require.NoError(t, err)
+	require.Equal(t, agent.Pure, agenttest.Capability(t, d.all, name).Purity)
+	_, r := agenttest.Ask(t, d.all, c, name, args)
+	require.NoError(t, json.Unmarshal(agenttest.Bytes(t, r.Value), answer))
 	return r
 }
 
@@ -199,7 +159,7 @@ func TestFundamentalsAreThoseKnownOnTheDay(t *testing.T) {
 		`{}`:                 fault.Invalid,
 		`{"security_id": "` + aaa + `", "providr": "fmp"}`: fault.Invalid,
 	} {
-		_, err := d.try(t, run, "fundamentals.load", decode(t, []byte(args)).(map[string]any), &got)
+		_, err := d.try(t, run, "fundamentals.load", json.RawMessage(args), &got)
 		require.Equal(t, code, fault.CodeOf(err), args)
 	}
 }

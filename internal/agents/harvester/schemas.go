@@ -11,7 +11,7 @@ const fundamentalsArgs = `{
 	"properties": {
 		"security_id": {"type": "string", "format": "uuid"},
 		"provider": {"type": "string", "description": "Whose figures, such as fmp; those of all providers when left out."},
-		"asof": {"type": "string", "format": "date", "description": "Not after the run's as-of date, which is the default."}
+		` + capability.AsofArg + `
 	}
 }`
 
@@ -21,7 +21,7 @@ const providerFundamentalsArgs = `{
 	"properties": {
 		"security_id": {"type": "string", "format": "uuid"},
 		"provider": {"type": "string", "minLength": 1},
-		"asof": {"type": "string", "format": "date", "description": "Not after the run's as-of date, which is the default."}
+		` + capability.AsofArg + `
 	}
 }`
 
@@ -58,7 +58,7 @@ const providerRatingsArgs = `{
 	"required": ["security_id"],
 	"properties": {
 		"security_id": {"type": "string", "format": "uuid"},
-		"asof": {"type": "string", "format": "date", "description": "Not after the run's as-of date, which is the default."}
+		` + capability.AsofArg + `
 	}
 }`
 

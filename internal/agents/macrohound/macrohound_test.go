@@ -66,7 +66,7 @@ func TestOnTheSample(t *testing.T) {
 		// The as-of date is the default, and a later one is refused.
 		same, _ := ask(t, d.agent, asof, "macro.detect_regime", nil)
 		require.Equal(t, answer, same)
-		_, err := run(d.agent, asof, "macro.detect_regime", map[string]any{"asof": "2007-05-09"})
+		_, err := run(t, d.agent, asof, "macro.detect_regime", map[string]any{"asof": "2007-05-09"})
 		require.Equal(t, fault.Invalid, fault.CodeOf(err))
 		require.ErrorContains(t, err, "/args/asof")
 	})
@@ -100,7 +100,7 @@ func TestOnTheSample(t *testing.T) {
 
 		short, _ := ask(t, d.agent, asof, "macro.get_regime_history", nil)
 		require.Len(t, short["history"], 5)
-		_, err := run(d.agent, asof, "macro.get_regime_history", map[string]any{"lookback_weeks": 521})
+		_, err := run(t, d.agent, asof, "macro.get_regime_history", map[string]any{"lookback_weeks": 521})
 		require.ErrorContains(t, err, "/args/lookback_weeks")
 
 		early, _ := ask(t, d.agent, asof, "macro.get_regime_history", map[string]any{"lookback_weeks": 8, "asof": "1958-04-20"})
@@ -309,7 +309,7 @@ func TestTrendShifts(t *testing.T) {
 		"too many":     {map[string]any{"regime_history": map[string]any{"history": many}}, "/args/regime_history/history"},
 		"percent":      {map[string]any{"min_confidence": 80}, "/args/min_confidence"},
 	} {
-		_, err := run(a, c, "macro.detect_trend_shifts", tt.args)
+		_, err := run(t, a, c, "macro.detect_trend_shifts", tt.args)
 		require.Equal(t, fault.Invalid, fault.CodeOf(err), name)
 		require.ErrorContains(t, err, tt.pointer+":", name)
 	}
@@ -321,7 +321,7 @@ func TestOverviewOfNothing(t *testing.T) {
 	answer, _ := ask(t, a, at(day(t, "2007-05-08")), "cycles.aggregate_overview", nil)
 	require.Zero(t, answer["told"])
 	require.Equal(t, []string{"ltdc"}, lacking(t, answer, "long_term"))
-	_, err := run(a, at(day(t, "2007-05-08")), "cycles.aggregate_overview", map[string]any{"stdc": []any{}})
+	_, err := run(t, a, at(day(t, "2007-05-08")), "cycles.aggregate_overview", map[string]any{"stdc": []any{}})
 	require.ErrorContains(t, err, "/args/stdc")
 }
 
@@ -365,4 +365,31 @@ func TestCyclesOverviewFitsTheArguments(t *testing.T) {
 		}
 		require.InDelta(t, 1, answer["told"], 0)
 	}
+}
+
+// What rules watch is what the history says: the last regime's confidence where it is not the first's.
+func TestShiftConfidence(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	shifted := 0
+	for asof := day(t, "2000-06-30"); asof.Before(day(t, "2007-05-08")); asof = asof.AddDate(0, 0, 28) {
+		answer, _ := ask(t, d.agent, at(asof), "macro.get_regime_history", map[string]any{"lookback_weeks": 4})
+		history := answer["history"].([]any)
+		first, last := history[0].(map[string]any), history[4].(map[string]any)
+		want := 0.0
+		if first["regime"] != last["regime"] {
+			want = last["confidence"].(float64)
+			shifted++
+		}
+		f, err := d.agent.ShiftConfidence(t.Context(), at(asof))
+		require.NoError(t, err)
+		require.NoError(t, f.Err)
+		require.Equal(t, asof, f.Asof)
+		require.InDelta(t, want, f.Value, 0, "%v", asof)
+	}
+	require.Greater(t, shifted, 3)
+
+	f, err := d.agent.ShiftConfidence(t.Context(), at(day(t, "1946-01-01")))
+	require.NoError(t, err)
+	require.ErrorContains(t, f.Err, "macro:")
 }

@@ -14,16 +14,14 @@ import (
 
 const asofArgs = `{
 	"type": "object", "additionalProperties": false,
-	"properties": {
-		"asof": {"type": "string", "format": "date", "description": "Not after the run's as-of date, which is the default."}
+	"properties": {` + capability.AsofArg + `
 	}
 }`
 
 const historyArgs = `{
 	"type": "object", "additionalProperties": false,
-	"properties": {
-		"lookback_weeks": {"type": "integer", "minimum": 1, "maximum": 520, "default": 4},
-		"asof": {"type": "string", "format": "date", "description": "Not after the run's as-of date, which is the default."}
+	"properties": {` + capability.WeeksArg + `,
+		` + capability.AsofArg + `
 	}
 }`
 

@@ -10,6 +10,7 @@ import (
 	"github.com/dawsos/dawsos/internal/agents/capability"
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/macro"
+	"github.com/dawsos/dawsos/internal/portfolio"
 	"github.com/dawsos/dawsos/pkg/agent"
 )
 
@@ -185,4 +186,26 @@ func date(pointer, value string) (time.Time, error) {
 		return time.Time{}, fault.InvalidField(pointer, "%q is not a date such as 2007-05-08", value)
 	}
 	return d, nil
+}
+
+// ShiftConfidence is what a rule over the regime watches: the probability of the regime as of a run if it
+// is another than defaultWeeks weeks before, 0 if it is the same. It makes the reads of
+// macro.get_regime_history. Without a regime on either day it is [portfolio.Shortages].
+func (h *Hound) ShiftConfidence(ctx context.Context, run agent.Context) (portfolio.Figure, error) {
+	before := run.Asof.AddDate(0, 0, -7*defaultWeeks)
+	d, err := h.detector(ctx, run, h.config.Regimes, before)
+	if err != nil {
+		return portfolio.Figure{}, err
+	}
+	then, now := d.At(before), d.At(run.Asof)
+	for _, r := range []macro.Reading{then, now} {
+		if r.State == nil {
+			return portfolio.Figure{Err: r.Err}, nil
+		}
+	}
+	f := portfolio.Figure{Asof: run.Asof}
+	if now.State.Name != then.State.Name {
+		f.Value = now.Confidence()
+	}
+	return f, nil
 }

@@ -416,7 +416,7 @@ func TestShortPositionsAreNotSoldFurther(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, false)
 	d.Book(portfolio.Transaction{
-		Date: agenttest.Day(t, asof), Type: portfolio.Sell, Symbol: "CH_TECH", SecurityID: "id-CH_TECH",
+		Date: agenttest.Day(t, asof), Type: portfolio.Sell, Symbol: "CH_TECH", SecurityID: agenttest.SecurityID("CH_TECH"),
 		Quantity: decimal.NewFromInt(100), Price: decimal.NewFromInt(100), Currency: "CHF", Amount: decimal.NewFromInt(10000),
 	})
 	run := at(t, d, asof)

@@ -6,9 +6,7 @@ import "github.com/dawsos/dawsos/internal/agents/capability"
 // capability.Defs. What other capabilities answer is described no further than it takes to tell a wrong
 // object from a right one: it is read strictly where it matters.
 
-const subject = `
-		"portfolio_id": {"type": "string", "format": "uuid", "description": "The run's portfolio."},
-		"pack_id": {"type": "string", "format": "uuid", "description": "The run's pricing pack."}`
+const subject = capability.PortfolioArg + `, ` + capability.PackArg
 
 const holdings = `
 		"positions": {

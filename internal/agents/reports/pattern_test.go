@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dawsos/dawsos/internal/agents"
+	"github.com/dawsos/dawsos/internal/agents/agenttest"
 	"github.com/dawsos/dawsos/internal/agents/analyst"
 	"github.com/dawsos/dawsos/internal/agents/charts"
 	"github.com/dawsos/dawsos/internal/agents/macrohound"
@@ -50,17 +51,17 @@ func engine(t *testing.T, db *store.Store, drawing agent.Agent) *patterns.Orches
 	t.Helper()
 	dir := t.TempDir()
 	for _, name := range []string{"portfolio_overview.json", "export_portfolio_report.json"} {
-		raw, err := os.ReadFile(filepath.Join("../../../configs/patterns", name))
+		raw, err := os.ReadFile(filepath.Join(agenttest.Configs("patterns"), name))
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), raw, fs.FileMode(0o600)))
 	}
-	factors, err := factor.Load("../../../configs/analytics")
+	factors, err := factor.Load(agenttest.Configs("analytics"))
 	require.NoError(t, err)
-	economy, err := macro.LoadConfig("../../../configs/analytics")
+	economy, err := macro.LoadConfig(agenttest.Configs("analytics"))
 	require.NoError(t, err)
 	registry := prometheus.NewRegistry()
 	runtime, err := agents.New(agents.Config{}, []agent.Agent{
-		analyst.New(db, db, analyst.Options{RiskFreeSeries: "FF_RF", Factors: factors}), macrohound.New(db, economy), drawing, reports.New(),
+		analyst.New(db, db, analyst.Options{RiskFreeSeries: agenttest.RiskFree, Factors: factors}), macrohound.New(db, economy), drawing, reports.New(),
 	}, agents.Options{Registerer: registry, Metrics: agents.NewMetrics(registry)})
 	require.NoError(t, err)
 	o, err := patterns.New(dir, runtime, store.NewContexts(db), patterns.Options{Registerer: registry})
@@ -72,7 +73,7 @@ func engine(t *testing.T, db *store.Store, drawing agent.Agent) *patterns.Orches
 func TestPatterns(t *testing.T) {
 	t.Parallel()
 	pool := dbtest.New(t)
-	_, err := sample.Load(t.Context(), pool, "../../../configs/sample", nil)
+	_, err := sample.Load(t.Context(), pool, agenttest.Configs("sample"), nil)
 	require.NoError(t, err)
 	db := store.New(pool, store.Options{})
 	empty, err := db.CreatePortfolio(t.Context(), store.DefaultTenant, portfolio.Portfolio{Name: "Empty", BaseCurrency: "CHF", Calendar: "SBI"})

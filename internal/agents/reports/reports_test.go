@@ -2,7 +2,6 @@ package reports_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/csv"
@@ -15,13 +14,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/html"
 
+	"github.com/dawsos/dawsos/internal/agents/agenttest"
 	"github.com/dawsos/dawsos/internal/agents/reports"
 	"github.com/dawsos/dawsos/internal/fault"
-	"github.com/dawsos/dawsos/internal/schema"
 	"github.com/dawsos/dawsos/pkg/agent"
 )
 
@@ -31,8 +29,8 @@ func circumstances() agent.Context {
 	day := time.Date(2007, 5, 8, 0, 0, 0, 0, time.UTC)
 	return agent.Context{
 		TenantID: "default", Asof: day,
-		PricingPack: agent.Pack{ID: "7d1f0d1e-3c7b-4f0a-9a53-2f1f2c6c9b11", Date: day, Revision: 3, Hash: "abcdef"},
-		Portfolio:   &agent.Portfolio{ID: "0b9a7e52-4f9b-4c5e-8f5a-6f9b3e0c1d2a", BaseCurrency: "CHF", LedgerVersion: "0112b09b", LedgerSeq: 23},
+		PricingPack: agent.Pack{ID: agenttest.PackID, Date: day, Revision: 3, Hash: "abcdef"},
+		Portfolio:   &agent.Portfolio{ID: agenttest.PortfolioID, BaseCurrency: "CHF", LedgerVersion: "0112b09b", LedgerSeq: 23},
 	}
 }
 
@@ -85,25 +83,15 @@ type file struct {
 
 func ask(t testing.TB, c agent.Context, format string, args map[string]any) (file, error) {
 	t.Helper()
-	for _, k := range reports.New().Capabilities() {
-		if k.Name != formats[format] {
-			continue
-		}
-		fits(t, k.Args, args)
-		result, err := k.Run(context.Background(), agent.Request{Capability: k.Name, Args: args, Context: c})
-		if err != nil {
-			return file{}, err
-		}
-		fits(t, k.Result, result.Value)
-		raw, err := json.Marshal(result.Value)
-		require.NoError(t, err)
-		var f file
-		require.NoError(t, json.Unmarshal(raw, &f))
-		require.Contains(t, string(raw), `"content_base64":"`+base64.StdEncoding.EncodeToString(f.Content)+`"`)
-		return f, nil
+	result, err := agenttest.Call(t, reports.New().Capabilities(), c, formats[format], args)
+	if err != nil {
+		return file{}, err
 	}
-	require.Failf(t, "no such format", "%s", format)
-	return file{}, nil
+	raw := agenttest.Bytes(t, result.Value)
+	var f file
+	require.NoError(t, json.Unmarshal(raw, &f))
+	require.Contains(t, string(raw), `"content_base64":"`+base64.StdEncoding.EncodeToString(f.Content)+`"`)
+	return f, nil
 }
 
 func write(t testing.TB, format string, args map[string]any) file {
@@ -113,20 +101,9 @@ func write(t testing.TB, format string, args map[string]any) file {
 	return f
 }
 
-func fits(t testing.TB, declared json.RawMessage, value any) {
-	t.Helper()
-	s, err := schema.Compile(declared)
-	require.NoError(t, err)
-	raw, err := json.Marshal(value)
-	require.NoError(t, err)
-	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
-	require.NoError(t, err)
-	require.Empty(t, schema.Violations(s, "", v))
-}
-
 // What every format must say, as text.
 var said = []string{
-	"Portfolio report", "2007-05-08", "0b9a7e52-4f9b-4c5e-8f5a-6f9b3e0c1d2a", "0112b09b", "7d1f0d1e-3c7b-4f0a-9a53-2f1f2c6c9b11",
+	"Portfolio report", "2007-05-08", agenttest.PortfolioID, "0112b09b", agenttest.PackID,
 	"Zürcher Kantonalbank & Söhne, Ærø Łódź", "prices:EMR", "fx:USD/CHF", "macro:FF_RF", "prices:LP40", "macro:EA_LTN_10Y",
 	"the series ends in 2005", "there is no price on or before 2007-05-08", "there is no such series", "macro:BAA10Y",
 }

@@ -4,8 +4,7 @@ import "github.com/dawsos/dawsos/internal/agents/capability"
 
 const argsSchema = `{
 	"type": "object", "additionalProperties": false,
-	"properties": {
-		"pack_id": {"type": "string", "format": "uuid", "description": "The run's pricing pack."},
+	"properties": {` + capability.PackArg + `,
 		"ledger_version": {"type": "string", "maxLength": 200, "description": "The run's."},
 		"title": {"type": "string", "maxLength": 200, "description": "Heading; default is Portfolio report."},
 		"valued_positions": {"type": "object", "description": "As pricing.apply_pack answers it."},

@@ -346,8 +346,11 @@ func TestCustomShocks(t *testing.T) {
 	usd, _ := d.Ask(t, run, "macro.run_scenario", args("custom_shocks", map[string]any{"usd_pct": 5}))
 	require.Equal(t, usd["delta"], mixed["delta"])
 
-	require.Equal(t, []string{"/custom_shocks/oil_pct"}, d.Violations(t, "macro.run_scenario", args("custom_shocks", map[string]any{"oil_pct": 1})))
-	require.Equal(t, []string{"/custom_shocks/rates_bps"}, d.Violations(t, "macro.run_scenario", args("custom_shocks", map[string]any{"rates_bps": 1e6})))
+	for shock, size := range map[string]float64{"oil_pct": 1, "rates_bps": 1e6} {
+		wrong := agenttest.Violations(t, d.Agents, "macro.run_scenario", args("custom_shocks", map[string]any{shock: size}))
+		require.Len(t, wrong, 1)
+		require.Equal(t, "/args/custom_shocks/"+shock, wrong[0].Pointer)
+	}
 	for name, tt := range map[string]struct {
 		args    map[string]any
 		pointer string
@@ -398,7 +401,7 @@ func TestShortPosition(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, false)
 	d.Book(portfolio.Transaction{
-		Date: agenttest.Day(t, "2007-05-08"), Type: portfolio.Sell, Symbol: "CH_TECH", SecurityID: "id-CH_TECH",
+		Date: agenttest.Day(t, "2007-05-08"), Type: portfolio.Sell, Symbol: "CH_TECH", SecurityID: agenttest.SecurityID("CH_TECH"),
 		Quantity: decimal.NewFromInt(100), Price: decimal.NewFromInt(100), Currency: "CHF", Amount: decimal.NewFromInt(10000),
 	})
 	s, _ := d.Ask(t, at(t, d, asof), "macro.run_scenario", args("custom_shocks", map[string]any{"equity_pct": -10}))

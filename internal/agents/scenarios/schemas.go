@@ -12,9 +12,7 @@ import (
 // The JSON Schemas (2020-12) of what the capabilities are asked and what they answer; see
 // capability.Defs.
 
-const subject = `
-		"portfolio_id": {"type": "string", "format": "uuid", "description": "The run's portfolio."},
-		"pack_id": {"type": "string", "format": "uuid", "description": "The run's pricing pack."}`
+const subject = capability.PortfolioArg + `, ` + capability.PackArg
 
 const darArgs = `{
 	"type": "object", "additionalProperties": false,
@@ -23,7 +21,7 @@ const darArgs = `{
 		"confidence_level": {"type": "number", "minimum": 0.5, "exclusiveMaximum": 1, "default": 0.95},
 		"method": {"enum": ["realised_returns", "current_holdings"], "default": "realised_returns",
 			"description": "What the drawdowns are of: what the portfolio earned, or what today's weights would have."},
-		"lookback_days": {"type": "integer", "minimum": 1, "maximum": 10000, "default": 252, "description": "Number of daily returns."},
+		` + capability.LookbackArg + `,
 		"cycle_adjusted": {"type": "boolean", "default": false, "description": "Scale the returns to the volatility of the present phase of stdc."},
 		"stdc": {"type": "object", "description": "As cycles.compute_short_term answers: phase, and history by date."}
 	}

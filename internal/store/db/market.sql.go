@@ -96,7 +96,7 @@ func (q *Queries) Circumstances(ctx context.Context, arg CircumstancesParams) ([
 }
 
 const firstPack = `-- name: FirstPack :one
-SELECT id, tenant_id, date, revision, hash, state, created_at FROM pricing_packs
+SELECT id, tenant_id, date, revision, hash, state, created_at, reason, built_at, reconciled_at, prewarmed_at, fresh_at FROM pricing_packs
 WHERE tenant_id = $1
 ORDER BY date, revision
 LIMIT 1
@@ -113,6 +113,11 @@ func (q *Queries) FirstPack(ctx context.Context, tenantID string) (PricingPack, 
 		&i.Hash,
 		&i.State,
 		&i.CreatedAt,
+		&i.Reason,
+		&i.BuiltAt,
+		&i.ReconciledAt,
+		&i.PrewarmedAt,
+		&i.FreshAt,
 	)
 	return i, err
 }
@@ -317,7 +322,7 @@ func (q *Queries) MacroSeries(ctx context.Context, arg MacroSeriesParams) ([]Mac
 }
 
 const pack = `-- name: Pack :one
-SELECT id, tenant_id, date, revision, hash, state, created_at FROM pricing_packs
+SELECT id, tenant_id, date, revision, hash, state, created_at, reason, built_at, reconciled_at, prewarmed_at, fresh_at FROM pricing_packs
 WHERE tenant_id = $1 AND id = $2
 `
 
@@ -332,6 +337,11 @@ func (q *Queries) Pack(ctx context.Context, tenantID string, iD uuid.UUID) (Pric
 		&i.Hash,
 		&i.State,
 		&i.CreatedAt,
+		&i.Reason,
+		&i.BuiltAt,
+		&i.ReconciledAt,
+		&i.PrewarmedAt,
+		&i.FreshAt,
 	)
 	return i, err
 }

@@ -252,6 +252,21 @@ type IdempotencyKey struct {
 	ExpiresAt time.Time
 }
 
+type JobRun struct {
+	ID        uuid.UUID
+	Job       string
+	TenantID  *string
+	Trigger   string
+	Chain     *uuid.UUID
+	JobID     *int64
+	Attempt   int32
+	Status    string
+	StartedAt time.Time
+	EndedAt   *time.Time
+	Error     *string
+	Detail    json.RawMessage
+}
+
 type MacroSeries struct {
 	TenantID  string
 	Series    string
@@ -337,6 +352,16 @@ type Portfolio struct {
 	CostMethod    string
 }
 
+type PortfolioMetric struct {
+	TenantID      string
+	PortfolioID   uuid.UUID
+	PackID        uuid.UUID
+	LedgerVersion string
+	Asof          *time.Time
+	Figures       json.RawMessage
+	ComputedAt    time.Time
+}
+
 type Price struct {
 	TenantID   string
 	SecurityID uuid.UUID
@@ -350,13 +375,18 @@ type Price struct {
 }
 
 type PricingPack struct {
-	ID        uuid.UUID
-	TenantID  string
-	Date      time.Time
-	Revision  int64
-	Hash      string
-	State     string
-	CreatedAt time.Time
+	ID           uuid.UUID
+	TenantID     string
+	Date         time.Time
+	Revision     int64
+	Hash         string
+	State        string
+	CreatedAt    time.Time
+	Reason       *string
+	BuiltAt      *time.Time
+	ReconciledAt *time.Time
+	PrewarmedAt  *time.Time
+	FreshAt      *time.Time
 }
 
 type Rating struct {
