@@ -130,7 +130,9 @@ func TestPairQuotedFromSomeDayOn(t *testing.T) {
 	require.InDeltaSlice(t, []float64{150, 150, 180, 175, 175}, h.NAV, 1e-9)
 	require.Equal(t, nav(cross).NAV[:3], h.NAV[:3])
 	require.Equal(t, []portfolio.Observation{
-		{Name: "fx:EUR/CHF", Date: day("2005-01-06")}, {Name: "fx:EUR/USD", Date: day("2005-01-05")},
-		{Name: "fx:USD/CHF", Date: day("2005-01-03")}, {Name: "prices:CAL", Date: day("2005-01-07")},
+		{Name: "fx:EUR/CHF", Date: day("2005-01-06")},
+		{Name: "fx:EUR/USD", Date: day("2005-01-05")},
+		{Name: "fx:USD/CHF", Date: day("2005-01-03")},
+		{Name: "prices:CAL", Date: day("2005-01-07")},
 	}, h.Used())
 }

@@ -114,7 +114,8 @@ func TestUnpricedLines(t *testing.T) {
 	args := answersOf("Emerson")
 	valued := args["valued_positions"].(map[string]any)
 	valued["unpriced"] = []any{
-		map[string]any{"symbol": "CASH:SEK", "reason": "no rate"}, map[string]any{"symbol": "A", "reason": "no price"},
+		map[string]any{"symbol": "CASH:SEK", "reason": "no rate"},
+		map[string]any{"symbol": "A", "reason": "no price"},
 		map[string]any{"symbol": "AA", "reason": "no price"},
 	}
 	valued["insufficient_data"] = []any{
