@@ -113,7 +113,9 @@ func shippedAgents(t *testing.T) []agents.State {
 	require.NoError(t, err)
 	tel, err := telemetry.New(t.Context(), telemetry.Options{Process: "test"})
 	require.NoError(t, err)
-	c, err := newCrew(t.Context(), cfg, getenv, tel, store.New(nil, store.Options{}), agents.Options{
+	m, err := loadModels(cfg.AnalyticsDir)
+	require.NoError(t, err)
+	c, err := newCrew(t.Context(), cfg, m, getenv, tel, store.New(nil, store.Options{}), agents.Options{
 		Registerer: prometheus.NewRegistry(), Metrics: agents.NewMetrics(prometheus.NewRegistry()), Logger: tel.Log,
 	})
 	require.NoError(t, err)

@@ -286,6 +286,10 @@ func (s Settings) measure(c candidateValues, asof time.Time) (Measured, string) 
 func (s Settings) standardize(values []Observation, f Frequency) (z float64, reason string) {
 	last := values[len(values)-1]
 	start := monthsBefore(last.Date, 12*s.Z.Years)
+	if f != Daily && f != Weekly {
+		// Periods may be dated by their last trading day, which differs from year to year.
+		start = time.Date(start.Year(), start.Month()+1, 0, 0, 0, 0, 0, time.UTC)
+	}
 	var window []float64
 	for i := len(values) - 1; i >= 0 && values[i].Date.After(start); i-- {
 		window = append(window, values[i].Value)

@@ -354,6 +354,19 @@ func TestIndicator(t *testing.T) {
 	require.NoError(t, in.ZErr)
 	require.InDelta(t, plainZ(window), in.Z, 1e-9)
 
+	// This one dates its months by their last trading day: 120 of them are ten years all the same.
+	in, there = cfg.Settings.Indicator(panel["US_CFNAI_CUM"], day(t, "2007-05-08"))
+	require.True(t, there)
+	require.Equal(t, "2007-03-30", in.Date.Format(time.DateOnly))
+	var last []float64
+	for _, p := range panel["US_CFNAI_CUM"].Points {
+		if !p.Date.After(in.Date) {
+			last = append(last, p.Value)
+		}
+	}
+	require.NoError(t, in.ZErr)
+	require.InDelta(t, plainZ(last[len(last)-120:]), in.Z, 1e-9)
+
 	_, there = cfg.Settings.Indicator(panel["US_INFL_QA"], day(t, "1959-07-01"))
 	require.False(t, there, "the first value is a placeholder, the second not yet out")
 	in, there = cfg.Settings.Indicator(panel["US_INFL_QA"], day(t, "1959-08-01"))

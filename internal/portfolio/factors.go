@@ -90,16 +90,36 @@ func (s Series) Returns() Series {
 // observed, the others carried forward; and those pairs. It is empty when there is no path between the
 // two.
 func (s SeriesSet) Rates(base, quote string) (rates Series, pairs []string) {
-	legs := path(s.FX, base, quote)
+	for legs := range paths(s.FX, base, quote) {
+		earlier := s.along(legs)
+		if len(rates) > 0 {
+			n, _ := slices.BinarySearchFunc(earlier, rates[0].Date, func(p Point, day time.Time) int { return p.Date.Compare(day) })
+			earlier = earlier[:n]
+		}
+		if len(earlier) == 0 {
+			continue
+		}
+		rates = append(earlier, rates...)
+		for _, l := range legs {
+			if !slices.Contains(pairs, l.pair) {
+				pairs = append(pairs, l.pair)
+			}
+		}
+	}
+	return rates, pairs
+}
+
+// along returns the rate of some legs on every day on which one of them was observed.
+func (s SeriesSet) along(legs []leg) Series {
 	var days []time.Time
 	for _, l := range legs {
-		pairs = append(pairs, l.pair)
 		for _, p := range s.FX[l.pair] {
 			days = append(days, p.Date)
 		}
 	}
 	slices.SortFunc(days, time.Time.Compare)
 	days = slices.CompactFunc(days, time.Time.Equal)
+	var rates Series
 	next := make([]int, len(legs))
 	for _, day := range days {
 		value, known := 1.0, true
@@ -121,7 +141,7 @@ func (s SeriesSet) Rates(base, quote string) (rates Series, pairs []string) {
 			rates = append(rates, Point{Date: day, Value: value})
 		}
 	}
-	return rates, pairs
+	return rates
 }
 
 // SplitPair splits the name of a pair, "USD/CHF".

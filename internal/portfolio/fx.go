@@ -1,6 +1,7 @@
 package portfolio
 
 import (
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -25,43 +26,50 @@ type leg struct {
 	inverse bool // divide by the pair's rate instead of multiplying
 }
 
-// path finds the pairs that convert from into to: the pair itself, else its inverse, else two
-// pairs that share a currency (the first in alphabetical order, so that equal data give equal
-// answers). It returns nil when there is no such path.
-func path[V any](pairs map[string]V, from, to string) []leg {
-	if l, ok := oneLeg(pairs, from, to); ok {
-		return []leg{l}
-	}
-	var vias []string
-	for pair := range pairs {
-		base, quote, _ := strings.Cut(pair, "/")
-		switch from {
-		case base:
-			vias = append(vias, quote)
-		case quote:
-			vias = append(vias, base)
+// paths yields the ways to convert from into to, best first: the pair itself, its inverse, then two
+// pairs that share a currency (in alphabetical order, so that equal data give equal answers). One that
+// has no observation on a day leaves it to the next: that a pair is quoted from some day on takes
+// nothing from the days before.
+func paths[V any](pairs map[string]V, from, to string) iter.Seq[[]leg] {
+	return func(yield func([]leg) bool) {
+		for _, l := range between(pairs, from, to) {
+			if !yield([]leg{l}) {
+				return
+			}
+		}
+		var vias []string
+		for pair := range pairs {
+			base, quote, _ := strings.Cut(pair, "/")
+			switch from {
+			case base:
+				vias = append(vias, quote)
+			case quote:
+				vias = append(vias, base)
+			}
+		}
+		slices.Sort(vias)
+		for _, via := range slices.Compact(vias) {
+			for _, first := range between(pairs, from, via) {
+				for _, second := range between(pairs, via, to) {
+					if !yield([]leg{first, second}) {
+						return
+					}
+				}
+			}
 		}
 	}
-	slices.Sort(vias)
-	for _, via := range vias {
-		second, ok := oneLeg(pairs, via, to)
-		if !ok {
-			continue
-		}
-		first, _ := oneLeg(pairs, from, via) // via comes from a pair with from
-		return []leg{first, second}
-	}
-	return nil
 }
 
-func oneLeg[V any](pairs map[string]V, from, to string) (leg, bool) {
+// between returns the pairs of two currencies.
+func between[V any](pairs map[string]V, from, to string) []leg {
+	var legs []leg
 	if _, ok := pairs[from+"/"+to]; ok {
-		return leg{pair: from + "/" + to}, true
+		legs = append(legs, leg{pair: from + "/" + to})
 	}
 	if _, ok := pairs[to+"/"+from]; ok {
-		return leg{pair: to + "/" + from, inverse: true}, true
+		legs = append(legs, leg{pair: to + "/" + from, inverse: true})
 	}
-	return leg{}, false
+	return legs
 }
 
 // compose multiplies the legs' rates out, dividing once at the end. It returns false when a leg
@@ -95,14 +103,16 @@ func (q Quotes) Rate(from, to string) (Rate, bool) {
 	if from == to {
 		return Rate{Value: decimal.NewFromInt(1)}, true
 	}
-	legs := path(q.FX, from, to)
-	if legs == nil {
-		return Rate{}, false
+	for legs := range paths(q.FX, from, to) {
+		r, ok := compose(legs, func(pair string) (Quote, bool) {
+			quote, ok := q.FX[pair]
+			return quote, ok
+		})
+		if ok {
+			return r, true
+		}
 	}
-	return compose(legs, func(pair string) (Quote, bool) {
-		quote, ok := q.FX[pair]
-		return quote, ok
-	})
+	return Rate{}, false
 }
 
 // RateOn returns the rate from one currency into another on a day, each pair carried forward
@@ -111,15 +121,17 @@ func (s SeriesSet) RateOn(day time.Time, from, to string) (Rate, bool) {
 	if from == to {
 		return Rate{Value: decimal.NewFromInt(1)}, true
 	}
-	legs := path(s.FX, from, to)
-	if legs == nil {
-		return Rate{}, false
+	for legs := range paths(s.FX, from, to) {
+		r, ok := compose(legs, func(pair string) (Quote, bool) {
+			p, ok := s.FX[pair].On(day)
+			// The shortest decimal that reads back as the same float64 is the rate as booked.
+			return Quote{Date: p.Date, Value: decimal.NewFromFloat(p.Value)}, ok
+		})
+		if ok {
+			return r, true
+		}
 	}
-	return compose(legs, func(pair string) (Quote, bool) {
-		p, ok := s.FX[pair].On(day)
-		// The shortest decimal that reads back as the same float64 is the rate as booked.
-		return Quote{Date: p.Date, Value: decimal.NewFromFloat(p.Value)}, ok
-	})
+	return Rate{}, false
 }
 
 // On returns the last point on or before day.

@@ -90,3 +90,49 @@ func TestRateOn(t *testing.T) {
 		}
 	}
 }
+
+// A pair that is quoted from some day on has no part in what was computed of the days before: those keep
+// the rate that they had without it.
+func TestPairQuotedFromSomeDayOn(t *testing.T) {
+	t.Parallel()
+	cross := portfolio.SeriesSet{
+		Prices: map[string]portfolio.Series{"CAL": series(3, 1, 4, 1, 5, 1, 6, 1, 7, 1)},
+		FX: map[string]portfolio.Series{
+			"EUR/USD": {{day("2005-01-03"), 1.25}, {day("2005-01-05"), 1.5}},
+			"USD/CHF": {{day("2005-01-03"), 1.2}},
+		},
+	}
+	both := portfolio.SeriesSet{Prices: cross.Prices, FX: map[string]portfolio.Series{
+		"EUR/USD": cross.FX["EUR/USD"], "USD/CHF": cross.FX["USD/CHF"], "EUR/CHF": {{day("2005-01-06"), 1.75}},
+	}}
+	r, ok := both.RateOn(day("2005-01-05"), "EUR", "CHF")
+	require.True(t, ok)
+	require.Equal(t, "1.8", r.Value.String())
+	r, ok = both.RateOn(day("2005-01-07"), "EUR", "CHF")
+	require.True(t, ok)
+	require.Equal(t, "1.75", r.Value.String())
+
+	rates, pairs := both.Rates("EUR", "CHF")
+	require.Len(t, rates, 3)
+	for i, want := range (portfolio.Series{{day("2005-01-03"), 1.5}, {day("2005-01-05"), 1.8}, {day("2005-01-06"), 1.75}}) {
+		require.Equal(t, want.Date, rates[i].Date)
+		require.InEpsilon(t, want.Value, rates[i].Value, 1e-14)
+	}
+	require.Equal(t, []string{"EUR/CHF", "EUR/USD", "USD/CHF"}, pairs)
+
+	nav := func(market portfolio.SeriesSet) *portfolio.History {
+		h, err := portfolio.NewHistory(portfolio.Portfolio{BaseCurrency: "CHF", Calendar: "CAL"},
+			[]portfolio.Transaction{cash("2005-01-03", portfolio.Deposit, "EUR", "100")}, nil, market, day("2005-01-07"))
+		require.NoError(t, err)
+		return h
+	}
+	h := nav(both)
+	require.InDeltaSlice(t, []float64{150, 150, 180, 175, 175}, h.NAV, 1e-9)
+	require.Equal(t, nav(cross).NAV[:3], h.NAV[:3])
+	require.Equal(t, []portfolio.Observation{
+		{Name: "fx:EUR/CHF", Date: day("2005-01-06")},
+		{Name: "fx:EUR/USD", Date: day("2005-01-05")},
+		{Name: "fx:USD/CHF", Date: day("2005-01-03")},
+		{Name: "prices:CAL", Date: day("2005-01-07")},
+	}, h.Used())
+}

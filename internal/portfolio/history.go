@@ -304,29 +304,50 @@ func (h *History) rate(currency string) *column {
 	if ok {
 		return c
 	}
-	c = h.ones()
-	if currency != h.base {
-		legs := path(h.market.FX, currency, h.base)
-		for _, l := range legs {
-			pair := h.align("fx:"+l.pair, h.market.FX[l.pair])
-			for t, v := range pair.values {
-				if l.inverse {
-					c.values[t] /= v
-				} else {
-					c.values[t] *= v
-				}
-			}
-			c.first = max(c.first, pair.first)
-			c.used = append(c.used, pair.used...)
+	if currency == h.base {
+		c = h.ones()
+	} else {
+		c = &column{values: make([]float64, len(h.Days)), first: len(h.Days)}
+		for t := range c.values {
+			c.values[t] = math.NaN()
 		}
-		if legs == nil {
-			c.first = len(h.Days)
-			for t := range c.values {
-				c.values[t] = math.NaN()
+		for legs := range paths(h.market.FX, currency, h.base) {
+			if c.first == 0 {
+				break
+			}
+			earlier := h.along(legs, c.first)
+			if earlier.first < c.first {
+				copy(c.values[earlier.first:c.first], earlier.values[earlier.first:])
+				c.first = earlier.first
+				c.used = append(c.used, earlier.used...)
 			}
 		}
 	}
 	h.rates[currency] = c
+	return c
+}
+
+// along aligns the rate of some legs to the valuation days before the one with index until.
+func (h *History) along(legs []leg, until int) *column {
+	c := h.ones()
+	c.values = c.values[:until]
+	for _, l := range legs {
+		series := h.market.FX[l.pair]
+		end, found := slices.BinarySearchFunc(series, h.Days[until-1], func(p Point, day time.Time) int { return p.Date.Compare(day) })
+		if found {
+			end++
+		}
+		pair := h.align("fx:"+l.pair, series[:end])
+		for t := range c.values {
+			if l.inverse {
+				c.values[t] /= pair.values[t]
+			} else {
+				c.values[t] *= pair.values[t]
+			}
+		}
+		c.first = max(c.first, min(pair.first, until))
+		c.used = append(c.used, pair.used...)
+	}
 	return c
 }
 
@@ -337,7 +358,9 @@ func (h *History) Used() []Observation {
 	for _, columns := range []map[string]*column{h.prices, h.rates, h.macros} {
 		for _, c := range columns {
 			for _, o := range c.used {
-				newest[o.Name] = o.Date
+				if o.Date.After(newest[o.Name]) {
+					newest[o.Name] = o.Date
+				}
 			}
 		}
 	}
@@ -493,6 +516,15 @@ func (h *History) SecurityReturns(s Security, w Window) ([]float64, error) {
 		r[i] = price.values[t]*h.SplitFactor(s.Symbol, t-1, t)/price.values[t-1]*(rate.values[t]/rate.values[t-1]) - 1
 	}
 	return r, nil
+}
+
+// cashReturns returns the daily returns in base currency of a balance: those of its currency.
+func (h *History) cashReturns(currency string, w Window) ([]float64, error) {
+	rate := h.rate(currency)
+	if rate.first > w.Start {
+		return nil, Short("fx:"+currency+"/"+h.base, "no observation on or before %s", h.Days[w.Start].Format(time.DateOnly))
+	}
+	return relativeChanges(rate.values[w.Start : w.End+1]), nil
 }
 
 // MacroValues returns a macro series carried forward onto the days of w's returns.

@@ -163,6 +163,14 @@ func (w world) history(t *testing.T) *portfolio.History {
 	return h
 }
 
+// valuation is what is held on a day at the last prices.
+func (w world) valuation(t *testing.T, on time.Time) portfolio.Valuation {
+	t.Helper()
+	held, err := portfolio.HoldingsAt(w.ledger, w.securities, on)
+	require.NoError(t, err)
+	return portfolio.Value(w.portfolio.BaseCurrency, held, quotesOn(t, w.market, on.Format(time.DateOnly)), w.market)
+}
+
 const worlds = 150
 
 func TestAttributionSumsToReturn(t *testing.T) {

@@ -5,11 +5,12 @@ import (
 	"math"
 	"slices"
 
+	"github.com/shopspring/decimal"
 	"gonum.org/v1/gonum/stat"
 )
 
-// CurrentRisk is the risk of what is held at the end of a window, measured over the window's days as if
-// it had been held at the same weights on all of them.
+// CurrentRisk is the risk of what is held now, measured over the days of a window as if it had been held
+// at the same weights on all of them.
 type CurrentRisk struct {
 	Returns []float64 // daily, sum of weight x return
 	VaR, ES float64   // of Returns: one day's loss as a fraction of the net asset value, positive
@@ -22,41 +23,44 @@ type LineRisk struct {
 	Symbol   string // for cash: its currency
 	Currency string
 
-	Weight      float64 // in the net asset value at the end of the window
+	Weight      float64 // in the net asset value of the valuation
 	Beta        float64 // cov(line, Returns) / var(Returns)
 	Correlation float64
 	VaR         float64 // of the line alone, as a fraction of its own value; positive is a loss of a holder
 	Component   float64 // Weight x Beta x VaR of Returns
 }
 
-// CurrentRisk reprices the holdings at the end of w over its days. The weighted betas sum to 1, and the
-// components to VaR (Litterman, Hot Spots and Hedges, The Journal of Portfolio Management, 1996).
-func (h *History) CurrentRisk(w Window, confidence float64) (CurrentRisk, error) {
-	if err := h.Missing(Window{Start: w.End, End: w.End}); err != nil {
+// CurrentRisk reprices the holdings of a valuation over w's days, by prices and rates alone: dividends
+// are not in it, since how much was paid for a share is known of the days alone on which some were
+// held. The weighted betas sum to 1, and the components to VaR (Litterman, Hot Spots and Hedges, The
+// Journal of Portfolio Management, 1996).
+func (h *History) CurrentRisk(v Valuation, w Window, confidence float64) (CurrentRisk, error) {
+	if _, err := v.Weight(v.Total.Decimal); err != nil { // nothing has one
 		return CurrentRisk{}, err
-	}
-	nav := h.NAV[w.End]
-	if nav <= 0 {
-		return CurrentRisk{}, h.noCapital(w.End, nav)
 	}
 	risk := CurrentRisk{Returns: make([]float64, w.Len())}
 	var lines [][]float64
 	var lacks []error
-	for _, l := range h.held {
-		l.spans(w.End, w.End+1, func(quantity float64, _, _ int) {
-			r, err := h.returnsOf(l, w)
-			if err != nil {
-				lacks = append(lacks, err)
-				return
-			}
-			weight := l.valueOn(quantity, w.End) / nav
-			risk.Lines = append(risk.Lines, LineRisk{Kind: l.kind, Symbol: l.symbol, Currency: l.currency, Weight: weight})
-			base := r.Base()
-			lines = append(lines, base)
-			for i := range base {
-				risk.Returns[i] += weight * base[i]
-			}
-		})
+	add := func(line LineRisk, value decimal.Decimal, r []float64, err error) {
+		if err == nil {
+			line.Weight, err = v.Weight(value)
+		}
+		if err != nil {
+			lacks = append(lacks, err)
+			return
+		}
+		risk.Lines, lines = append(risk.Lines, line), append(lines, r)
+		for i := range r {
+			risk.Returns[i] += line.Weight * r[i]
+		}
+	}
+	for _, p := range v.Positions {
+		r, err := h.SecurityReturns(p.Security, w)
+		add(LineRisk{Kind: KindSecurity, Symbol: p.Security.Symbol, Currency: p.Security.Currency}, p.Value.Decimal, r, err)
+	}
+	for _, c := range v.Cash {
+		r, err := h.cashReturns(c.Currency, w)
+		add(LineRisk{Kind: KindCash, Symbol: c.Currency, Currency: c.Currency}, c.Value.Decimal, r, err)
 	}
 	if lacks != nil {
 		return CurrentRisk{}, allShortages(lacks)

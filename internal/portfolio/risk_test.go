@@ -15,10 +15,11 @@ import (
 func TestComponentsSumToValueAtRisk(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(worlds) {
-		h := newWorld(seed).history(t)
+		world := newWorld(seed)
+		h := world.history(t)
 		w, err := h.All()
 		require.NoError(t, err)
-		risk, err := h.CurrentRisk(w, 0.95)
+		risk, err := h.CurrentRisk(world.valuation(t, world.asof), w, 0.95)
 		require.NoError(t, err, "seed %d", seed)
 		var weights, betas, components float64
 		for _, l := range risk.Lines {
@@ -42,7 +43,7 @@ func TestCurrentRiskAgainstPlainLoops(t *testing.T) {
 		h := world.history(t)
 		w, err := h.Last(100)
 		require.NoError(t, err)
-		risk, err := h.CurrentRisk(w, 0.95)
+		risk, err := h.CurrentRisk(world.valuation(t, h.Days[w.End]), w, 0.95)
 		require.NoError(t, err)
 
 		last := heldOn(t, world, h, w.End)
@@ -127,12 +128,33 @@ func TestCurrentRiskThatCannotBe(t *testing.T) {
 			h := january(t, tt.asof, tt.market, tt.ledger...)
 			w, err := h.All()
 			require.NoError(t, err)
-			_, err = h.CurrentRisk(w, 0.95)
+			_, err = h.CurrentRisk(valued(t, "CHF", tt.ledger, tt.market, tt.asof), w, 0.95)
 			var shortages portfolio.Shortages
 			require.ErrorAs(t, err, &shortages)
 			require.Equal(t, tt.missing, shortages[0].Missing)
 		})
 	}
+}
+
+// Today's weights are those of the as-of date, a Sunday with a purchase on the Saturday before here, and
+// what was paid out on days of the past has no part in them.
+func TestCurrentRiskIsOfTheDayAskedFor(t *testing.T) {
+	t.Parallel()
+	market := portfolio.SeriesSet{Prices: map[string]portfolio.Series{"A": series(3, 100, 4, 110, 5, 99, 6, 105, 7, 100)}}
+	ledger := []portfolio.Transaction{
+		cash("2005-01-03", portfolio.Deposit, "CHF", "1000"),
+		trade("2005-01-03", portfolio.Buy, "A", "2", "CHF", "-200"),
+		dividend("2005-01-05", "A", "CHF", "50"),
+		trade("2005-01-08", portfolio.Buy, "A", "3", "CHF", "-300"),
+	}
+	h := january(t, "2005-01-09", market, ledger...)
+	w, err := h.All()
+	require.NoError(t, err)
+	risk, err := h.CurrentRisk(valued(t, "CHF", ledger, market, "2005-01-09"), w, 0.95)
+	require.NoError(t, err)
+	const weight = 500.0 / 1050
+	require.InDelta(t, weight, risk.Lines[0].Weight, 1e-15)
+	require.InDeltaSlice(t, []float64{weight * 0.1, weight * -0.1, weight * (105.0/99 - 1), weight * (100.0/105 - 1)}, risk.Returns, 1e-15)
 }
 
 func TestDeepestDrawdown(t *testing.T) {

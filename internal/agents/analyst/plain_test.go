@@ -249,7 +249,7 @@ func TestPositionDetailsOfTheSample(t *testing.T) {
 	require.Equal(t, "AA", got["symbol"])
 	require.Equal(t, "equity", got["asset_class"])
 	require.Equal(t, "500", got["quantity"])
-	require.Equal(t, "93.248238", got["average_cost"])
+	require.Equal(t, "93.2482375", got["average_cost"]) // 74598.59 for 800
 	require.Equal(t, "46624.11875", got["cost_basis_local"])
 	value := 500 * p.value("AA", day(t, asof))
 	require.InDelta(t, value, float(t, got["market_value"]), 1e-6)

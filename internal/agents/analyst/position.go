@@ -155,7 +155,7 @@ func (d *positionDetails) fill(g *capability.Gaps, v portfolio.Valuation, id str
 		d.MarketValue, d.CostBasis, d.UnrealizedPnL = line.MarketValue, line.CostBasis, line.UnrealizedPnL
 		d.MarketValueLocal, d.CostBasisLocal, d.UnrealizedPnLLocal = line.MarketValueLocal, line.CostBasisLocal, line.UnrealizedPnLLocal
 		if p.LocalCost.Valid {
-			d.AverageCost = decimal.NewNullDecimal(p.LocalCost.Decimal.DivRound(p.Quantity, capability.AmountPlaces))
+			d.AverageCost = decimal.NewNullDecimal(p.LocalCost.Decimal.DivRound(p.Quantity, unitPlaces))
 		}
 		if p.Price == nil {
 			g.Note(p.Unpriced, "price", "price_date")
@@ -529,7 +529,7 @@ type positionRisk struct {
 	Beta        *float64              `json:"beta"`
 	Correlation *float64              `json:"correlation"`
 	Benchmark   positionBenchmarkRisk `json:"benchmark"`
-	// CurrentHoldings is the same days repriced at today's weights.
+	// CurrentHoldings is the same days repriced at the weights of the as-of date, without dividends.
 	CurrentHoldings currentRisk               `json:"current_holdings"`
 	Window          *capability.Window        `json:"window"`
 	Insufficient    []capability.Insufficient `json:"insufficient_data"`
@@ -600,7 +600,9 @@ func (a *Analyst) positionRisk(ctx context.Context, req agent.Request) (agent.Re
 	} else {
 		answer.measure(p, r)
 	}
-	answer.CurrentHoldings.fill(p)
+	if err := answer.CurrentHoldings.fill(p, req.Context.Asof); err != nil {
+		return agent.Result{}, err
+	}
 	return p.answer(&answer.Insufficient, &answer)
 }
 
@@ -635,13 +637,17 @@ var (
 	}
 )
 
-func (x *currentRisk) fill(p *position) {
+func (x *currentRisk) fill(p *position, asof time.Time) error {
 	g := p.gaps
-	risk, err := p.History.CurrentRisk(p.window, varConfidence)
+	held, err := p.Value(asof)
+	if err != nil {
+		return err
+	}
+	risk, err := p.History.CurrentRisk(held, p.window, varConfidence)
 	if err != nil {
 		g.Note(err, currentFields...)
 		g.Note(err, ownCurrentFields...)
-		return
+		return nil
 	}
 	x.VaR95, x.ES95 = g.Field("current_holdings.var_95").Number(risk.VaR, nil), g.Field("current_holdings.es_95").Number(risk.ES, nil)
 	x.Volatility = g.Field("current_holdings.volatility").Number(portfolio.Volatility(risk.Returns))
@@ -671,8 +677,9 @@ func (x *currentRisk) fill(p *position) {
 	if !found {
 		err := p.err
 		if err == nil {
-			err = portfolio.Short("holding", "nothing of %s is held on the window's last day", p.security.Symbol)
+			err = portfolio.Short("holding", "nothing of %s is held on %s", p.security.Symbol, asof.Format(time.DateOnly))
 		}
 		g.Note(err, ownCurrentFields...)
 	}
+	return nil
 }

@@ -16,6 +16,9 @@ import (
 	"github.com/dawsos/dawsos/pkg/agent"
 )
 
+// unitPlaces are the decimals of the cost of one share, which may be small: as many as a price is booked with.
+const unitPlaces = 12
+
 // heldPositions is the answer of ledger.positions.
 type heldPositions struct {
 	PortfolioID   string         `json:"portfolio_id"`

@@ -174,7 +174,7 @@ const positionRiskResult = `{
 			}
 		},
 		"current_holdings": {
-			"type": "object", "additionalProperties": false, "description": "Today's weights over the window's days.",
+			"type": "object", "additionalProperties": false, "description": "The weights of the as-of date over the window's days, by prices and exchange rates; dividends are not in it.",
 			"required": ["var_95", "es_95", "volatility", "weight", "beta", "correlation", "component_var_95", "share", "positions"],
 			"properties": {
 				"var_95": {"$ref": "#/$defs/figure", "description": "Of the portfolio: one day's loss as a fraction of the net asset value, positive."},

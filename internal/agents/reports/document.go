@@ -286,8 +286,13 @@ func (b *composer) holdings(raw json.RawMessage) {
 	b.lacks(s.Title, v.Insufficient)
 	for _, u := range v.Unpriced {
 		// The valuation may say it twice: as unpriced, and as the reason for a null.
-		if !slices.ContainsFunc(v.Insufficient, func(i capability.Insufficient) bool { return strings.Contains(i.Field, u.Symbol) }) {
-			b.lacks(s.Title, []capability.Insufficient{{Field: "positions." + u.Symbol + ".market_value", Missing: "prices:" + u.Symbol, Reason: u.Reason}})
+		// Cash is "CASH:SEK" in the one and cash.SEK in the other.
+		field := "positions." + u.Symbol
+		if currency, ok := strings.CutPrefix(u.Symbol, capability.CashSymbol("")); ok {
+			field = "cash." + currency
+		}
+		if !slices.ContainsFunc(v.Insufficient, func(i capability.Insufficient) bool { return i.Field == field+".market_value" }) {
+			b.lacks(s.Title, []capability.Insufficient{{Field: field + ".market_value", Missing: "prices:" + u.Symbol, Reason: u.Reason}})
 		}
 	}
 	b.Sections = append(b.Sections, s)

@@ -108,6 +108,30 @@ var said = []string{
 	"the series ends in 2005", "there is no price on or before 2007-05-08", "there is no such series", "macro:BAA10Y",
 }
 
+// What the valuation has explained is not explained again, and what only looks like it is.
+func TestUnpricedLines(t *testing.T) {
+	t.Parallel()
+	args := answersOf("Emerson")
+	valued := args["valued_positions"].(map[string]any)
+	valued["unpriced"] = []any{
+		map[string]any{"symbol": "CASH:SEK", "reason": "no rate"},
+		map[string]any{"symbol": "A", "reason": "no price"},
+		map[string]any{"symbol": "AA", "reason": "no price"},
+	}
+	valued["insufficient_data"] = []any{
+		map[string]any{"field": "cash.SEK.market_value", "missing": "fx:SEK/CHF", "reason": "no rate"},
+		map[string]any{"field": "positions.AA.cost_basis", "missing": "fx:USD/CHF", "reason": "no rate"},
+	}
+	var gaps []string
+	for _, i := range write(t, "csv", args).Insufficient {
+		gaps = append(gaps, i["field"]+": "+i["missing"])
+	}
+	require.Equal(t, []string{
+		"cash.SEK.market_value: fx:SEK/CHF", "positions.AA.cost_basis: fx:USD/CHF", "positions.A.market_value: prices:A",
+		"positions.AA.market_value: prices:AA",
+	}, gaps[:4])
+}
+
 func TestFormats(t *testing.T) {
 	t.Parallel()
 	args := answersOf("Zürcher Kantonalbank & Söhne, Ærø Łódź")
