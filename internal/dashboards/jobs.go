@@ -122,7 +122,7 @@ func jobsAndData() dashboard {
 				description: "Rows a second of files and of providers' answers, by kind and what became of them. unchanged alone is a feed that repeats itself; changed makes a new revision and new pricing packs of the days it is about; " +
 					"rejected means that whole files were refused.",
 				queries:  []query{{expr: rated("dawsos_import_rows_total", "kind", "outcome"), legend: "{{kind}} {{outcome}}"}},
-				links:    []dataLink{traces("dawsos-api", "")},
+				links:    []dataLink{traces("dawsos-api", "POST /v1/imports/{kind}")},
 				runbooks: []string{alertImportsRefused},
 			},
 			{
@@ -130,7 +130,7 @@ func jobsAndData() dashboard {
 				description: "Nineteen of twenty imports of a kind in the last 5 minutes took less than this, refused ones included; 0 when there were none. " +
 					"Seconds for thousands of rows are normal; near IMPORT_TIMEOUT an import ends with 504, and the file should be sent in parts.",
 				queries: []query{{expr: p95("dawsos_import_duration_seconds", "", "kind"), legend: "{{kind}}"}},
-				links:   []dataLink{traces("dawsos-api", "POST /v1/imports/${__field.labels.kind}"), to(overviewUID)},
+				links:   []dataLink{traces("dawsos-api", "POST /v1/imports/{kind}"), to(overviewUID)},
 			},
 			{
 				kind: timeSeries, title: "Pattern Runs Recorded and Deleted", unit: perSec, steps: plain(),
