@@ -78,7 +78,7 @@ func TestServicesAndVolumes(t *testing.T) {
 		"postgres-logins", "jaeger-volume", // these two end when they are done
 	}, p.ServiceNames())
 	require.ElementsMatch(t,
-		[]string{"postgres_data", "prometheus_data", "alertmanager_data", "grafana_data", "jaeger_data"},
+		[]string{"postgres_data", "backups", "prometheus_data", "alertmanager_data", "grafana_data", "jaeger_data"},
 		slices.Collect(maps.Keys(p.Volumes)))
 	require.Contains(t, p.Services["prometheus"].Command, "--storage.tsdb.retention.time=30d")
 	require.True(t, p.Networks["database"].Internal)
@@ -265,8 +265,10 @@ func TestImages(t *testing.T) {
 	require.NoError(t, err)
 	for name, s := range load(t, secrets(), observability).Services {
 		if s.Build != nil {
-			require.Contains(t, []string{"migrate", "backend", "worker"}, name)
-			require.Equal(t, "dawsos:dev", s.Image, name)
+			target := map[string]string{"migrate": "api", "backend": "api", "worker": "worker"}[name]
+			require.NotEmpty(t, target, name)
+			require.Equal(t, target, s.Build.Target, name)
+			require.Equal(t, map[string]string{"api": "dawsos:dev", "worker": "dawsos-worker:dev"}[target], s.Image, name)
 			continue
 		}
 		require.Regexp(t, pinned, s.Image, name)

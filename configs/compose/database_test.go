@@ -2,6 +2,7 @@ package compose_test
 
 import (
 	"context"
+	"log/slog"
 	"net/url"
 	"os"
 	"os/exec"
@@ -9,11 +10,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dawsos/dawsos/internal/app"
+	"github.com/dawsos/dawsos/internal/backup"
 	"github.com/dawsos/dawsos/internal/devpg"
 )
 
@@ -101,7 +104,8 @@ func (s server) psql(t *testing.T, file, database string, env ...string) {
 }
 
 // TestDatabase goes the way of compose.yaml on a real server: what a new volume gets, the migrations as
-// DawsOS, which owns its database and nothing else, and the logins of what watches it.
+// DawsOS, which owns its database and may make others for its backups, one such backup, and the logins of
+// what watches it.
 func TestDatabase(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
@@ -118,7 +122,20 @@ func TestDatabase(t *testing.T) {
 	owner := s.connect(t, "dawsos", "owner0", "dawsos")
 	require.NoError(t, owner.QueryRow(t.Context(),
 		"SELECT rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = current_user").Scan(&superuser, &roles, &databases))
-	require.False(t, superuser || roles || databases)
+	require.False(t, superuser || roles)
+	require.True(t, databases)
+
+	// psql ran, so that PostgreSQL's other client programs are there too.
+	dir := t.TempDir()
+	report, err := backup.New(backup.Options{
+		DatabaseURL: s.url("dawsos", "owner0", "dawsos"), Dir: dir, Keep: 1, Log: slog.New(slog.DiscardHandler), Now: time.Now,
+	}).Run(t.Context())
+	require.NoError(t, err)
+	require.Positive(t, report.Tables)
+	require.FileExists(t, filepath.Join(dir, report.File))
+	var left int
+	require.NoError(t, owner.QueryRow(t.Context(), "SELECT count(*) FROM pg_database WHERE datname LIKE 'dawsos_verify_%'").Scan(&left))
+	require.Zero(t, left)
 
 	for _, run := range []string{"first", "second"} { // a second run brings new passwords
 		s.psql(t, "logins.sql", "dawsos", "GRAFANA_DB_PASSWORD=grafana"+run, "EXPORTER_DB_PASSWORD=exporter"+run)
@@ -148,7 +165,7 @@ func TestDatabase(t *testing.T) {
 		_, err := grafana.Exec(t.Context(), "CREATE TABLE t ()")
 		require.Error(t, err)
 	}
-	_, err := pgx.Connect(t.Context(), s.url("dawsos_grafana", "grafanafirst", "dawsos"))
+	_, err = pgx.Connect(t.Context(), s.url("dawsos_grafana", "grafanafirst", "dawsos"))
 	require.ErrorContains(t, err, "password authentication failed")
 
 	for _, password := range []string{"owner0", "grafanafirst", "grafanasecond", "exporterfirst", "exportersecond"} {

@@ -1,12 +1,12 @@
 -- Run by PostgreSQL's image when its volume is new, as the superuser. DawsOS is none: it owns its
--- database and nothing else.
+-- database, and may make others for a backup to be restored into, which is how one is verified.
 
 -- Whatever fails, the server's log does not repeat a password.
 SET log_statement = 'none';
 SET log_min_error_statement = 'panic';
 
 \getenv password DATABASE_PASSWORD
-CREATE ROLE dawsos LOGIN PASSWORD :'password';
+CREATE ROLE dawsos LOGIN CREATEDB PASSWORD :'password';
 CREATE DATABASE dawsos OWNER dawsos;
 
 -- The group of those who may read what dashboards show. A migration grants it that; DawsOS itself could

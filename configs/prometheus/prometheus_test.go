@@ -239,8 +239,14 @@ func exported(t *testing.T) map[string][]string {
 	return series
 }
 
+var (
+	ofTheRuntime    = regexp.MustCompile(`^(go|process|promhttp)_`) // what libraries measure, read or not
+	partOfHistogram = regexp.MustCompile(`_(bucket|sum|count)$`)
+)
+
 // TestMetricsExist: rules and dashboards read what something exports: DawsOS, a recording rule, or one
-// of the servers around it by foreign-metrics.yml, which names nothing that nobody reads.
+// of the servers around it by foreign-metrics.yml, which names nothing that nobody reads. And whatever DawsOS
+// measures, one of them reads.
 func TestMetricsExist(t *testing.T) {
 	t.Parallel()
 	series := exported(t)
@@ -256,6 +262,13 @@ func TestMetricsExist(t *testing.T) {
 		}
 	}
 	isForeign := func(name string) bool { _, ok := unread[name]; return ok }
+
+	own := map[string]bool{} // what DawsOS measures, by whether something reads it
+	for name := range series {
+		if !ofTheRuntime.MatchString(name) {
+			own[partOfHistogram.ReplaceAllString(name, "")] = false
+		}
+	}
 
 	alerts, records := rules(t)
 	recorded := map[string]bool{}
@@ -285,6 +298,7 @@ func TestMetricsExist(t *testing.T) {
 				unknown = append(unknown, s.name+" in "+where)
 				continue
 			}
+			own[partOfHistogram.ReplaceAllString(s.name, "")] = true
 			for _, l := range s.labels {
 				require.Contains(t, labels, l, "%s selects %s by a label that it does not have", where, s.name)
 			}
@@ -294,6 +308,9 @@ func TestMetricsExist(t *testing.T) {
 	require.Empty(t, unknown, "nothing exports these: see docs/reference/metrics.md and foreign-metrics.yml")
 	for name, still := range unread {
 		require.False(t, still, "foreign-metrics.yml: nothing reads %s", name)
+	}
+	for name, read := range own {
+		require.True(t, read, "no panel and no rule reads %s: show it, or do not measure it", name)
 	}
 }
 

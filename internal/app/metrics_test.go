@@ -57,8 +57,8 @@ func TestMetricsReference(t *testing.T) {
 	require.Equal(t, want, string(got), "run: go test ./internal/app -run TestMetricsReference -update")
 }
 
-// startForMetrics starts a process with all that has metrics: tracing is on, a model is set, and it has attempted to
-// deliver to a destination. Neither that nor the collector is there: the worker retries what the API could
+// startForMetrics starts a process with all that has metrics: tracing is on, and it has attempted to deliver to a
+// destination. Neither that nor the collector is there: the worker retries what the API could
 // not deliver, and spans are lost.
 func startForMetrics(t *testing.T, role config.Role, databaseURL string) *process {
 	t.Helper()
@@ -68,7 +68,6 @@ func startForMetrics(t *testing.T, role config.Role, databaseURL string) *proces
 		"OTLP_ENDPOINT": "http://127.0.0.1:1", "SECRETS_KEY": base64.StdEncoding.EncodeToString(make([]byte, 32)), "DELIVERY_TIMEOUT": "1s", "RETRY_SCHEDULE": "1s,1h",
 		"PATTERNS_DIR": filepath.Join("..", "..", "configs", "patterns"), "AGENTS_FILE": filepath.Join("..", "..", "configs", "agents.yaml"),
 		"ANALYTICS_DIR": filepath.Join("..", "..", "configs", "analytics"),
-		"LLM_URL":       "http://127.0.0.1:1", "LLM_MODEL": "none",
 	}
 	getenv := func(name string) string { return env[name] }
 	p, err := start(t.Context(), role, getenv)

@@ -16,7 +16,7 @@ func agentPerformance() dashboard {
 		file: "agent_performance.json", uid: agentsUID, title: titles[agentsUID], refresh: "5s", from: "now-1h",
 		description: "What agents do, deliveries (alert_delivery) and retries (alert_retry_worker) included: how often, how fast, how many fail.",
 		variables:   []variable{agent()},
-		next:        []string{overviewUID, deliveryUID, runtimeUID},
+		next:        []string{overviewUID, deliveryUID, runtimeUID, jobsUID},
 		panels: []panel{
 			{
 				kind: stat, title: "Total Agent Invocations", unit: count, decimals: cents(0), width: 8, steps: plain(),
@@ -73,6 +73,25 @@ func agentPerformance() dashboard {
 				description: "Calls a second by capability. It says what the load consists of.",
 				queries:     []query{{expr: rated("agent_invocations_total"+chosen, "agent_name", "capability"), legend: "{{agent_name}} {{capability}}"}},
 				links:       []dataLink{traces("dawsos-api", "agent ${__field.labels.agent_name}/${__field.labels.capability}")},
+			},
+			{
+				kind: timeSeries, title: "Refused Calls and Retries", unit: perSec, steps: plain(),
+				description: "Calls a second that one of an agent's policies refused before it was asked (breaker, rate_limit, bulkhead), and attempts after the first. 0 is normal. " +
+					"rate_limit and bulkhead are limits of AGENTS_FILE that the load has reached; retries that go on are an agent that is about to fail.",
+				queries: []query{
+					{expr: rated("dawsos_agent_refusals_total"+chosen, "agent_name", "reason"), legend: "{{agent_name}} {{reason}}", minStep: backend},
+					{expr: rated("dawsos_agent_retries_total"+chosen, "agent_name"), legend: "{{agent_name}} retry", minStep: backend},
+				},
+				links:    []dataLink{to(overviewUID)},
+				runbooks: []string{alertAgentErrors, alertBreakerOpen},
+			},
+			{
+				kind: timeSeries, title: "Answers of the Language Model", unit: perSec, steps: plain(),
+				description: "Explanations a second that the model of LLM_URL was to give, by what became of it; all 0 without one. Whatever is not answered was given as sentences made of the figures. " +
+					"failed: it does not answer; refused: it has failed several times and is left alone for a minute; ungrounded: it named a number that is not in the data.",
+				queries:  []query{{expr: rated("dawsos_model_answers_total", "outcome"), legend: "{{outcome}}", minStep: backend}},
+				links:    []dataLink{traces("dawsos-api", "agent claude/claude.explain")},
+				runbooks: []string{alertModelFailing},
 			},
 		},
 	}

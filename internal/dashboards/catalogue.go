@@ -13,6 +13,7 @@ const (
 	deliveryUID = "alert-delivery"
 	sloUID      = "slo"
 	runtimeUID  = "runtime"
+	jobsUID     = "jobs-data"
 )
 
 var titles = map[string]string{
@@ -21,6 +22,7 @@ var titles = map[string]string{
 	deliveryUID: "Alert Delivery & DLQ",
 	sloUID:      "Service Level Objectives",
 	runtimeUID:  "Runtime",
+	jobsUID:     "Jobs & Data",
 }
 
 // The alerts whose runbooks panels lead to: docs/runbooks/NAME.md.
@@ -44,6 +46,12 @@ const (
 	alertJobMissed          = "JobMissed"
 	alertJobFailing         = "JobFailing"
 	alertPackError          = "PricingPackError"
+	alertPacksWarming       = "PricingPacksWarming"
+	alertImportsRefused     = "ImportsRefused"
+	alertModelFailing       = "ModelFailing"
+	alertPatternFiles       = "PatternFilesInvalid"
+	alertEvaluations        = "AlertEvaluationMissing"
+	alertSignalsRefused     = "AlertSignalsRefused"
 	alertRunsDropped        = "RunsDropped"
 	alertPostgresDown       = "PostgreSQLDown"
 	alertConnections        = "PostgreSQLConnectionsNearLimit"
@@ -56,7 +64,7 @@ const (
 
 // all are the dashboards in the order in which they are read.
 func all() []dashboard {
-	return []dashboard{apiOverview(), agentPerformance(), alertDelivery(), slo(), runtime()}
+	return []dashboard{apiOverview(), agentPerformance(), alertDelivery(), slo(), runtime(), jobsAndData()}
 }
 
 // Files returns the dashboards as Grafana reads them, by file name.

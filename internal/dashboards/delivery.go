@@ -42,7 +42,7 @@ func alertDelivery() dashboard {
 	return dashboard{
 		file: "alert_delivery.json", uid: deliveryUID, title: titles[deliveryUID], refresh: "10s", from: "now-1h",
 		description: "Alerts on their way to their receivers, and those that could not be delivered: dead letters, retried by schedule until they are delivered or exhausted.",
-		next:        []string{agentsUID, sloUID, runtimeUID, overviewUID},
+		next:        []string{agentsUID, sloUID, runtimeUID, jobsUID, overviewUID},
 		panels: []panel{
 			{
 				kind: stat, title: "Alert Deliveries (5m)", unit: count, decimals: cents(0), steps: plain(),
@@ -199,6 +199,46 @@ func alertDelivery() dashboard {
 				description: "Attempts a second that were due and not made, because a breaker is open or a limit of rate or concurrency is reached. They are made later and none is lost.",
 				queries:     []query{{expr: rated("dawsos_delivery_holds_total", "reason"), legend: "{{reason}}"}},
 				links:       []dataLink{to(runtimeUID)},
+			},
+			{
+				kind: timeSeries, title: "Attempt and Queue Time (P95)", unit: seconds, steps: plain(),
+				description: "P95 over 5 minutes of how long one attempt took, from its turn to the receiver's answer, and of how long the worker's attempts waited for their turn; 0 when there were none. " +
+					"Attempts near DELIVERY_TIMEOUT are a receiver that hangs; waits without slow attempts mean too little WORKER_CONCURRENCY.",
+				queries: []query{
+					{expr: p95("dawsos_delivery_attempt_duration_seconds", "", "channel"), legend: "{{channel}} attempt"},
+					{expr: p95("dawsos_delivery_queue_seconds", "", "channel"), legend: "{{channel}} wait"},
+				},
+				links:    []dataLink{traces("dawsos-worker", "deliver ${__field.labels.channel}"), to(runtimeUID)},
+				runbooks: []string{alertQueueLag},
+			},
+			{
+				kind: timeSeries, title: "Duplicates", unit: perSec, steps: plain(),
+				description: "Events and targets a second that were not sent because an earlier event within DEDUP_WINDOW says the same. A few are normal where senders repeat themselves; " +
+					"a rule or a caller that makes nothing else sends too often.",
+				queries: []query{{expr: rated("dawsos_delivery_duplicates_total", "channel"), legend: "{{channel}}"}},
+				links:   []dataLink{to(overviewUID)},
+			},
+			{
+				kind: timeSeries, title: "Alert Rule Evaluations", unit: perSec, steps: plain(), stacked: true,
+				description: "Evaluations of alert rules a second by result, and those dropped because the rule was changed or fired by another one meanwhile. unknown is a condition whose data are missing: " +
+					"POST /v1/alerts/{id}/test names them. Nothing while there are active rules: nobody evaluates.",
+				queries: []query{
+					{expr: rated("dawsos_alert_evaluations_total", "result"), legend: "{{result}}"},
+					{expr: rated("dawsos_alert_evaluations_overtaken_total"), legend: "overtaken"},
+				},
+				links:    []dataLink{to(jobsUID)},
+				runbooks: []string{alertEvaluations},
+			},
+			{
+				kind: timeSeries, title: "Alert Rules Fired", unit: perSec, steps: plain(),
+				description: "Firings of alert rules a second whose event was accepted for delivery, by severity, and those that could not be handed on, such as to a destination that is gone. " +
+					"A rule that fires at each evaluation lacks a cooldown.",
+				queries: []query{
+					{expr: rated("dawsos_alert_signals_total", "severity"), legend: "{{severity}}"},
+					{expr: rated("dawsos_alert_signals_refused_total"), legend: "not handed on"},
+				},
+				links:    []dataLink{to(jobsUID)},
+				runbooks: []string{alertSignalsRefused},
 			},
 		},
 	}

@@ -153,7 +153,11 @@ func TestSpecification(t *testing.T) {
 			},
 		},
 		"slo.json":     {uid: "slo", title: "Service Level Objectives", refresh: "1m", beyond: []string{"Availability Error Budget Left (30d)", "Availability Burn Rate"}},
-		"runtime.json": {uid: "runtime", title: "Runtime", refresh: "30s", beyond: []string{"Goroutines", "Queue Depth", "Queue Lag", "Late Jobs", "Pricing Packs Not Fresh", "Database Pools", "PostgreSQL Connections", "Telemetry Losses"}},
+		"runtime.json": {uid: "runtime", title: "Runtime", refresh: "30s", beyond: []string{"Goroutines", "Queue Depth", "Queue Lag", "Database Pools", "PostgreSQL Connections", "Telemetry Losses"}},
+		"jobs_data.json": {
+			uid: "jobs-data", title: "Jobs & Data", refresh: "30s",
+			beyond: []string{"Late Jobs", "Last Success", "Job Runs", "Pricing Packs Not Fresh", "Pricing Packs by State", "Imported Rows", "Import Duration (P95)"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

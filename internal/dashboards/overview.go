@@ -4,7 +4,7 @@ func apiOverview() dashboard {
 	return dashboard{
 		file: "api_overview.json", uid: overviewUID, title: titles[overviewUID], refresh: "5s", from: "now-1h",
 		description: "Requests to the API and the patterns that they run: how many, how fast, how many fail.",
-		next:        []string{agentsUID, deliveryUID, sloUID, runtimeUID},
+		next:        []string{agentsUID, deliveryUID, sloUID, runtimeUID, jobsUID},
 		panels: []panel{
 			{
 				kind: stat, title: "Request Rate", unit: requests, steps: plain(),
@@ -72,6 +72,51 @@ func apiOverview() dashboard {
 					expr: "pattern_step:pattern_step_duration:p95_5m", legend: "{{pattern_id}} step {{step_index}} {{capability}}",
 				}},
 				links: []dataLink{traces("dawsos-api", "pattern ${__field.labels.pattern_id}"), to(agentsUID)},
+			},
+			{
+				kind: stat, title: "Patterns Served", unit: count, decimals: cents(0), steps: plain(),
+				description: "Patterns that every API process serves; the least, where processes differ. It changes when files are added to or taken from the pattern directory, and at no other time.",
+				queries:     []query{{expr: "min(dawsos_patterns_loaded)", minStep: backend}},
+				links:       []dataLink{to(agentsUID)},
+				runbooks:    []string{alertPatternFiles},
+			},
+			{
+				kind: stat, title: "Invalid Pattern Files", unit: count, decimals: cents(0), steps: rising(1, 1),
+				description: "Files of the pattern directory that can't be served. 0 is normal. What was loaded before stays until the process restarts: mend the file before that, api validate says what is wrong.",
+				queries:     []query{{expr: "max(dawsos_pattern_files_invalid)", minStep: backend}},
+				links:       []dataLink{to(agentsUID)},
+				runbooks:    []string{alertPatternFiles},
+			},
+			{
+				kind: stat, title: "Refused Pattern Reloads", unit: count, decimals: cents(0), steps: rising(1, 10),
+				description: "Times in the time range that changed pattern files were not taken over because one has errors or the directory can't be read. The log names file and place.",
+				queries:     []query{{expr: increased(`dawsos_pattern_reloads_total{outcome="refused"}`), minStep: backend, instant: true}},
+				links:       []dataLink{to(agentsUID)},
+				runbooks:    []string{alertPatternFiles},
+			},
+			{
+				kind: stat, title: "Patterns Loaded", unit: "dateTimeFromNow", steps: plain(),
+				description: "Since when the patterns that are served have been, in the process that loaded them first. After a change it is as young as the change in every process; one that is older did not see it.",
+				queries:     []query{{expr: "min(dawsos_pattern_last_reload_success_timestamp_seconds) * 1000", minStep: backend, instant: true}},
+				links:       []dataLink{to(agentsUID)},
+				runbooks:    []string{alertPatternFiles},
+			},
+			{
+				kind: timeSeries, title: "Pattern Cache Requests", unit: perSec, steps: plain(),
+				description: "Calls of capabilities a second by where their result is from: made before within the run, found in the cache, shared with a call under way, or computed (miss); and results that had to make room. " +
+					"Mostly misses are normal after new data. Evictions that go on while misses are many: PATTERN_CACHE_SIZE is too small.",
+				queries: []query{
+					{expr: rated(`dawsos_pattern_memo_requests_total{outcome="hit"}`), legend: "same run", minStep: backend},
+					{expr: rated("dawsos_pattern_cache_requests_total", "outcome"), legend: "cache {{outcome}}", minStep: backend},
+					{expr: rated("dawsos_pattern_cache_evictions_total"), legend: "evicted", minStep: backend},
+				},
+				links: []dataLink{to(runtimeUID), to(agentsUID)},
+			},
+			{
+				kind: timeSeries, title: "Pattern Cache Size", unit: binary, steps: plain(),
+				description: "Estimated bytes of the results in each process's cache. It climbs to PATTERN_CACHE_SIZE and stays there; falling at once is a restart.",
+				queries:     []query{{expr: "dawsos_pattern_cache_bytes", legend: "{{instance}}", minStep: backend}},
+				links:       []dataLink{to(runtimeUID)},
 			},
 		},
 	}

@@ -8,7 +8,7 @@ func runtime() dashboard {
 	return dashboard{
 		file: "runtime.json", uid: runtimeUID, title: titles[runtimeUID], refresh: "30s", from: "now-1h",
 		description: "What the processes run on: Go, the job queue, PostgreSQL, and whether telemetry itself arrives.",
-		next:        []string{overviewUID, agentsUID, deliveryUID, sloUID},
+		next:        []string{overviewUID, agentsUID, deliveryUID, jobsUID, sloUID},
 		panels: []panel{
 			{
 				kind: stat, title: "Targets Down", unit: count, decimals: cents(0), width: 8, steps: rising(1, 1),
@@ -80,36 +80,6 @@ func runtime() dashboard {
 				runbooks: []string{alertQueueLag},
 			},
 			{
-				kind: timeSeries, title: "Late Jobs", unit: seconds, steps: rising(600, 3600),
-				description: "By how much each periodic job is late: the time since it should have succeeded by its schedule. 0 is normal, minutes while the nightly order is at work. " +
-					"A line that climbs is a job that fails or that no worker takes up: GET /v1/jobs says which.",
-				queries:  []query{{expr: "clamp_min(time() - max by (job) (dawsos_job_due_timestamp_seconds), 0)", legend: "{{job}}"}},
-				links:    []dataLink{to(deliveryUID)},
-				runbooks: []string{alertJobMissed},
-			},
-			{
-				kind: timeSeries, title: "Failed and Skipped Job Runs", unit: perSec, steps: plain(),
-				description: "Runs of periodic jobs a second that failed or were skipped. 0 is normal. Jobs of the nightly order are tried three times; what depends on one that fails does not run.",
-				queries:     []query{{expr: rated(`dawsos_job_runs_total{status!="succeeded"}`, "job", "status"), legend: "{{job}} {{status}}"}},
-				links:       []dataLink{to(deliveryUID)},
-				runbooks:    []string{alertJobFailing},
-			},
-			{
-				kind: timeSeries, title: "Time in Jobs", unit: share, steps: plain(), stacked: true,
-				description: "Share of time that workers spend in each periodic job. A hill at night is the nightly order; a job near 1 all day is always at work and falls behind.",
-				queries:     []query{{expr: rated("dawsos_job_duration_seconds_sum", "job"), legend: "{{job}}"}},
-				links:       []dataLink{to(deliveryUID)},
-				runbooks:    []string{alertJobMissed},
-			},
-			{
-				kind: timeSeries, title: "Pricing Packs Not Fresh", unit: count, steps: plain(),
-				description: "Pricing packs that are warming or in error. A peak after an import or at night that falls to 0 is normal. In error is what does not reconcile with the ledgers: " +
-					"GET /v1/pricing-packs?state=error says why.",
-				queries:  []query{{expr: `max by (state) (dawsos_pricing_packs{state=~"warming|error"})`, legend: "{{state}}"}},
-				links:    []dataLink{to(overviewUID)},
-				runbooks: []string{alertPackError},
-			},
-			{
 				kind: timeSeries, title: "Pattern Runs Waiting to Be Recorded", unit: count, steps: plain(),
 				description: "Finished pattern runs held in memory until they are written to the history. Near 0 is normal; when it is full, runs are dropped (see 'Telemetry Losses').",
 				queries:     []query{{expr: "sum(dawsos_run_queue_length)", legend: "runs", minStep: backend}},
@@ -128,6 +98,13 @@ func runtime() dashboard {
 				description: "Seconds that callers wait for a connection of their process's pool, all together and each second; 0 is normal. Above 0 requests are slower by it: see the pools.",
 				queries:     []query{{expr: `sum by (instance) (rate(dawsos_database_pool_wait_seconds_total[$__rate_interval]))`, legend: "{{instance}}"}},
 				links:       []dataLink{to(overviewUID)},
+			},
+			{
+				kind: timeSeries, title: "Requests That Wait for a Connection", unit: perSec, steps: plain(),
+				description: "How often a second a connection was wanted and none of the process's pool was idle; 0 is normal. Often and briefly is a pool that is a little small; " +
+					"seldom and long (see the seconds beside it) is one statement that holds everybody up.",
+				queries: []query{{expr: "sum by (instance) (rate(dawsos_database_pool_waits_total[$__rate_interval]))", legend: "{{instance}}"}},
+				links:   []dataLink{to(overviewUID)},
 			},
 			{
 				kind: timeSeries, title: "PostgreSQL Connections", unit: count, steps: plain(), stacked: true,
@@ -191,6 +168,19 @@ func runtime() dashboard {
 				description: "Batches that wait in the collector for Jaeger. Near 0 is normal; a full queue loses what comes next.",
 				queries:     []query{{expr: "sum by (exporter) (otelcol_exporter_queue_size{job=\"otel-collector\"})", legend: "{{exporter}}"}},
 				runbooks:    []string{alertSpansDropped},
+			},
+			{
+				kind: table, title: "Versions", unit: times, height: 8, steps: plain(),
+				description: "Which build each process is. Two versions at once are normal during an upgrade and at no other time; what begins to be slow or to fail with a new one is that one's.",
+				queries:     []query{{expr: "dawsos_build_info", minStep: backend, instant: true}},
+				columns: []column{
+					{field: "process", title: "Process"},
+					{field: "instance", title: "Instance"},
+					{field: "version", title: "Version"},
+					{field: "commit", title: "Commit"},
+					{field: "go_version", title: "Go"},
+				},
+				links: []dataLink{to(overviewUID)},
 			},
 		},
 	}

@@ -44,7 +44,7 @@ func slo() dashboard {
 	d := dashboard{
 		file: "slo.json", uid: sloUID, title: titles[sloUID], refresh: "1m", from: "now-24h",
 		description: "What we promise over 30 days, how much of what may go wrong is left, and how fast it is being used up. A system younger than 30 days is judged by what there is.",
-		next:        []string{overviewUID, deliveryUID, agentsUID, runtimeUID},
+		next:        []string{overviewUID, deliveryUID, agentsUID, runtimeUID, jobsUID},
 	}
 	for _, o := range objectives() {
 		var burn []query

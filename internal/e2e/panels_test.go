@@ -172,6 +172,9 @@ func TestPanels(t *testing.T) {
 		_, err := get(t.Context(), "http://"+w.apiAddr+"/v1/patterns/none")
 		require.Error(t, err) // 404
 	}
+	const columns = "symbol,date,close,currency\n"
+	require.Equal(t, http.StatusOK, w.importPrices(columns+"SBI,2007-05-09,98.61,CHF\n"))
+	require.Equal(t, http.StatusUnprocessableEntity, w.importPrices(columns+"SBI,2007-05-10,none,CHF\nSBI,2007-05-11,none,CHF\n"))
 	w.requirePanels("busy")
 
 	for panel, atLeast := range map[[2]string]float64{
@@ -185,11 +188,38 @@ func TestPanels(t *testing.T) {
 		{"alert-delivery", "DLQ Size (Pending)"}:          30,
 		{"alert-delivery", "DLQ Size (Exhausted)"}:        30,
 		{"alert-delivery", "Oldest Dead Letter"}:          1,
+		{"jobs-data", "Rejected Rows"}:                    2,
 	} {
 		w.shows(panel[0], panel[1], func(last float64) bool { return last >= atLeast })
 	}
+	// The import made a pack, and began the nightly order that makes it fresh.
+	for panel, job := range map[string]string{"Last Success": "mark_fresh", "Job Runs": "build_packs", "Mean Time of a Job Run": "compute_metrics"} {
+		w.eventually(fmt.Sprintf("panel %q has %s", panel, job), func(ctx context.Context) error {
+			found, err := w.panel(ctx, find(t, "jobs-data", panel))
+			if err != nil {
+				return err
+			}
+			for _, s := range found {
+				if s.labels["job"] == job && s.points[len(s.points)-1] > 0 {
+					return nil
+				}
+			}
+			return fmt.Errorf("shows %v", found)
+		})
+	}
+	for _, panel := range []string{"Jobs Late", "Failed Job Runs", "Pricing Packs in Error", "Pricing Packs Not Fresh"} {
+		w.shows("jobs-data", panel, func(last float64) bool { return last == 0 })
+	}
 	// Whatever was done, the ledger adds up.
 	w.shows("alert-delivery", "Ledger Invariant", func(last float64) bool { return last == 0 })
+}
+
+// importPrices sends a CSV of prices and returns the answer's status.
+func (w *watched) importPrices(csv string) int {
+	w.t.Helper()
+	answer, err := w.client.ImportRowsWithBodyWithResponse(w.t.Context(), "prices", nil, "text/csv", strings.NewReader(csv))
+	require.NoError(w.t, err)
+	return answer.StatusCode()
 }
 
 // shows waits until the last point of a panel's first series is as it should be, and returns it.

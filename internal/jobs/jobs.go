@@ -12,3 +12,8 @@ const (
 	QueueBackup   = "backup"
 	QueueFetch    = "fetch" // others' servers are waited for
 )
+
+// Queues returns all of them.
+func Queues() []string {
+	return []string{QueueDelivery, QueueUpkeep, QueueNightly, QueueBackup, QueueFetch}
+}

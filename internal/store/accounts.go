@@ -50,11 +50,15 @@ func (s *Deliveries) OldestOpen(ctx context.Context) (map[string]time.Time, erro
 
 // QueueLag implements delivery.Ledger.
 func (s *Deliveries) QueueLag(ctx context.Context) (map[string]time.Time, error) {
-	rows, err := s.q.QueueLag(ctx, []string{jobs.QueueDelivery, jobs.QueueUpkeep})
+	queues := jobs.Queues()
+	rows, err := s.q.QueueLag(ctx, queues)
 	if err != nil {
 		return nil, fmt.Errorf("read queue lag: %w", err)
 	}
-	oldest := map[string]time.Time{jobs.QueueDelivery: {}, jobs.QueueUpkeep: {}}
+	oldest := make(map[string]time.Time, len(queues))
+	for _, queue := range queues {
+		oldest[queue] = time.Time{}
+	}
 	for _, r := range rows {
 		oldest[r.Queue] = r.ScheduledAt.UTC()
 	}

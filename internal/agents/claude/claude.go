@@ -38,20 +38,22 @@ type Options struct {
 	// Delay is how long the model is left alone then; 0 means 60 s.
 	Delay time.Duration
 
-	// Registerer and Logger are required with a Model.
+	// Registerer gets the metric of the model's answers, which stands at 0 without a Model, so that a panel
+	// of it says "none" and not "unknown". Nil: it goes nowhere.
 	Registerer prometheus.Registerer
-	Logger     *slog.Logger
+	// Logger is required with a Model.
+	Logger *slog.Logger
 }
 
 // Agent explains.
 type Agent struct {
 	model   *Chat
 	log     *slog.Logger
-	answers *prometheus.CounterVec // nil without a model, as the breaker is
+	answers *prometheus.CounterVec
 
 	// mu makes asking the breaker and using what it allows one step, see admit.
 	mu      sync.Mutex
-	breaker circuitbreaker.CircuitBreaker[any]
+	breaker circuitbreaker.CircuitBreaker[any] // nil without a model
 }
 
 var _ agent.Agent = (*Agent)(nil)
@@ -70,15 +72,15 @@ const (
 func New(o Options) *Agent {
 	const failures, delay = 5, 60 * time.Second
 	a := &Agent{model: o.Model, log: o.Logger}
-	if a.model == nil {
-		return a
-	}
 	a.answers = promauto.With(o.Registerer).NewCounterVec(prometheus.CounterOpts{
 		Name: "dawsos_model_answers_total",
 		Help: "Explanations that a language model was to give, by what became of it. All but answered were given as sentences.",
 	}, []string{"outcome"})
 	for _, outcome := range []string{answered, failed, refused, introduced, notAsked, disconnected} {
 		a.answers.WithLabelValues(outcome)
+	}
+	if a.model == nil {
+		return a
 	}
 	if o.Failures == 0 {
 		o.Failures = failures

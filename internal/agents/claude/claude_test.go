@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -56,6 +57,22 @@ const data = `{
 
 func plain() *claude.Agent {
 	return claude.New(claude.Options{})
+}
+
+// TestAnswersStandAtZeroWithoutAModel: what reads them knows "none" from "unknown".
+func TestAnswersStandAtZeroWithoutAModel(t *testing.T) {
+	t.Parallel()
+	registry := prometheus.NewRegistry()
+	_, r := ask(t, claude.New(claude.Options{Registerer: registry}), "ai.explain", data)
+	require.Empty(t, r.Warnings)
+	series, err := testutil.GatherAndCount(registry, "dawsos_model_answers_total")
+	require.NoError(t, err)
+	require.Equal(t, 6, series)
+	families, err := registry.Gather()
+	require.NoError(t, err)
+	for _, m := range families[0].GetMetric() {
+		require.Zero(t, m.GetCounter().GetValue())
+	}
 }
 
 func TestSentencesNameNumbersAndTheirPlaces(t *testing.T) {
