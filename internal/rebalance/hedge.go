@@ -1,8 +1,6 @@
 package rebalance
 
-import (
-	"github.com/dawsos/dawsos/internal/portfolio"
-)
+import "github.com/dawsos/dawsos/internal/portfolio"
 
 // Hedge is how far an instrument moves with a portfolio.
 type Hedge struct {
