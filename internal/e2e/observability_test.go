@@ -207,7 +207,7 @@ func TestObservabilityStack(t *testing.T) {
 	// From the request through pattern, step and agent to SQL.
 	const request = "dawsos-api: POST /v1/patterns/{id}/execute"
 	for _, step := range []string{
-		"step 0 ledger.positions", "step 1 pricing.apply_pack", "step 2 metrics.compute_twr", "step 3 attribution.currency",
+		"step 0 ledger.positions", "step 1 pricing.apply_pack", "step 2 metrics.compute_twr", "step 3 attribution.currency", "step 4 metrics.history",
 	} {
 		w.arrives(run, request, "dawsos-api: pattern portfolio_overview", "dawsos-api: "+step,
 			"dawsos-api: agent financial_analyst/", "dawsos-api: sql ")
