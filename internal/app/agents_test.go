@@ -75,7 +75,7 @@ func TestDeclarations(t *testing.T) {
 			names := properties(result)
 			for name, instead := range map[string]string{
 				"as_of": "asof", "asof_date": "asof", "pricing_pack_id": "pack_id", "portfolio": "portfolio_id", "ticker": "symbol",
-				"insufficient": "insufficient_data", "pnl": "unrealized_pnl", "vol": "volatility",
+				"insufficient": "insufficient_data", "vol": "volatility", "std": "volatility",
 			} {
 				require.NotContains(t, names, name, "%s: it is called %s", c.Name, instead)
 			}

@@ -245,7 +245,7 @@ func counter(t *testing.T, reg *prometheus.Registry, name, job, status string) p
 	t.Helper()
 	families, err := reg.Gather()
 	require.NoError(t, err)
-	c := prometheus.NewCounter(prometheus.CounterOpts{Name: "found_total", Help: "What counter found."})
+	c := prometheus.NewCounter(prometheus.CounterOpts{Name: "found_total", Help: "Found."})
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
 			labels := map[string]string{}

@@ -10,12 +10,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -80,12 +78,11 @@ type NewsRow struct {
 
 // Error says what a service did not do. Its text holds neither key nor address.
 type Error struct {
-	Provider   string
-	Subject    string        // series or symbol; "" when it is about all
-	Status     int           // of the answer; 0 when there was none
-	Detail     string        // what the service said, shortened, or why there was no answer
-	RetryAfter time.Duration // when the service said so
-	err        error
+	Provider string
+	Subject  string // series or symbol; "" when it is about all
+	Status   int    // of the answer; 0 when there was none
+	Detail   string // what the service said, shortened, or why there was no answer
+	err      error
 }
 
 func (e *Error) Error() string {
@@ -169,11 +166,7 @@ func (s service) get(ctx context.Context, subject, path string, query url.Values
 	case len(body) > maxAnswer:
 		return &Error{Provider: s.name, Subject: subject, Detail: fmt.Sprintf("the answer is larger than %d bytes", maxAnswer)}
 	case response.StatusCode != http.StatusOK:
-		seconds, _ := strconv.Atoi(response.Header.Get("Retry-After"))
-		return &Error{
-			Provider: s.name, Subject: subject, Status: response.StatusCode, Detail: s.quote(body),
-			RetryAfter: time.Duration(max(0, seconds)) * time.Second,
-		}
+		return &Error{Provider: s.name, Subject: subject, Status: response.StatusCode, Detail: s.quote(body)}
 	}
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.UseNumber()
@@ -197,11 +190,4 @@ func (s service) quote(body []byte) string {
 		return "an empty answer"
 	}
 	return text
-}
-
-// Passing reports whether an error of Fetch may be gone at the next try: the service was away or asked for
-// patience.
-func Passing(err error) bool {
-	e, ok := errors.AsType[*Error](err)
-	return ok && (e.Status == 0 && e.err != nil || e.Status == http.StatusTooManyRequests || e.Status >= http.StatusInternalServerError)
 }

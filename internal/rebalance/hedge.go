@@ -1,10 +1,6 @@
 package rebalance
 
-import (
-	"gonum.org/v1/gonum/stat"
-
-	"github.com/dawsos/dawsos/internal/portfolio"
-)
+import "github.com/dawsos/dawsos/internal/portfolio"
 
 // Hedge is how far an instrument moves with a portfolio.
 type Hedge struct {
@@ -27,13 +23,4 @@ func HedgeOf(portfolioReturns, instrument []float64) (Hedge, error) {
 		return Hedge{}, err
 	}
 	return Hedge{Ratio: ratio, Effectiveness: r * r}, nil
-}
-
-// Residual returns the variance that is left of a portfolio's after selling ratio of the instrument.
-func Residual(portfolioReturns, instrument []float64, ratio float64) float64 {
-	left := make([]float64, len(portfolioReturns))
-	for i := range left {
-		left[i] = portfolioReturns[i] - ratio*instrument[i]
-	}
-	return stat.Variance(left, nil)
 }

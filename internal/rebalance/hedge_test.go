@@ -45,11 +45,11 @@ func TestHedgesAreRegressions(t *testing.T) {
 		alpha, b := stat.LinearRegression(x, p, nil, false)
 		require.InDelta(t, b, h.Ratio, 1e-9*math.Max(1, math.Abs(b)))
 		require.InDelta(t, stat.RSquared(x, p, nil, alpha, b), h.Effectiveness, 1e-9)
-		before, after := stat.Variance(p, nil), rebalance.Residual(p, x, h.Ratio)
+		before, after := stat.Variance(p, nil), residual(p, x, h.Ratio)
 		require.InDelta(t, h.Effectiveness, 1-after/before, 1e-9)
 		require.LessOrEqual(t, after, before*(1+1e-12), "never the wrong way")
 		for _, other := range []float64{0, h.Ratio * 0.9, h.Ratio * 1.1, h.Ratio + 0.01, -h.Ratio} {
-			require.LessOrEqual(t, after, rebalance.Residual(p, x, other)*(1+1e-12))
+			require.LessOrEqual(t, after, residual(p, x, other)*(1+1e-12))
 		}
 	}
 	for _, x := range [][]float64{{0.01, 0.01, 0.01}, {0.01}} {
@@ -57,4 +57,13 @@ func TestHedgesAreRegressions(t *testing.T) {
 		_, ok := errors.AsType[portfolio.Shortages](err)
 		require.True(t, ok)
 	}
+}
+
+// residual is the variance that is left of p after selling ratio of x.
+func residual(p, x []float64, ratio float64) float64 {
+	left := make([]float64, len(p))
+	for i := range left {
+		left[i] = p[i] - ratio*x[i]
+	}
+	return stat.Variance(left, nil)
 }
