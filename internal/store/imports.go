@@ -369,8 +369,11 @@ func (m *importRun) stage(ctx context.Context) error {
 	case m.rows.Count() == 0:
 		return fault.New(fault.Invalid, "there are no rows in the body")
 	}
-	_, err = m.tx.Exec(ctx, `ANALYZE import_staged`)
-	return err
+	// How many rows there are is what plans need to know; a small sample tells it as well.
+	return script(ctx, m.tx, `
+		SET LOCAL default_statistics_target = 10;
+		ANALYZE import_staged;
+		SET LOCAL default_statistics_target TO DEFAULT`)
 }
 
 // copySource is what pgx reads in a goroutine of its own, for which it does not wait when the connection
