@@ -49,6 +49,9 @@ type body struct {
 	// media, the document's x-stream-body, are the types of a body that its handler reads as it comes
 	// in: as long as an import may be and for as long as one may take. Nothing of it is checked.
 	media []string
+	// also are the types that the document takes besides JSON where bodies are no streams. What is of one
+	// of them is handed on as it was sent.
+	also []string
 	// most, the document's x-max-bytes, bounds its size besides what bounds every body's; 0 does not.
 	most int64
 }
@@ -90,10 +93,11 @@ func newContract(document []byte) (*contract, error) {
 				Ref string `json:"$ref"`
 			} `json:"parameters"`
 			RequestBody *struct {
-				Required bool     `json:"required"`
-				Raw      bool     `json:"x-raw-body"`
-				Most     int64    `json:"x-max-bytes"`
-				Media    []string `json:"x-stream-body"`
+				Required bool           `json:"required"`
+				Raw      bool           `json:"x-raw-body"`
+				Most     int64          `json:"x-max-bytes"`
+				Media    []string       `json:"x-stream-body"`
+				Content  map[string]any `json:"content"`
 			} `json:"requestBody"`
 			Responses map[string]any `json:"responses"`
 		} `json:"paths"`
@@ -119,6 +123,12 @@ func newContract(document []byte) (*contract, error) {
 			}
 			if b := o.RequestBody; b != nil {
 				op.body = &body{required: b.Required, raw: b.Raw, most: b.Most, media: b.Media}
+				for media := range b.Content {
+					if media != echo.MIMEApplicationJSON && b.Media == nil {
+						op.body.also = append(op.body.also, media)
+					}
+				}
+				slices.Sort(op.body.also)
 				where := at + "/requestBody/content/application~1json/schema"
 				if op.body.schema, err = compiler.Compile(documentURL + where); err != nil {
 					return nil, fmt.Errorf("OpenAPI document: %s: %w", where, err)
@@ -323,9 +333,14 @@ func (b *body) check(c echo.Context) ([]fault.Field, error) {
 		}
 		return nil, nil
 	}
-	json := isJSON(r.Header.Get(echo.HeaderContentType))
+	json, other := isJSON(r.Header.Get(echo.HeaderContentType)), false
+	if b.also != nil {
+		media, _, _ := mime.ParseMediaType(r.Header.Get(echo.HeaderContentType)) // in lower case
+		other = slices.Contains(b.also, media)
+		r.Header.Set(echo.HeaderContentType, media) // the generated code compares the text
+	}
 	var raw []byte
-	if json || !b.required { // what is refused for its type is not read
+	if json || other || !b.required { // what is refused for its type is not read
 		var err error
 		if raw, err = readAll(r.Body, r.ContentLength); err != nil {
 			if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
@@ -338,6 +353,11 @@ func (b *body) check(c echo.Context) ([]fault.Field, error) {
 	switch {
 	case empty && !b.required:
 		r.Body, r.ContentLength = http.NoBody, 0
+		return nil, nil
+	case !json && !other && b.also != nil:
+		return nil, fault.New(fault.UnsupportedMedia, "the Content-Type must be one of %s, %s", echo.MIMEApplicationJSON, strings.Join(b.also, ", "))
+	case other:
+		r.Body = rawBody{Reader: bytes.NewReader(raw), text: raw}
 		return nil, nil
 	case !json:
 		return nil, fault.New(fault.UnsupportedMedia, "the body must be JSON: send it with Content-Type: application/json")

@@ -34,7 +34,9 @@ func FuzzRequests(f *testing.F) {
 		{http.MethodGet, "/v1/deliveries"},
 		{http.MethodPost, "/v1/receivers/alertmanager"},
 		{http.MethodPost, "/v1/notifications/read"},
+		{http.MethodPost, "/v1/portfolios/" + sample.PortfolioID() + "/transactions"},
 	}
+	csv := len(targets) - 1 // is sent as CSV
 	seeds := []struct {
 		target uint8
 		value  string
@@ -69,6 +71,8 @@ func FuzzRequests(f *testing.F) {
 		{18, encode(`"00000000-0000-0000-0000-000000000000"`), ""},
 		{19, "", `{"version": "4", "groupKey": "\u0000", "status": "firing", "alerts": [{"status": "firing", "labels": {"\ud800": "\u0000"}}]}`},
 		{20, "", `{"user_id": "\ud800"}`},
+		{21, "", "date,type,symbol,quantity,price\n0001-01-01,BUY,SBI,1e9999,1e-9999\n2006-01-03,SELL,\"a\x00\",-0,+1\n\""},
+		{21, "", "amount,currency,type,date\n1,CHF,DEPOSIT,2006-01-03\n"},
 	}
 	for _, seed := range seeds {
 		f.Add(seed.target, seed.value, []byte(seed.body))
@@ -88,10 +92,14 @@ func FuzzRequests(f *testing.F) {
 			}
 		}
 		var sent any
+		header := []string{}
+		if int(target)%len(targets) == csv {
+			header = []string{"Content-Type", "text/csv"}
+		}
 		if request.method == http.MethodPost {
 			sent = body
 		}
-		if a := s.do(t, request.method, path, sent); a.status >= http.StatusInternalServerError {
+		if a := s.do(t, request.method, path, sent, header...); a.status >= http.StatusInternalServerError {
 			t.Fatalf("%s %s\n%s\nis answered %d: %s", request.method, path, body, a.status, a.body)
 		}
 	})

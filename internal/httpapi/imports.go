@@ -2,7 +2,9 @@ package httpapi
 
 import (
 	"context"
+	"io"
 	"mime"
+	"sync"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -20,12 +22,16 @@ type Importer interface {
 func (b *byHand) ImportRows(c echo.Context, kind api.ImportKind, params api.ImportRowsParams) error {
 	r := c.Request()
 	media, _, _ := mime.ParseMediaType(r.Header.Get(echo.HeaderContentType)) // was checked
+	body := &stoppable{r: r.Body}
 	summary, err := b.h.Importer.Import(r.Context(), imports.Request{
-		TenantID: b.h.TenantID, Kind: imports.Kind(kind), Format: imports.Format(media), Body: r.Body,
+		TenantID: b.h.TenantID, Kind: imports.Kind(kind), Format: imports.Format(media), Body: body,
 		Source: value(params.Source), Calendar: value(params.Calendar),
 		Actor: by(params.XClient, nil).Actor, Reason: value(params.XReason),
 	})
 	if err != nil {
+		if body.stop() {
+			b.s.interrupt(c)
+		}
 		return err
 	}
 	return api.ImportRows200JSONResponse{
@@ -34,6 +40,40 @@ func (b *byHand) ImportRows(c echo.Context, kind api.ImportKind, params api.Impo
 		FirstDate: dayOrNull(summary.FirstDate), LastDate: dayOrNull(summary.LastDate),
 		Packs: api.ImportPacks{Made: summary.Packs.Made, Stale: summary.Packs.Stale},
 	}.VisitImportRowsResponse(c.Response())
+}
+
+// stoppable is a body whose reading can be ended from outside.
+type stoppable struct {
+	r io.Reader
+
+	mu               sync.Mutex
+	reading, stopped bool
+}
+
+func (s *stoppable) Read(p []byte) (int, error) {
+	if !s.begin() {
+		return 0, io.ErrClosedPipe
+	}
+	n, err := s.r.Read(p)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reading = false
+	return n, err
+}
+
+func (s *stoppable) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reading = !s.stopped
+	return s.reading
+}
+
+// stop lets no Read begin from now on, and reports whether one is under way.
+func (s *stoppable) stop() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopped = true
+	return s.reading
 }
 
 func dayOrNull(t *time.Time) *string {

@@ -253,8 +253,16 @@ const readGrace = time.Second
 // own limits are for requests whose bodies are small.
 func (s *server) extend(c echo.Context, until time.Time) {
 	control := http.NewResponseController(c.Response())
-	err := errors.Join(control.SetReadDeadline(until.Add(readGrace)), control.SetWriteDeadline(until.Add(answerTime)))
-	if err != nil && !errors.Is(err, http.ErrNotSupported) { // recorders have none
+	s.deadline(c, control.SetReadDeadline(until.Add(readGrace)), control.SetWriteDeadline(until.Add(answerTime)))
+}
+
+// interrupt ends a Read of the request's body that waits for a client: the answer would wait for it, too.
+func (s *server) interrupt(c echo.Context) {
+	s.deadline(c, http.NewResponseController(c.Response()).SetReadDeadline(time.Unix(1, 0)))
+}
+
+func (s *server) deadline(c echo.Context, errs ...error) {
+	if err := errors.Join(errs...); err != nil && !errors.Is(err, http.ErrNotSupported) { // recorders have none
 		s.log.DebugContext(c.Request().Context(), "deadline not set", "request_id", requestID(c), "err", err)
 	}
 }

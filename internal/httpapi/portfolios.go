@@ -1,9 +1,11 @@
 package httpapi
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	"github.com/shopspring/decimal"
 
 	"github.com/dawsos/dawsos/internal/fault"
+	"github.com/dawsos/dawsos/internal/imports"
 	"github.com/dawsos/dawsos/internal/portfolio"
 	"github.com/dawsos/dawsos/pkg/api"
 )
@@ -75,20 +78,12 @@ func (h *handlers) ListTransactions(ctx context.Context, r api.ListTransactionsR
 }
 
 func (h *handlers) BookTransactions(ctx context.Context, r api.BookTransactionsRequestObject) (api.BookTransactionsResponseObject, error) {
-	list, err := r.Body.AsNewTransactions1()
-	single := err != nil // not a list: one object, as the document allows
-	if single {
-		one, err := r.Body.AsNewTransaction()
-		if err != nil {
-			return nil, fault.Wrap(err, fault.Malformed, "the body is neither a transaction nor a list of them")
-		}
-		list = []api.NewTransaction{one}
+	book := h.bookJSON
+	if r.Body != nil {
+		book = h.bookCSV
 	}
-	receipt, err := h.book(ctx, r, list)
+	receipt, err := book(ctx, r)
 	if err != nil {
-		if single {
-			err = withoutIndex(err)
-		}
 		return nil, err
 	}
 	return api.BookTransactions201JSONResponse{
@@ -96,7 +91,24 @@ func (h *handlers) BookTransactions(ctx context.Context, r api.BookTransactionsR
 	}, nil
 }
 
-func (h *handlers) book(ctx context.Context, r api.BookTransactionsRequestObject, list []api.NewTransaction) (portfolio.Receipt, error) {
+func (h *handlers) bookJSON(ctx context.Context, r api.BookTransactionsRequestObject) (portfolio.Receipt, error) {
+	list, err := r.JSONBody.AsNewTransactions1()
+	single := err != nil // not a list: one object, as the document allows
+	if single {
+		one, err := r.JSONBody.AsNewTransaction()
+		if err != nil {
+			return portfolio.Receipt{}, fault.Wrap(err, fault.Malformed, "the body is neither a transaction nor a list of them")
+		}
+		list = []api.NewTransaction{one}
+	}
+	receipt, err := h.bookList(ctx, r, list)
+	if single {
+		err = withoutIndex(err)
+	}
+	return receipt, err
+}
+
+func (h *handlers) bookList(ctx context.Context, r api.BookTransactionsRequestObject, list []api.NewTransaction) (portfolio.Receipt, error) {
 	txs := make([]portfolio.Transaction, len(list))
 	for i, t := range list {
 		var err error
@@ -104,8 +116,27 @@ func (h *handlers) book(ctx context.Context, r api.BookTransactionsRequestObject
 			return portfolio.Receipt{}, err
 		}
 	}
+	return h.book(ctx, r, txs, list)
+}
+
+// bookCSV books a file. Two files with the same key are the same request when they are the same to the byte.
+func (h *handlers) bookCSV(ctx context.Context, r api.BookTransactionsRequestObject) (portfolio.Receipt, error) {
+	file, err := io.ReadAll(r.Body)
+	if err != nil {
+		return portfolio.Receipt{}, fault.Wrap(err, fault.Malformed, "the body broke off")
+	}
+	bookings, err := imports.ReadBookings(bytes.NewReader(file))
+	if err != nil {
+		return portfolio.Receipt{}, err
+	}
+	receipt, err := h.book(ctx, r, bookings.Transactions, string(file))
+	return receipt, bookings.Refused(err)
+}
+
+// book books transactions; body is what they were read from.
+func (h *handlers) book(ctx context.Context, r api.BookTransactionsRequestObject, txs []portfolio.Transaction, body any) (portfolio.Receipt, error) {
 	once, err := onceOf(asked{
-		operation: "bookTransactions " + r.Id.String(), body: list, key: r.Params.IdempotencyKey,
+		operation: "bookTransactions " + r.Id.String(), body: body, key: r.Params.IdempotencyKey,
 	})
 	if err != nil {
 		return portfolio.Receipt{}, err

@@ -20,7 +20,7 @@ const respondAsync = "respond-async"
 // asked is what a request says besides its events.
 type asked struct {
 	operation   string
-	body        any // as it was read from JSON
+	body        any // as it was read from JSON; the text of what is no JSON
 	key, prefer *string
 }
 

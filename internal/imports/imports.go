@@ -153,6 +153,11 @@ type RefusedError struct {
 
 // NewRefusedError returns the error for the findings in a file.
 func NewRefusedError(format Format, f Findings) *RefusedError {
+	return newRefused("imported", format, f)
+}
+
+// newRefused says what was not done with the file.
+func newRefused(done string, format Format, f Findings) *RefusedError {
 	e := &fault.Error{Code: fault.Invalid, Fields: make([]fault.Field, len(f.First))}
 	for i, p := range f.First {
 		word, pointer := "line", p.Row
@@ -165,7 +170,7 @@ func NewRefusedError(format Format, f Findings) *RefusedError {
 			e.Fields[i].Detail = fmt.Sprintf("%s %d, %s: %s", word, p.Row, p.Column, p.Detail)
 		}
 	}
-	e.Detail = fmt.Sprintf("nothing was imported: %s in %s", count(f.Total, "problem"), count(f.Rows, "row"))
+	e.Detail = fmt.Sprintf("nothing was %s: %s in %s", done, count(f.Total, "problem"), count(f.Rows, "row"))
 	if f.Total > int64(len(f.First)) {
 		e.Detail += fmt.Sprintf("; the first %d are listed", len(f.First))
 	}

@@ -144,7 +144,7 @@ func newCSV(s *schema, b *bounded) (*csvSource, error) {
 		}
 	}
 	if len(fields) > 0 {
-		return nil, &fault.Error{Code: fault.Invalid, Detail: "nothing was imported: the column names are not those of this kind", Fields: fields}
+		return nil, &fault.Error{Code: fault.Invalid, Detail: "nothing was taken in: the names of columns are wrong", Fields: fields}
 	}
 	return c, nil
 }

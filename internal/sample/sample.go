@@ -8,6 +8,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,12 +18,13 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/dawsos/dawsos/internal/fault"
+	"github.com/dawsos/dawsos/internal/imports"
 	"github.com/dawsos/dawsos/internal/portfolio"
 	"github.com/dawsos/dawsos/internal/store"
 )
 
 const (
-	revision = 1 // sample data is the first there is, or it is not loaded
 	source   = "sample"
 	calendar = "SBI" // its closes are the valuation days and get pricing packs
 
@@ -100,140 +104,141 @@ type loader struct {
 	tables   []TableRows
 }
 
+// analyze brings up to date the statistics of tables that imports leave to autovacuum. Without any, the
+// first plans treat them as empty.
+const analyze = `ANALYZE securities, macro_series, pricing_packs`
+
 func (l *loader) load(ctx context.Context) error {
-	// The demo ledger is small: better to know that it can be read before the rest is loaded.
-	b, err := readBookings(l.dir)
+	// Small files first: better to know that they can be read before the rest is loaded.
+	b, err := l.readBookings()
 	if err != nil {
 		return err
 	}
-	if err := l.stage(ctx); err != nil {
-		return err
-	}
-	l.progress("storing securities, prices, exchange rates and macro series")
-	hash, err := store.ContentHash(ctx, l.tx, "", canonical)
+	l.progress("reading macro.csv")
+	macro, err := readMacro(l.dir)
 	if err != nil {
 		return err
 	}
-	if err := l.storeRows(ctx, hash); err != nil {
+	revision := store.BeginRevision(l.tx, store.DefaultTenant, source, time.Now)
+	for _, f := range []struct {
+		kind     imports.Kind
+		table    string
+		calendar string
+	}{{imports.Securities, "securities", ""}, {imports.Prices, "prices", calendar}, {imports.FX, "fx_rates", ""}} {
+		if err := l.importFile(ctx, revision, f.kind, f.table, f.calendar); err != nil {
+			return err
+		}
+	}
+	if err := l.complete(ctx); err != nil {
 		return err
 	}
+	l.progress("storing macro series")
+	summary, err := revision.Import(ctx, imports.Request{Kind: imports.Macro, Format: imports.NDJSON, Body: &macro.body})
+	if err != nil {
+		return macro.refused(err)
+	}
+	l.tables = append(l.tables, TableRows{"macro_values", summary.Inserted})
+
 	l.progress("making pricing packs")
-	if err := l.makePacks(ctx, hash); err != nil {
+	// They are fresh: there was no ledger yet that they could fail to reconcile with.
+	packs, err := revision.Seal(ctx, store.PackFresh)
+	if err != nil {
 		return err
 	}
+	l.tables = append(l.tables, TableRows{"pricing_packs", packs.Made})
 	l.progress("booking the sample portfolio")
 	if err := l.bookPortfolio(ctx, b); err != nil {
 		return err
 	}
-	// Without statistics the first plans treat the tables as empty.
-	_, err = l.tx.Exec(ctx, `ANALYZE securities, prices, fx_rates, macro_series, macro_values, pricing_packs`)
+	_, err = l.tx.Exec(ctx, analyze)
 	return err
 }
 
-// storeRows moves the staged rows to where they belong, as revision 1.
-func (l *loader) storeRows(ctx context.Context, hash string) error {
-	symbols, ids, err := l.securityIDs(ctx)
+// importFile imports a file as it is.
+func (l *loader) importFile(ctx context.Context, revision *store.Revision, kind imports.Kind, table, calendar string) error {
+	name := string(kind) + ".csv"
+	l.progress("reading " + name)
+	f, err := os.Open(filepath.Join(l.dir, name))
 	if err != nil {
 		return err
 	}
-	for _, stmt := range []struct {
-		table string
-		sql   string
-		args  []any
-	}{
-		{
-			"data_revisions", `
-			INSERT INTO data_revisions (tenant_id, revision, source, row_count, content_hash)
-			SELECT $1, $2, $3, (SELECT count(*) FROM staged_prices) + (SELECT count(*) FROM staged_fx)
-				+ (SELECT count(*) FROM staged_macro), $4`,
-			[]any{store.DefaultTenant, revision, source, hash},
-		},
-		{
-			"securities", `
-			INSERT INTO securities (id, tenant_id, symbol, name, asset_class, sector, currency, role)
-			SELECT given.id, $1, s.symbol, s.name, s.asset_class, s.sector, s.currency, s.role
-			FROM staged_securities AS s
-			JOIN unnest($2::text[], $3::uuid[]) AS given (symbol, id) ON given.symbol = s.symbol`,
-			[]any{store.DefaultTenant, symbols, ids},
-		},
-		{"prices", `
-			INSERT INTO prices (tenant_id, security_id, date, revision, close)
-			SELECT s.tenant_id, s.id, p.date, $2, p.close
-			FROM staged_prices AS p
-			JOIN securities AS s ON s.tenant_id = $1 AND s.symbol = p.symbol
-			ORDER BY s.id, p.date`, // a series' rows on neighbouring pages
-			[]any{store.DefaultTenant, revision}},
-		{
-			"fx_rates", `
-			INSERT INTO fx_rates (tenant_id, base, quote, date, revision, rate)
-			SELECT $1, base, quote, date, $2, rate FROM staged_fx ORDER BY base, quote, date`,
-			[]any{store.DefaultTenant, revision},
-		},
-		{
-			"macro_series", `
-			INSERT INTO macro_series (tenant_id, series, unit, frequency, origin)
-			SELECT $1, series, unit, frequency, origin FROM staged_macro_series`,
-			[]any{store.DefaultTenant},
-		},
-		{
-			"macro_values", `
-			INSERT INTO macro_values (tenant_id, series, date, revision, value)
-			SELECT $1, series, date, $2, value FROM staged_macro ORDER BY series, date`,
-			[]any{store.DefaultTenant, revision},
-		},
-	} {
-		tag, err := l.tx.Exec(ctx, stmt.sql, stmt.args...)
-		if err != nil {
-			return fmt.Errorf("store %s: %w", stmt.table, err)
-		}
-		l.tables = append(l.tables, TableRows{stmt.table, tag.RowsAffected()})
-	}
-	_, err = l.tx.Exec(ctx, `UPDATE tenants SET calendar = $2 WHERE id = $1`, store.DefaultTenant, calendar)
-	return err
-}
-
-func (l *loader) securityIDs(ctx context.Context) (symbols []string, ids []uuid.UUID, err error) {
-	rows, err := l.tx.Query(ctx, `SELECT symbol FROM staged_securities`)
+	defer f.Close() // read only: nothing can be lost
+	summary, err := revision.Import(ctx, imports.Request{Kind: kind, Format: imports.CSV, Body: f, Calendar: calendar})
 	if err != nil {
-		return nil, nil, err
+		return fileError(name, err)
 	}
-	if symbols, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil {
-		return nil, nil, err
-	}
-	for _, symbol := range symbols {
-		ids = append(ids, stableID("security", symbol))
-	}
-	return symbols, ids, nil
-}
-
-// makePacks makes one pricing pack for each close of the calendar. They are fresh: there was no
-// ledger yet that they could fail to reconcile with.
-func (l *loader) makePacks(ctx context.Context, contentHash string) error {
-	rows, err := l.tx.Query(ctx, `SELECT date FROM staged_prices WHERE symbol = $1 ORDER BY date`, calendar)
-	if err != nil {
-		return err
-	}
-	dates, err := pgx.CollectRows(rows, pgx.RowTo[time.Time])
-	if err != nil {
-		return err
-	}
-	n, err := l.tx.CopyFrom(ctx, pgx.Identifier{"pricing_packs"},
-		[]string{"id", "tenant_id", "date", "revision", "hash", "state"},
-		pgx.CopyFromSlice(len(dates), func(i int) ([]any, error) {
-			return []any{
-				stableID("pack", dates[i].Format(time.DateOnly)), store.DefaultTenant, dates[i], revision,
-				store.PackHash(dates[i], revision, contentHash), string(store.PackFresh),
-			}, nil
-		}))
-	if err != nil {
-		return fmt.Errorf("store pricing packs: %w", err)
-	}
-	l.tables = append(l.tables, TableRows{"pricing_packs", n})
+	l.tables = append(l.tables, TableRows{table, summary.Inserted})
 	return nil
 }
 
+// fileError says in a line what is wrong with a file.
+func fileError(name string, err error) error {
+	e, ok := errors.AsType[*fault.Error](err)
+	if !ok {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if len(e.Fields) == 0 {
+		return fmt.Errorf("%s: %s", name, e.Detail)
+	}
+	total := int64(len(e.Fields))
+	if refused, ok := errors.AsType[*imports.RefusedError](err); ok {
+		total = refused.Total
+	}
+	return fmt.Errorf("%s, %s%s", name, e.Fields[0].Detail, more(total))
+}
+
+// complete fails when prices.csv has not the closes that securities.csv announces: when it was cut off,
+// above all.
+func (l *loader) complete(ctx context.Context) error {
+	announced, err := readTable(l.dir, "securities.csv", securityColumns)
+	if err != nil {
+		return err
+	}
+	rows, err := l.tx.Query(ctx, `
+		SELECT s.symbol, to_char(min(p.date), 'YYYY-MM-DD'), to_char(max(p.date), 'YYYY-MM-DD')
+		FROM securities AS s JOIN prices AS p ON p.security_id = s.id
+		WHERE s.tenant_id = $1
+		GROUP BY s.symbol`, store.DefaultTenant)
+	if err != nil {
+		return err
+	}
+	type closes struct{ first, last string }
+	found := map[string]closes{}
+	var symbol, first, last string
+	if _, err := pgx.ForEachRow(rows, []any{&symbol, &first, &last}, func() error {
+		found[symbol] = closes{first, last}
+		return nil
+	}); err != nil {
+		return err
+	}
+	for i, s := range announced.records {
+		if f := found[s[0]]; f != (closes{s[6], s[7]}) {
+			return fmt.Errorf("%s, line %d: prices.csv has closes of %s from %s to %s", announced.name, announced.lines[i], s[0], f.first, f.last)
+		}
+	}
+	return nil
+}
+
+const bookingsFile = "demo_transactions.csv"
+
+func (l *loader) readBookings() (imports.Bookings, error) {
+	f, err := os.Open(filepath.Join(l.dir, bookingsFile))
+	if err != nil {
+		return imports.Bookings{}, err
+	}
+	defer f.Close() // read only: nothing can be lost
+	b, err := imports.ReadBookings(f)
+	if err != nil {
+		return imports.Bookings{}, fileError(bookingsFile, err)
+	}
+	for i := range b.Transactions {
+		b.Transactions[i].ID = stableID("transaction", portfolioName+"/"+strconv.Itoa(i+1)).String()
+	}
+	return b, nil
+}
+
 // bookPortfolio opens the sample portfolio and books its ledger the way the API does.
-func (l *loader) bookPortfolio(ctx context.Context, b bookings) error {
+func (l *loader) bookPortfolio(ctx context.Context, b imports.Bookings) error {
 	st := store.New(l.tx, store.Options{})
 	p, err := st.CreatePortfolio(ctx, store.DefaultTenant, portfolio.Portfolio{
 		ID: PortfolioID(), Name: portfolioName, BaseCurrency: "CHF", Benchmark: "LP40", Calendar: calendar,
@@ -243,9 +248,9 @@ func (l *loader) bookPortfolio(ctx context.Context, b bookings) error {
 	if err != nil {
 		return err
 	}
-	if _, _, err := st.AppendTransactions(ctx, store.DefaultTenant, p.ID, b.txs); err != nil {
-		return b.refused(err)
+	if _, _, err := st.AppendTransactions(ctx, store.DefaultTenant, p.ID, b.Transactions); err != nil {
+		return fileError(bookingsFile, b.Refused(err))
 	}
-	l.tables = append(l.tables, TableRows{"portfolios", 1}, TableRows{"transactions", int64(len(b.txs))})
+	l.tables = append(l.tables, TableRows{"portfolios", 1}, TableRows{"transactions", int64(len(b.Transactions))})
 	return nil
 }

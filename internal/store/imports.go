@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"strings"
 	"sync"
@@ -43,24 +44,6 @@ func LockRevisions(ctx context.Context, tx pgx.Tx, tenantID string) error {
 	return db.New(tx).LockRevisions(ctx, tenantID)
 }
 
-// ContentHash names rows on top of the revision before, whose hash is previous ("" for none): SHA-256,
-// in hex. Each query lists rows that start with their kind, in an order that depends on the data alone.
-// They are hashed as they stream by, in COPY's text format, which escapes what separates fields and
-// rows.
-func ContentHash(ctx context.Context, tx pgx.Tx, previous string, queries []string) (string, error) {
-	if err := script(ctx, tx, `SET LOCAL datestyle = 'ISO, YMD'; SET LOCAL extra_float_digits = 1`); err != nil {
-		return "", err
-	}
-	h := sha256.New()
-	fmt.Fprintf(h, "dawsos-revision-v1\n%s\n", previous)
-	for _, query := range queries {
-		if _, err := tx.Conn().PgConn().CopyTo(ctx, h, "COPY ("+query+") TO STDOUT"); err != nil {
-			return "", fmt.Errorf("hash the rows: %w", err)
-		}
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
-}
-
 // script runs several statements without parameters.
 func script(ctx context.Context, tx pgx.Tx, sql string) error {
 	return tx.Conn().PgConn().Exec(ctx, sql).Close()
@@ -94,15 +77,28 @@ func NewImports(pool *pgxpool.Pool, o ImportOptions) *Imports {
 
 // Import implements [imports.Store].
 func (i *Imports) Import(ctx context.Context, r imports.Request) (imports.Summary, error) {
-	steps, ok := importing[r.Kind]
-	if !ok {
-		return imports.Summary{}, fault.New(fault.NotFound, "there is no import of %q", r.Kind)
-	}
 	r.Source = cmp.Or(r.Source, imports.DefaultSource)
-	m := &importRun{Imports: i, r: r, importSteps: steps}
+	var summary imports.Summary
 	err := pgx.BeginFunc(ctx, i.pool, func(tx pgx.Tx) error {
-		m.tx, m.q = tx, db.New(tx)
-		return m.run(ctx)
+		made := BeginRevision(tx, r.TenantID, r.Source, i.now)
+		var err error
+		if summary, err = made.Import(ctx, r); err != nil {
+			return err
+		}
+		if summary.Packs, err = made.Seal(ctx, PackWarming); err != nil {
+			return err
+		}
+		if made.number > 0 || made.calendarSet {
+			if err := made.audit(ctx, r, summary); err != nil {
+				return err
+			}
+		}
+		if summary.Packs.Made > 0 && i.enqueue != nil {
+			if err := i.enqueue(ctx, tx, r.TenantID); err != nil {
+				return fmt.Errorf("enqueue the pricing packs: %w", err)
+			}
+		}
+		return nil
 	})
 	if err != nil {
 		if fault.CodeOf(err) == fault.Internal {
@@ -110,17 +106,151 @@ func (i *Imports) Import(ctx context.Context, r imports.Request) (imports.Summar
 		}
 		return imports.Summary{}, err
 	}
+	return summary, nil
+}
+
+// Revision is a revision of a tenant's data in the making: of what one import or several change, in a
+// transaction that is the caller's. Later imports see the rows of earlier ones. It holds no resources.
+type Revision struct {
+	tx       pgx.Tx
+	q        *db.Queries
+	tenantID string
+	source   string
+	now      func() time.Time
+
+	number      int64     // 0 until something is inserted or changed
+	hash        hash.Hash // over its rows, and the revision before
+	rowCount    int64
+	calendarSet bool
+	every       bool       // all packs are to be cut anew
+	from        *time.Time // earliest day of the rows
+}
+
+// BeginRevision returns the revision that comes next when its imports have anything to store. source is
+// whence the rows come.
+func BeginRevision(tx pgx.Tx, tenantID, source string, now func() time.Time) *Revision {
+	return &Revision{tx: tx, q: db.New(tx), tenantID: tenantID, source: source, now: now}
+}
+
+// Import takes the rows of a file into the revision. The summary counts no packs, and the request's
+// tenant and source are the revision's. Errors are those of [imports.Store]; what the file has left
+// in the transaction then has to be rolled back.
+//
+// The first import that was read keeps other transactions from making revisions until this one ends.
+func (v *Revision) Import(ctx context.Context, r imports.Request) (imports.Summary, error) {
+	steps, ok := importing[r.Kind]
+	if !ok {
+		return imports.Summary{}, fault.New(fault.NotFound, "there is no import of %q", r.Kind)
+	}
+	m := &importRun{Revision: v, r: r, importSteps: steps}
+	if err := m.run(ctx); err != nil {
+		return imports.Summary{}, err
+	}
 	return m.summary, nil
 }
 
-// importRun is one import in one transaction.
+// Seal ends the revision: its packs, in the given state, take the place of older ones. Without changed
+// rows there are no packs, unless the calendar was set.
+func (v *Revision) Seal(ctx context.Context, packs PackState) (imports.Packs, error) {
+	newest, err := v.q.NewestRevision(ctx, v.tenantID)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return imports.Packs{}, err
+	}
+	if v.number > 0 {
+		newest.ContentHash = hex.EncodeToString(v.hash.Sum(nil))
+		err := v.q.SealRevision(ctx, db.SealRevisionParams{
+			TenantID: v.tenantID, Revision: v.number, RowCount: v.rowCount, ContentHash: newest.ContentHash,
+		})
+		if err != nil {
+			return imports.Packs{}, fmt.Errorf("seal revision %d: %w", v.number, err)
+		}
+	}
+	if !v.every && v.from == nil {
+		return imports.Packs{}, nil
+	}
+	return v.cut(ctx, newest, packs)
+}
+
+// add makes the revision, when it is not yet, and hashes rows into it. Each query lists rows that start
+// with their kind, in an order that depends on the data alone. They are hashed as they stream by, in
+// COPY's text format, which escapes what separates fields and rows.
+func (v *Revision) add(ctx context.Context, queries []string) error {
+	if v.number == 0 {
+		newest, err := v.q.NewestRevision(ctx, v.tenantID)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			return err
+		}
+		v.number = newest.Revision + 1
+		err = v.q.AddRevision(ctx, db.AddRevisionParams{
+			TenantID: v.tenantID, Revision: v.number, Source: v.source, CreatedAt: v.now(),
+		})
+		if err != nil {
+			return fmt.Errorf("revision %d: %w", v.number, err)
+		}
+		if err := script(ctx, v.tx, `SET LOCAL datestyle = 'ISO, YMD'; SET LOCAL extra_float_digits = 1`); err != nil {
+			return err
+		}
+		v.hash = sha256.New()
+		fmt.Fprintf(v.hash, "dawsos-revision-v1\n%s\n", newest.ContentHash)
+	}
+	for _, query := range queries {
+		if _, err := v.tx.Conn().PgConn().CopyTo(ctx, v.hash, "COPY ("+query+") TO STDOUT"); err != nil {
+			return fmt.Errorf("hash the rows: %w", err)
+		}
+	}
+	return nil
+}
+
+// cut makes packs of a revision, and older ones stale: of all dates of the calendar, or of those from
+// the earliest of its rows on.
+func (v *Revision) cut(ctx context.Context, of db.NewestRevisionRow, state PackState) (imports.Packs, error) {
+	var made imports.Packs
+	var err error
+	made.Stale, err = v.q.StalePacks(ctx, db.StalePacksParams{
+		TenantID: v.tenantID, Revision: of.Revision, Every: v.every, FirstDate: deref(v.from),
+	})
+	if err != nil {
+		return made, fmt.Errorf("stale pricing packs: %w", err)
+	}
+	dates, err := v.q.CalendarDates(ctx, v.tenantID, v.every, deref(v.from))
+	if err != nil {
+		return made, fmt.Errorf("dates of the calendar: %w", err)
+	}
+	packs := db.AddPacksParams{
+		TenantID: v.tenantID, Revision: of.Revision, State: string(state), CreatedAt: v.now(), Dates: dates,
+		Ids: make([]uuid.UUID, len(dates)), Hashes: make([]string, len(dates)),
+	}
+	for i, date := range dates {
+		packs.Ids[i] = StableID(v.tenantID, "pack", fmt.Sprintf("%s/%d", date.Format(time.DateOnly), of.Revision))
+		packs.Hashes[i] = PackHash(date, of.Revision, of.ContentHash)
+	}
+	if made.Made, err = v.q.AddPacks(ctx, packs); err != nil {
+		return made, fmt.Errorf("make pricing packs: %w", err)
+	}
+	return made, nil
+}
+
+// audit notes who imported what.
+func (v *Revision) audit(ctx context.Context, r imports.Request, s imports.Summary) error {
+	detail, err := json.Marshal(map[string]any{
+		"kind": r.Kind, "source": s.Source, "rows": s.Rows, "inserted": s.Inserted, "changed": s.Changed,
+		"packs_made": s.Packs.Made, "packs_stale": s.Packs.Stale,
+	})
+	if err != nil {
+		return err
+	}
+	return addAudit(ctx, v.tx, audit.Entry{
+		TenantID: v.tenantID, At: v.now(), Actor: r.Actor, Action: "import", Subject: "data_revision",
+		SubjectID: fmt.Sprint(s.Revision), Reason: r.Reason, Detail: detail,
+	})
+}
+
+// importRun is one import into a revision.
 type importRun struct {
-	*Imports
+	*Revision
 	importSteps
 
 	r       imports.Request
-	tx      pgx.Tx
-	q       *db.Queries
 	rows    *imports.Rows
 	known   map[string]imports.Listing // listed securities by symbol
 	summary imports.Summary
@@ -137,7 +267,7 @@ func (m *importRun) run(ctx context.Context) error {
 	if err := m.stage(ctx); err != nil {
 		return err
 	}
-	if err := m.q.LockRevisions(ctx, m.r.TenantID); err != nil {
+	if err := m.q.LockRevisions(ctx, m.tenantID); err != nil {
 		return err
 	}
 	if err := m.check(ctx); err != nil {
@@ -148,17 +278,21 @@ func (m *importRun) run(ctx context.Context) error {
 		return err
 	}
 	if newCalendar {
-		if err := m.q.SetTenantCalendar(ctx, m.r.Calendar, m.r.TenantID); err != nil {
+		if err := m.q.SetTenantCalendar(ctx, m.r.Calendar, m.tenantID); err != nil {
 			return err
 		}
+		m.calendarSet, m.every = true, true
 	}
-	return m.store(ctx, newCalendar)
+	if err := m.store(ctx); err != nil {
+		return err
+	}
+	return script(ctx, m.tx, `DROP TABLE import_staged, import_changed, import_series`)
 }
 
 // list reads which securities there are. A file's rows are held against it one by one, so that each bad
 // one is named as it is read.
 func (m *importRun) list(ctx context.Context) error {
-	listings, err := m.q.Listings(ctx, m.r.TenantID)
+	listings, err := m.q.Listings(ctx, m.tenantID)
 	if err != nil {
 		return err
 	}
@@ -180,9 +314,9 @@ func (m *importRun) calendar(ctx context.Context) (isNew bool, err error) {
 		}
 		return false, nil
 	}
-	current, err := m.q.TenantCalendar(ctx, m.r.TenantID)
+	current, err := m.q.TenantCalendar(ctx, m.tenantID)
 	if err != nil {
-		return false, orNotFound(err, "there is no tenant %q", m.r.TenantID)
+		return false, orNotFound(err, "there is no tenant %q", m.tenantID)
 	}
 	switch {
 	case current != nil && given != "" && given != *current:
@@ -216,7 +350,7 @@ func (m *importRun) stage(ctx context.Context) error {
 			l, ok := m.known[symbol]
 			return l, ok
 		},
-		NewID: func(symbol string) string { return StableID(m.r.TenantID, "security", symbol).String() },
+		NewID: func(symbol string) string { return StableID(m.tenantID, "security", symbol).String() },
 	})
 	if err != nil {
 		return err
@@ -235,8 +369,11 @@ func (m *importRun) stage(ctx context.Context) error {
 	case m.rows.Count() == 0:
 		return fault.New(fault.Invalid, "there are no rows in the body")
 	}
-	_, err = m.tx.Exec(ctx, `ANALYZE import_staged`)
-	return err
+	// How many rows there are is what plans need to know; a small sample tells it as well.
+	return script(ctx, m.tx, `
+		SET LOCAL default_statistics_target = 10;
+		ANALYZE import_staged;
+		SET LOCAL default_statistics_target TO DEFAULT`)
 }
 
 // copySource is what pgx reads in a goroutine of its own, for which it does not wait when the connection
@@ -271,7 +408,7 @@ func (s *copySource) stop() (idle bool) {
 // takes all of them to see.
 func (m *importRun) check(ctx context.Context) error {
 	if m.prepare != "" {
-		if _, err := m.tx.Exec(ctx, m.prepare, m.r.TenantID, m.r.Source); err != nil {
+		if _, err := m.tx.Exec(ctx, m.prepare, m.tenantID, m.source); err != nil {
 			return fmt.Errorf("prepare checks: %w", err)
 		}
 	}
@@ -291,7 +428,7 @@ func (m *importRun) check(ctx context.Context) error {
 		FROM problems
 		WHERE $1::text IS NOT NULL
 		ORDER BY line, "column"
-		LIMIT `+fmt.Sprint(imports.MostProblems), m.r.TenantID)
+		LIMIT `+fmt.Sprint(imports.MostProblems), m.tenantID)
 	if err != nil {
 		return fmt.Errorf("check the rows: %w", err)
 	}
@@ -314,9 +451,9 @@ func (m *importRun) check(ctx context.Context) error {
 // plan takes it for the small one that it was. Fewer rows are autovacuum's.
 const analyzeFrom = 10_000
 
-// store makes a revision of the rows that are not as they were.
-func (m *importRun) store(ctx context.Context, newCalendar bool) error {
-	args := []any{m.r.TenantID}
+// store takes the rows that are not as they were into the revision.
+func (m *importRun) store(ctx context.Context) error {
+	args := []any{m.tenantID}
 	if !strings.Contains(m.compare, "$1") {
 		args = nil
 	}
@@ -324,7 +461,7 @@ func (m *importRun) store(ctx context.Context, newCalendar bool) error {
 		return fmt.Errorf("compare the rows: %w", err)
 	}
 	s := &m.summary
-	s.Source, s.Rows = m.r.Source, m.rows.Count()
+	s.Source, s.Rows = m.source, m.rows.Count()
 	s.FirstDate, s.LastDate = m.rows.Dates()
 	var from *time.Time
 	err := m.tx.QueryRow(ctx, `
@@ -333,106 +470,37 @@ func (m *importRun) store(ctx context.Context, newCalendar bool) error {
 	if err != nil {
 		return fmt.Errorf("count the rows: %w", err)
 	}
-	s.Unchanged = s.Rows - s.Inserted - s.Changed
-
-	newest, err := m.q.NewestRevision(ctx, m.r.TenantID)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+	changes := s.Inserted + s.Changed
+	s.Unchanged = s.Rows - changes
+	if changes == 0 {
+		s.Revision = m.number
+		if m.number == 0 {
+			newest, err := m.q.NewestRevision(ctx, m.tenantID)
+			if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+				return err
+			}
+			s.Revision = newest.Revision
+		}
+		return nil
+	}
+	if err := m.add(ctx, m.canonical); err != nil {
 		return err
 	}
-	s.Revision = newest.Revision
-	hash := newest.ContentHash
-	if s.Inserted+s.Changed > 0 {
-		s.Revision++
-		if hash, err = ContentHash(ctx, m.tx, newest.ContentHash, m.canonical); err != nil {
-			return err
-		}
-		if err := m.revise(ctx, hash); err != nil {
-			return err
-		}
-	}
-	every := newCalendar || m.r.Kind == imports.Securities && s.Changed > 0
-	if every || from != nil {
-		if err := m.cut(ctx, every, deref(from), hash); err != nil {
-			return err
-		}
-	}
-	if s.Inserted+s.Changed > 0 || newCalendar {
-		if err := m.audit(ctx); err != nil {
-			return err
-		}
-	}
-	if s.Packs.Made > 0 && m.enqueue != nil {
-		if err := m.enqueue(ctx, m.tx, m.r.TenantID); err != nil {
-			return fmt.Errorf("enqueue the pricing packs: %w", err)
-		}
-	}
-	return nil
-}
-
-// revise stores the changed rows as the revision of the summary.
-func (m *importRun) revise(ctx context.Context, hash string) error {
-	s := &m.summary
-	err := m.q.AddRevision(ctx, db.AddRevisionParams{
-		TenantID: m.r.TenantID, Revision: s.Revision, Source: s.Source, RowCount: s.Inserted + s.Changed,
-		ContentHash: hash, CreatedAt: m.now(),
-	})
-	if err != nil {
-		return fmt.Errorf("revision %d: %w", s.Revision, err)
-	}
+	s.Revision = m.number
 	for _, statement := range m.insert {
-		if _, err := m.tx.Exec(ctx, statement, m.r.TenantID, s.Revision); err != nil {
+		if _, err := m.tx.Exec(ctx, statement, m.tenantID, m.number); err != nil {
 			return fmt.Errorf("store the rows: %w", err)
 		}
 	}
-	if s.Inserted+s.Changed >= analyzeFrom {
+	if changes >= analyzeFrom {
 		if _, err := m.tx.Exec(ctx, "ANALYZE "+m.table); err != nil {
 			return fmt.Errorf("analyze %s: %w", m.table, err)
 		}
 	}
-	return nil
-}
-
-// cut makes packs at the summary's revision, whose content hash is hash, and older ones stale: of all
-// dates of the calendar, or of those from a day on.
-func (m *importRun) cut(ctx context.Context, every bool, from time.Time, hash string) error {
-	s := &m.summary
-	var err error
-	s.Packs.Stale, err = m.q.StalePacks(ctx, db.StalePacksParams{
-		TenantID: m.r.TenantID, Revision: s.Revision, Every: every, FirstDate: from,
-	})
-	if err != nil {
-		return fmt.Errorf("stale pricing packs: %w", err)
-	}
-	dates, err := m.q.CalendarDates(ctx, m.r.TenantID, every, from)
-	if err != nil {
-		return fmt.Errorf("dates of the calendar: %w", err)
-	}
-	packs := db.AddPacksParams{
-		TenantID: m.r.TenantID, Revision: s.Revision, CreatedAt: m.now(), Dates: dates,
-		Ids: make([]uuid.UUID, len(dates)), Hashes: make([]string, len(dates)),
-	}
-	for i, date := range dates {
-		packs.Ids[i] = StableID(m.r.TenantID, "pack", fmt.Sprintf("%s/%d", date.Format(time.DateOnly), s.Revision))
-		packs.Hashes[i] = PackHash(date, s.Revision, hash)
-	}
-	if s.Packs.Made, err = m.q.AddPacks(ctx, packs); err != nil {
-		return fmt.Errorf("make pricing packs: %w", err)
+	m.rowCount += changes
+	m.every = m.every || m.r.Kind == imports.Securities && s.Changed > 0
+	if from != nil && (m.from == nil || from.Before(*m.from)) {
+		m.from = from
 	}
 	return nil
-}
-
-// audit notes who imported what.
-func (m *importRun) audit(ctx context.Context) error {
-	s := m.summary
-	detail, err := json.Marshal(map[string]any{
-		"kind": m.r.Kind, "source": s.Source, "rows": s.Rows, "inserted": s.Inserted, "changed": s.Changed,
-		"packs_made": s.Packs.Made, "packs_stale": s.Packs.Stale,
-	})
-	if err != nil {
-		return err
-	}
-	return addAudit(ctx, m.tx, audit.Entry{
-		TenantID: m.r.TenantID, At: m.now(), Actor: m.r.Actor, Action: "import", Subject: "data_revision",
-		SubjectID: fmt.Sprint(s.Revision), Reason: m.r.Reason, Detail: detail,
-	})
 }

@@ -3,8 +3,10 @@ package store_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -500,6 +502,57 @@ func TestImportEndsWithItsContext(t *testing.T) {
 	})
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.Equal(t, before, s.fingerprint(), "what can't be enqueued is not imported")
+}
+
+// The connection is ended while rows are on their way, and while the import waits for its turn to store
+// them: it is the database being away, and nothing is left.
+func TestImportWhenItsConnectionDies(t *testing.T) {
+	t.Parallel()
+	s := newImportSite(t)
+	s.do(imports.FX, "date,base,quote,rate\n2020-01-02,USD,CHF,1\n")
+	before := s.fingerprint()
+	kill := func(query string) bool {
+		var n int
+		err := s.pool.QueryRow(t.Context(), `
+			SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+			WHERE datname = current_database() AND state = 'active' AND query LIKE $1 AND pid <> pg_backend_pid()`, query).Scan(&n)
+		return err == nil && n == 1
+	}
+
+	sent := 0
+	_, err := s.try(imports.FX, "", func(r *imports.Request) {
+		r.Body = readerFunc(func(p []byte) (int, error) {
+			if sent++; sent == 1 {
+				return copy(p, "date,base,quote,rate\n"), nil
+			}
+			if sent == 100 { // the server may not have begun yet
+				for until := time.Now().Add(20 * time.Second); !kill("COPY import_staged%") && time.Now().Before(until); {
+				}
+			}
+			if sent == 1_000_000 {
+				return 0, io.EOF
+			}
+			return copy(p, "2020-01-02,EUR,CHF,1\n"), nil
+		})
+	})
+	require.True(t, store.Unavailable(err), "%v", err)
+	require.Less(t, sent, 1_000_000, "it does not read on for nobody")
+	require.Equal(t, before, s.fingerprint())
+
+	tx, err := s.pool.Begin(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, store.LockRevisions(t.Context(), tx, store.DefaultTenant))
+	var g errgroup.Group
+	g.Go(func() error {
+		_, err := s.try(imports.FX, "date,base,quote,rate\n2020-01-02,EUR,CHF,1\n")
+		return err
+	})
+	require.Eventually(t, func() bool { return kill("%LockRevisions%") }, 20*time.Second, 10*time.Millisecond)
+	err = g.Wait()
+	require.True(t, store.Unavailable(err), "%v", err)
+	require.NoError(t, tx.Rollback(t.Context()))
+	require.Equal(t, before, s.fingerprint())
+	require.Equal(t, int64(1), s.do(imports.FX, "date,base,quote,rate\n2020-01-02,EUR,CHF,1\n").Inserted)
 }
 
 type readerFunc func([]byte) (int, error)

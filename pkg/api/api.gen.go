@@ -4369,6 +4369,10 @@ type ClientInterface interface {
 	// One transaction or a list of up to 1000; all are booked or none. Nothing can be sold that is
 	// not held on its date.
 	//
+	// In CSV the first row names the columns, in any order: `date` and `type`, and those of `symbol`,
+	// `quantity`, `price`, `currency` and `amount` that there is something in. What is wrong is named by
+	// `/<line>/<column>`, the header being line 1; the first 100 problems are listed.
+	//
 	// | type | amount | also | effect |
 	// |---|---|---|---|
 	// | `DEPOSIT`, `WITHDRAWAL` | + / - | `currency` | cash; the only external flows |
@@ -4387,6 +4391,10 @@ type ClientInterface interface {
 	//
 	// One transaction or a list of up to 1000; all are booked or none. Nothing can be sold that is
 	// not held on its date.
+	//
+	// In CSV the first row names the columns, in any order: `date` and `type`, and those of `symbol`,
+	// `quantity`, `price`, `currency` and `amount` that there is something in. What is wrong is named by
+	// `/<line>/<column>`, the header being line 1; the first 100 problems are listed.
 	//
 	// | type | amount | also | effect |
 	// |---|---|---|---|
@@ -5918,6 +5926,10 @@ func (c *Client) ListTransactions(ctx context.Context, id PortfolioID, params *L
 // One transaction or a list of up to 1000; all are booked or none. Nothing can be sold that is
 // not held on its date.
 //
+// In CSV the first row names the columns, in any order: `date` and `type`, and those of `symbol`,
+// `quantity`, `price`, `currency` and `amount` that there is something in. What is wrong is named by
+// `/<line>/<column>`, the header being line 1; the first 100 problems are listed.
+//
 // | type | amount | also | effect |
 // |---|---|---|---|
 // | `DEPOSIT`, `WITHDRAWAL` | + / - | `currency` | cash; the only external flows |
@@ -5946,6 +5958,10 @@ func (c *Client) BookTransactionsWithBody(ctx context.Context, id PortfolioID, p
 //
 // One transaction or a list of up to 1000; all are booked or none. Nothing can be sold that is
 // not held on its date.
+//
+// In CSV the first row names the columns, in any order: `date` and `type`, and those of `symbol`,
+// `quantity`, `price`, `currency` and `amount` that there is something in. What is wrong is named by
+// `/<line>/<column>`, the header being line 1; the first 100 problems are listed.
 //
 // | type | amount | also | effect |
 // |---|---|---|---|
@@ -10530,6 +10546,10 @@ type ClientWithResponsesInterface interface {
 	// One transaction or a list of up to 1000; all are booked or none. Nothing can be sold that is
 	// not held on its date.
 	//
+	// In CSV the first row names the columns, in any order: `date` and `type`, and those of `symbol`,
+	// `quantity`, `price`, `currency` and `amount` that there is something in. What is wrong is named by
+	// `/<line>/<column>`, the header being line 1; the first 100 problems are listed.
+	//
 	// | type | amount | also | effect |
 	// |---|---|---|---|
 	// | `DEPOSIT`, `WITHDRAWAL` | + / - | `currency` | cash; the only external flows |
@@ -10548,6 +10568,10 @@ type ClientWithResponsesInterface interface {
 	//
 	// One transaction or a list of up to 1000; all are booked or none. Nothing can be sold that is
 	// not held on its date.
+	//
+	// In CSV the first row names the columns, in any order: `date` and `type`, and those of `symbol`,
+	// `quantity`, `price`, `currency` and `amount` that there is something in. What is wrong is named by
+	// `/<line>/<column>`, the header being line 1; the first 100 problems are listed.
 	//
 	// | type | amount | also | effect |
 	// |---|---|---|---|
@@ -14968,6 +14992,10 @@ func (c *ClientWithResponses) ListTransactionsWithResponse(ctx context.Context, 
 // One transaction or a list of up to 1000; all are booked or none. Nothing can be sold that is
 // not held on its date.
 //
+// In CSV the first row names the columns, in any order: `date` and `type`, and those of `symbol`,
+// `quantity`, `price`, `currency` and `amount` that there is something in. What is wrong is named by
+// `/<line>/<column>`, the header being line 1; the first 100 problems are listed.
+//
 // | type | amount | also | effect |
 // |---|---|---|---|
 // | `DEPOSIT`, `WITHDRAWAL` | + / - | `currency` | cash; the only external flows |
@@ -14992,6 +15020,10 @@ func (c *ClientWithResponses) BookTransactionsWithBodyWithResponse(ctx context.C
 //
 // One transaction or a list of up to 1000; all are booked or none. Nothing can be sold that is
 // not held on its date.
+//
+// In CSV the first row names the columns, in any order: `date` and `type`, and those of `symbol`,
+// `quantity`, `price`, `currency` and `amount` that there is something in. What is wrong is named by
+// `/<line>/<column>`, the header being line 1; the first 100 problems are listed.
 //
 // | type | amount | also | effect |
 // |---|---|---|---|
@@ -21838,9 +21870,10 @@ func (response ListTransactionsdefaultApplicationProblemPlusJSONResponse) VisitL
 }
 
 type BookTransactionsRequestObject struct {
-	Id     PortfolioID `json:"id"`
-	Params BookTransactionsParams
-	Body   *BookTransactionsJSONRequestBody
+	Id       PortfolioID `json:"id"`
+	Params   BookTransactionsParams
+	JSONBody *BookTransactionsJSONRequestBody
+	Body     io.Reader
 }
 
 type BookTransactionsResponseObject interface {
@@ -24240,29 +24273,34 @@ func (sh *strictHandler) BookTransactions(ctx echo.Context, id PortfolioID, para
 
 	request.Id = id
 	request.Params = params
-
-	var body BookTransactionsJSONRequestBody
-	var err error
-	if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
-		// A request validator built on kin-openapi's openapi3filter with
-		// KeepValidatedValue leaves the value it validated on the body. Bind
-		// that value, matching member names exactly, so the handler receives
-		// what was validated instead of a second, case-insensitive decode.
-		// Otherwise bind only the request body, so that path and query
-		// parameters are not also bound into the body struct.
-		if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
-			err = binder.BindBody(ctx, &body)
+	if strings.HasPrefix(ctx.Request().Header.Get("Content-Type"), "application/json") {
+		var body BookTransactionsJSONRequestBody
+		var err error
+		if binder, ok := ctx.Echo().Binder.(*echo.DefaultBinder); ok {
+			// A request validator built on kin-openapi's openapi3filter with
+			// KeepValidatedValue leaves the value it validated on the body. Bind
+			// that value, matching member names exactly, so the handler receives
+			// what was validated instead of a second, case-insensitive decode.
+			// Otherwise bind only the request body, so that path and query
+			// parameters are not also bound into the body struct.
+			if vb, ok := ctx.Request().Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+				err = binder.BindBody(ctx, &body)
+			}
+		} else {
+			// A custom binder is installed on the Echo instance; defer to it
+			// entirely, since echo.Binder does not expose body-only binding and
+			// the binder may do more than decode (for example call ctx.Validate).
+			err = ctx.Bind(&body)
 		}
-	} else {
-		// A custom binder is installed on the Echo instance; defer to it
-		// entirely, since echo.Binder does not expose body-only binding and
-		// the binder may do more than decode (for example call ctx.Validate).
-		err = ctx.Bind(&body)
+		if err != nil {
+			return err
+		}
+		request.JSONBody = &body
+
 	}
-	if err != nil {
-		return err
+	if strings.HasPrefix(ctx.Request().Header.Get("Content-Type"), "text/csv") {
+		request.Body = ctx.Request().Body
 	}
-	request.Body = &body
 
 	handler := func(ctx echo.Context, request interface{}) (interface{}, error) {
 		return sh.ssi.BookTransactions(ctx.Request().Context(), request.(BookTransactionsRequestObject))

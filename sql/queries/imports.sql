@@ -8,9 +8,14 @@ WHERE tenant_id = @tenant_id
 ORDER BY revision DESC
 LIMIT 1;
 
+-- AddRevision makes a revision, which its rows refer to, before they are known; see SealRevision.
 -- name: AddRevision :exec
 INSERT INTO data_revisions (tenant_id, revision, source, row_count, content_hash, created_at)
-VALUES (@tenant_id, @revision, @source, @row_count, @content_hash, @created_at);
+VALUES (@tenant_id, @revision, @source, 0, '', @created_at);
+
+-- name: SealRevision :exec
+UPDATE data_revisions SET row_count = @row_count, content_hash = @content_hash
+WHERE tenant_id = @tenant_id AND revision = @revision;
 
 -- name: Listings :many
 SELECT id, symbol, currency FROM securities WHERE tenant_id = @tenant_id;
@@ -35,7 +40,7 @@ WHERE tenant_id = @tenant_id AND revision < @revision AND state <> 'stale'
 
 -- name: AddPacks :execrows
 INSERT INTO pricing_packs (id, tenant_id, date, revision, hash, state, created_at)
-SELECT p.id, @tenant_id, p.date, @revision, p.hash, 'warming', @created_at
+SELECT p.id, @tenant_id, p.date, @revision, p.hash, @state, @created_at
 FROM (
     SELECT unnest(@ids::uuid[]) AS id, unnest(@dates::date[]) AS date, unnest(@hashes::text[]) AS hash
 ) AS p

@@ -14,9 +14,9 @@ import (
 
 const addPacks = `-- name: AddPacks :execrows
 INSERT INTO pricing_packs (id, tenant_id, date, revision, hash, state, created_at)
-SELECT p.id, $1, p.date, $2, p.hash, 'warming', $3
+SELECT p.id, $1, p.date, $2, p.hash, $3, $4
 FROM (
-    SELECT unnest($4::uuid[]) AS id, unnest($5::date[]) AS date, unnest($6::text[]) AS hash
+    SELECT unnest($5::uuid[]) AS id, unnest($6::date[]) AS date, unnest($7::text[]) AS hash
 ) AS p
 ON CONFLICT (tenant_id, date, revision) DO NOTHING
 `
@@ -24,6 +24,7 @@ ON CONFLICT (tenant_id, date, revision) DO NOTHING
 type AddPacksParams struct {
 	TenantID  string
 	Revision  int64
+	State     string
 	CreatedAt time.Time
 	Ids       []uuid.UUID
 	Dates     []time.Time
@@ -34,6 +35,7 @@ func (q *Queries) AddPacks(ctx context.Context, arg AddPacksParams) (int64, erro
 	result, err := q.db.Exec(ctx, addPacks,
 		arg.TenantID,
 		arg.Revision,
+		arg.State,
 		arg.CreatedAt,
 		arg.Ids,
 		arg.Dates,
@@ -47,25 +49,22 @@ func (q *Queries) AddPacks(ctx context.Context, arg AddPacksParams) (int64, erro
 
 const addRevision = `-- name: AddRevision :exec
 INSERT INTO data_revisions (tenant_id, revision, source, row_count, content_hash, created_at)
-VALUES ($1, $2, $3, $4, $5, $6)
+VALUES ($1, $2, $3, 0, '', $4)
 `
 
 type AddRevisionParams struct {
-	TenantID    string
-	Revision    int64
-	Source      string
-	RowCount    int64
-	ContentHash string
-	CreatedAt   time.Time
+	TenantID  string
+	Revision  int64
+	Source    string
+	CreatedAt time.Time
 }
 
+// AddRevision makes a revision, which its rows refer to, before they are known; see SealRevision.
 func (q *Queries) AddRevision(ctx context.Context, arg AddRevisionParams) error {
 	_, err := q.db.Exec(ctx, addRevision,
 		arg.TenantID,
 		arg.Revision,
 		arg.Source,
-		arg.RowCount,
-		arg.ContentHash,
 		arg.CreatedAt,
 	)
 	return err
@@ -158,6 +157,28 @@ func (q *Queries) NewestRevision(ctx context.Context, tenantID string) (NewestRe
 	var i NewestRevisionRow
 	err := row.Scan(&i.Revision, &i.ContentHash)
 	return i, err
+}
+
+const sealRevision = `-- name: SealRevision :exec
+UPDATE data_revisions SET row_count = $1, content_hash = $2
+WHERE tenant_id = $3 AND revision = $4
+`
+
+type SealRevisionParams struct {
+	RowCount    int64
+	ContentHash string
+	TenantID    string
+	Revision    int64
+}
+
+func (q *Queries) SealRevision(ctx context.Context, arg SealRevisionParams) error {
+	_, err := q.db.Exec(ctx, sealRevision,
+		arg.RowCount,
+		arg.ContentHash,
+		arg.TenantID,
+		arg.Revision,
+	)
+	return err
 }
 
 const setTenantCalendar = `-- name: SetTenantCalendar :exec
