@@ -135,7 +135,7 @@ FROM transactions AS t
 JOIN (SELECT unnest(@portfolio_ids::uuid[]) AS id, unnest(@seqs::bigint[]) AS seq) AS p
     ON p.id = t.portfolio_id AND t.seq <= p.seq
 LEFT JOIN securities AS s
-    ON s.tenant_id = t.tenant_id AND s.symbol = t.symbol AND t.type IN ('BUY', 'SELL')
+    ON s.tenant_id = t.tenant_id AND s.symbol = t.symbol AND t.type IN ('BUY', 'SELL', 'DIVIDEND', 'SPLIT')
 WHERE t.tenant_id = @tenant_id AND t.portfolio_id = ANY (@portfolio_ids::uuid[])
 ORDER BY t.portfolio_id, t.date, t.seq;
 

@@ -624,7 +624,7 @@ FROM transactions AS t
 JOIN (SELECT unnest($1::uuid[]) AS id, unnest($2::bigint[]) AS seq) AS p
     ON p.id = t.portfolio_id AND t.seq <= p.seq
 LEFT JOIN securities AS s
-    ON s.tenant_id = t.tenant_id AND s.symbol = t.symbol AND t.type IN ('BUY', 'SELL')
+    ON s.tenant_id = t.tenant_id AND s.symbol = t.symbol AND t.type IN ('BUY', 'SELL', 'DIVIDEND', 'SPLIT')
 WHERE t.tenant_id = $3 AND t.portfolio_id = ANY ($1::uuid[])
 ORDER BY t.portfolio_id, t.date, t.seq
 `
