@@ -37,7 +37,7 @@ func TestPacksAreLockedInOrder(t *testing.T) {
 			verdicts := []packs.Verdict{{Pack: list[0]}, {Pack: list[1]}, {Pack: list[2], Reason: "x"}}
 			return shelf.RecordVerdicts(s.t.Context(), store.DefaultTenant, verdicts)
 		},
-		"fresh": func(s *importSite, shelf *store.Packs, list []packs.Pack) error {
+		"fresh": func(s *importSite, shelf *store.Packs, _ []packs.Pack) error {
 			_, err := shelf.MarkFresh(s.t.Context(), store.DefaultTenant)
 			return err
 		},

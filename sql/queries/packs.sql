@@ -150,6 +150,11 @@ LIMIT @max_rows::integer;
 -- name: NewestPack :one
 SELECT * FROM pricing_packs WHERE tenant_id = @tenant_id ORDER BY date DESC, revision DESC LIMIT 1;
 
+-- name: TenantsWithWarmingPacks :many
+SELECT t.id FROM tenants AS t
+WHERE EXISTS (SELECT FROM pricing_packs AS k WHERE k.tenant_id = t.id AND k.state = 'warming')
+ORDER BY t.id;
+
 -- name: PackStates :many
 SELECT state, count(*) AS packs FROM pricing_packs GROUP BY state;
 

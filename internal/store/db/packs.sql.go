@@ -643,6 +643,32 @@ func (q *Queries) StoreMetrics(ctx context.Context, arg StoreMetricsParams) erro
 	return err
 }
 
+const tenantsWithWarmingPacks = `-- name: TenantsWithWarmingPacks :many
+SELECT t.id FROM tenants AS t
+WHERE EXISTS (SELECT FROM pricing_packs AS k WHERE k.tenant_id = t.id AND k.state = 'warming')
+ORDER BY t.id
+`
+
+func (q *Queries) TenantsWithWarmingPacks(ctx context.Context) ([]string, error) {
+	rows, err := q.db.Query(ctx, tenantsWithWarmingPacks)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const transactionsOf = `-- name: TransactionsOf :many
 SELECT t.id, t.tenant_id, t.portfolio_id, t.seq, t.date, t.type, t.symbol, t.quantity, t.price, t.currency, t.amount, t.ledger_version, t.created_at, t.reverses, s.id AS security_id
 FROM transactions AS t
