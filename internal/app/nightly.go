@@ -86,15 +86,22 @@ func (p *process) apiURL() (string, error) {
 	return "http://" + net.JoinHostPort("127.0.0.1", port), nil
 }
 
-// catchUp puts in the jobs whose time passed while no worker was there. A worker that can't is one that
-// begins with the next time.
+// catchUp puts in the jobs whose time passed while no worker was there, and goes on with packs that were
+// left warming. A worker that can't is one that begins with the next time.
 func (p *process) catchUp(ctx context.Context) {
 	inserter, err := p.inserter()
 	if err == nil {
-		var late []string
-		late, err = store.NewJobRuns(p.pool, inserter, time.Now).CatchUp(ctx, p.periodics())
+		runs := store.NewJobRuns(p.pool, inserter, time.Now)
+		var late, tenants []string
+		late, err = runs.CatchUp(ctx, p.periodics())
 		if len(late) > 0 {
 			p.tel.Log.InfoContext(ctx, "jobs that were due while no worker was there begin now", "jobs", late)
+		}
+		if err == nil {
+			tenants, err = runs.Resume(ctx)
+		}
+		if len(tenants) > 0 {
+			p.tel.Log.InfoContext(ctx, "pricing packs were left warming: their nightly order begins again", "tenants", tenants)
 		}
 	}
 	if err != nil {

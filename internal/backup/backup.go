@@ -8,6 +8,7 @@ package backup
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -27,6 +28,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // Options are what a Backup needs; all of them.
@@ -77,7 +79,12 @@ func (b *Backup) Run(ctx context.Context) (Report, error) {
 }
 
 func (b *Backup) run(ctx context.Context) (report Report, err error) {
-	conn, err := pgx.Connect(ctx, b.opts.DatabaseURL)
+	// As the rest of the process reads the address: it may hold settings of the pool.
+	config, err := pgxpool.ParseConfig(b.opts.DatabaseURL)
+	if err != nil {
+		return report, errors.New("DATABASE_URL can't be parsed") // the error may show it
+	}
+	conn, err := pgx.ConnectConfig(ctx, config.ConnConfig)
 	if err != nil {
 		return report, errors.New("the database does not answer") // pgx's own text names host and user
 	}
@@ -93,6 +100,9 @@ func (b *Backup) run(ctx context.Context) (report Report, err error) {
 
 	if err := os.MkdirAll(b.opts.Dir, 0o700); err != nil {
 		return report, fmt.Errorf("BACKUP_DIR: %w", err)
+	}
+	if err := b.clear(ctx, conn); err != nil {
+		return report, err
 	}
 	final := filepath.Join(b.opts.Dir, prefix+b.opts.Now().UTC().Format(stamp)+suffix)
 	partial := final + unfinished
@@ -119,6 +129,54 @@ func (b *Backup) run(ctx context.Context) (report Report, err error) {
 	}
 	report.Removed, err = b.rotate()
 	return report, err
+}
+
+// clear waits until no other worker makes a backup of this database, keeps others from it until conn is
+// closed, and removes what backups have left that were killed: a database as large as this one, and a
+// part of a dump.
+func (b *Backup) clear(ctx context.Context, conn *pgx.Conn) error {
+	if _, err := conn.Exec(ctx, `SELECT pg_advisory_lock(hashtextextended('dawsos backup', 0))`); err != nil {
+		return fmt.Errorf("wait for other backups: %w", err)
+	}
+	start, err := scratchPrefix(ctx, conn)
+	if err != nil {
+		return err
+	}
+	rows, err := conn.Query(ctx, `SELECT datname::text FROM pg_database WHERE starts_with(datname, $1)`, start)
+	if err != nil {
+		return fmt.Errorf("list scratch databases: %w", err)
+	}
+	left, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return fmt.Errorf("list scratch databases: %w", err)
+	}
+	for _, name := range left {
+		if _, err := conn.Exec(ctx, `DROP DATABASE IF EXISTS `+pgx.Identifier{name}.Sanitize()+` WITH (FORCE)`); err != nil {
+			return fmt.Errorf("drop the scratch database %s: %w", name, err)
+		}
+	}
+	parts, err := filepath.Glob(filepath.Join(b.opts.Dir, prefix+"*"+suffix+unfinished))
+	if err != nil {
+		return err
+	}
+	for _, part := range parts {
+		if err := removeIfThere(part); err != nil {
+			return err
+		}
+	}
+	if len(left)+len(parts) > 0 {
+		b.opts.Log.WarnContext(ctx, "removed what an interrupted backup has left", "databases", left, "files", len(parts))
+	}
+	return nil
+}
+
+// scratchPrefix begins the names of scratch databases: other databases of the server have others.
+func scratchPrefix(ctx context.Context, conn *pgx.Conn) (string, error) {
+	var oid uint32
+	if err := conn.QueryRow(ctx, `SELECT oid FROM pg_database WHERE datname = current_database()`).Scan(&oid); err != nil {
+		return "", fmt.Errorf("the database's own id: %w", err)
+	}
+	return fmt.Sprintf("dawsos_verify_%d_", oid), nil
 }
 
 func removeIfThere(file string) error {
@@ -152,7 +210,11 @@ func (b *Backup) dump(ctx context.Context, conn *pgx.Conn, t tools, file string)
 
 // verify restores a dump and compares it with what it must hold.
 func (b *Backup) verify(ctx context.Context, conn *pgx.Conn, t tools, file string, want inventory) (err error) {
-	scratch := "dawsos_verify_" + strings.ToLower(rand.Text()[:12])
+	start, err := scratchPrefix(ctx, conn)
+	if err != nil {
+		return err
+	}
+	scratch := start + strings.ToLower(rand.Text()[:12])
 	name := pgx.Identifier{scratch}.Sanitize()
 	if _, err := conn.Exec(ctx, `CREATE DATABASE `+name+` TEMPLATE template0`); err != nil {
 		if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code == insufficientPrivilege {
@@ -310,12 +372,12 @@ func (b *Backup) environment(c *pgx.ConnConfig) []string {
 		"PGHOST=" + c.Host, fmt.Sprintf("PGPORT=%d", c.Port), "PGUSER=" + c.User, "PGDATABASE=" + c.Database,
 		"PGPASSWORD=" + c.Password, "PGAPPNAME=dawsos-backup", "PGCONNECT_TIMEOUT=10",
 	}
-	// How the connection is encrypted stands in the address alone.
+	// How the connection is encrypted stands in the address, or where pgx looks, too.
 	if u, err := url.Parse(b.opts.DatabaseURL); err == nil {
 		for option, variable := range map[string]string{
 			"sslmode": "PGSSLMODE", "sslrootcert": "PGSSLROOTCERT", "sslcert": "PGSSLCERT", "sslkey": "PGSSLKEY",
 		} {
-			if v := u.Query().Get(option); v != "" {
+			if v := cmp.Or(u.Query().Get(option), os.Getenv(variable)); v != "" {
 				env = append(env, variable+"="+v)
 			}
 		}

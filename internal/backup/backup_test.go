@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/dawsos/dawsos/internal/dbtest"
 )
@@ -198,6 +199,69 @@ func TestEnvironment(t *testing.T) {
 	} {
 		require.Contains(t, env, want)
 	}
+}
+
+// A worker that is killed drops no scratch database and removes no file: the next backup does. What is of
+// another database stays.
+func TestWhatAKilledBackupHasLeftGoes(t *testing.T) {
+	address, pool := database(t)
+	var oid uint32
+	require.NoError(t, pool.QueryRow(t.Context(), `SELECT oid FROM pg_database WHERE datname = current_database()`).Scan(&oid))
+	left, others := fmt.Sprintf("dawsos_verify_%d_left", oid), fmt.Sprintf("dawsos_verify_%d_others", oid+1)
+	write(t, pool, `CREATE DATABASE `+left)
+	write(t, pool, `CREATE DATABASE `+others)
+	t.Cleanup(func() {
+		_, err := pool.Exec(context.Background(), `DROP DATABASE `+others)
+		require.NoError(t, err)
+	})
+	dir := t.TempDir()
+	for _, name := range []string{"dawsos-20260501T223000Z.dump.partial", "mine.partial"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600))
+	}
+	now := time.Date(2026, 5, 1, 22, 30, 0, 0, time.UTC) // the second in which the other began, even
+	report, err := New(Options{DatabaseURL: address, Dir: dir, Keep: 1, Log: slog.New(slog.DiscardHandler), Now: func() time.Time { return now }}).Run(t.Context())
+	require.NoError(t, err)
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 2)
+	require.Equal(t, report.File, entries[0].Name())
+	require.Equal(t, "mine.partial", entries[1].Name())
+	var names []string
+	require.NoError(t, pool.QueryRow(t.Context(), `SELECT array_agg(datname::text) FROM pg_database WHERE datname IN ($1, $2)`, left, others).Scan(&names))
+	require.Equal(t, []string{others}, names)
+}
+
+// Two workers make one backup after the other, and neither drops what the other restores into.
+func TestBackupsTakeTurns(t *testing.T) {
+	address, _ := database(t)
+	dir := t.TempDir()
+	base := time.Date(2026, 5, 1, 22, 30, 0, 0, time.UTC)
+	var g errgroup.Group
+	for i := range 3 {
+		g.Go(func() error {
+			_, err := New(Options{
+				DatabaseURL: address, Dir: dir, Keep: 3, Log: slog.New(slog.DiscardHandler),
+				Now: func() time.Time { return base.Add(time.Duration(i) * time.Second) },
+			}).Run(t.Context())
+			return err
+		})
+	}
+	require.NoError(t, g.Wait())
+	files, err := filepath.Glob(filepath.Join(dir, "*"))
+	require.NoError(t, err)
+	require.Len(t, files, 3)
+}
+
+// What the pool understands in an address, and PostgreSQL does not, must not keep a backup from being made.
+func TestAnAddressWithSettingsOfThePool(t *testing.T) {
+	address, _ := database(t)
+	u, err := url.Parse(address)
+	require.NoError(t, err)
+	q := u.Query()
+	q.Set("pool_max_conns", "7")
+	u.RawQuery = q.Encode()
+	_, err = New(Options{DatabaseURL: u.String(), Dir: t.TempDir(), Keep: 1, Log: slog.New(slog.DiscardHandler), Now: time.Now}).Run(t.Context())
+	require.NoError(t, err)
 }
 
 func TestAnAddressThatCannotBeUsedIsNotShown(t *testing.T) {

@@ -51,6 +51,9 @@ const (
 // NightlyDependents are the jobs that do not run when one before them fails.
 func NightlyDependents() []string { return slices.Clone(nightly[1 : len(nightly)-1]) }
 
+// NightlyToFresh are the jobs that a warming pack waits for, in their order.
+func NightlyToFresh() []string { return slices.Clone(nightly[:slices.Index(nightly, kindFresh)+1]) }
+
 // before returns the job that a job of the nightly order follows; "" when it follows none.
 func before(kind string) string {
 	if i := slices.Index(nightly, kind); i > 0 {

@@ -462,6 +462,37 @@ func TestCatchUp(t *testing.T) {
 	require.Empty(t, late)
 }
 
+// What was cut off with its worker goes on with the next worker, and is put in once.
+func TestPacksThatWereLeftWarmingGoOn(t *testing.T) {
+	t.Parallel()
+	n := newNight(t)
+	n.genesis()
+	ctx := t.Context()
+	runs := store.NewJobRuns(n.pool, n.client, time.Now)
+	resume := func() []string {
+		tenants, err := runs.Resume(ctx)
+		require.NoError(t, err)
+		return tenants
+	}
+	require.Empty(t, resume(), "there are no packs")
+	_, err := n.shelf.MakePacks(ctx, store.DefaultTenant)
+	require.NoError(t, err)
+
+	inserted, err := n.client.Insert(ctx, jobs.ReconcilePacksArgs{Link: jobs.Link{Chain: uuid.NewString()}}, nil)
+	require.NoError(t, err)
+	require.Empty(t, resume(), "a job of an order waits")
+	n.exec(`UPDATE river_job SET state = 'running', attempt = 1, attempted_at = now(), attempted_by = '{gone}' WHERE id = $1`, inserted.Job.ID)
+	require.Equal(t, []string{store.DefaultTenant}, resume())
+	require.Empty(t, resume(), "it waits already")
+
+	require.NoError(t, n.client.Start(context.WithoutCancel(ctx)))
+	require.Eventually(t, func() bool { return n.states()[packs.Fresh] == 3 }, patience, 10*time.Millisecond)
+	stop, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	require.NoError(t, n.client.Stop(stop))
+	require.Empty(t, resume(), "all are fresh")
+}
+
 func TestRunCollector(t *testing.T) {
 	t.Parallel()
 	n := newNight(t)

@@ -46,6 +46,36 @@ func TestReconcileAgrees(t *testing.T) {
 	require.Equal(t, packs.Reconciled{Verdicts: r.Verdicts, Portfolios: 6, Packs: 10, Valuations: 10 + 0 + 1 + 10 + 0 + 10}, r)
 }
 
+// Every type of booking, corrections included, is in the hash chain as reconciliation reads it.
+func TestReconcileOfEveryTypeOfBooking(t *testing.T) {
+	t.Parallel()
+	m := newMarket(t)
+	p := m.mixed()
+	_, booked, err := m.shelf.AppendTransactions(t.Context(), store.DefaultTenant, p.ID, []portfolio.Transaction{
+		m.tx("2005-01-06", portfolio.Dividend, "AAA", "", "", "CHF", "8.5"),
+		m.tx("2005-01-07", portfolio.Dividend, "UUU", "", "", "CHF", "1.25"), // in another currency
+		m.tx("2005-01-12", portfolio.Split, "AAA", "3", "", "", ""),
+		m.tx("2005-01-10", portfolio.Split, "UUU", "0.5", "", "", ""),
+		m.tx("2005-01-05", portfolio.Withdrawal, "", "", "", "CHF", "-3"),
+	})
+	require.NoError(t, err)
+	for _, i := range []int{1, 2} {
+		_, err = m.shelf.ReverseTransaction(t.Context(), store.DefaultTenant, p.ID, booked[i].ID, nil)
+		require.NoError(t, err)
+	}
+	p, err = m.shelf.Portfolio(t.Context(), store.DefaultTenant, p.ID)
+	require.NoError(t, err)
+	ledgers, err := m.shelf.Ledgers(t.Context(), store.DefaultTenant, []portfolio.Portfolio{p})
+	require.NoError(t, err)
+	alone, err := m.shelf.Transactions(t.Context(), store.DefaultTenant, p.ID, p.LedgerSeq, day(t, days[9]))
+	require.NoError(t, err)
+	require.Equal(t, alone, ledgers[p.ID], "many ledgers are read as one is")
+
+	r := m.reconcile(m.build())
+	require.Empty(t, reasons(r))
+	require.Equal(t, len(days), r.Valuations)
+}
+
 // skewed is a source whose series differ from the rows that quotes are made of: what a defect in either
 // way of valuing, or damaged rows, would look like.
 type skewed struct {

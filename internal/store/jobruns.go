@@ -145,6 +145,37 @@ func (s *JobRuns) CatchUp(ctx context.Context, all []jobs.Periodic) ([]string, e
 	return late, nil
 }
 
+// Resume begins a nightly order for each tenant with warming packs when no job waits that would bring them on,
+// and returns the tenants. An order that was cut off by the end of its worker is taken up again only once
+// its job has had its time, an hour for some; and one that has failed for good, never. Where another worker
+// is in the middle of one, the same work is done twice.
+func (s *JobRuns) Resume(ctx context.Context) (tenants []string, err error) {
+	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		// Of workers that start together one does.
+		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('dawsos late job ' || $1, 0))`, jobs.NightlyFirst); err != nil {
+			return err
+		}
+		q := s.q.WithTx(tx)
+		waiting, err := q.WaitingJobs(ctx, jobs.NightlyToFresh())
+		if err != nil || len(waiting) > 0 {
+			return err
+		}
+		if tenants, err = q.TenantsWithWarmingPacks(ctx); err != nil {
+			return err
+		}
+		for _, tenant := range tenants {
+			if err := s.enqueueBuild(ctx, tx, tenant, periodic.BySchedule); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("go on with warming pricing packs: %w", err)
+	}
+	return tenants, nil
+}
+
 // PruneJobRuns deletes up to limit runs that began before a time, and returns how many. The last success of
 // each job stays.
 func (s *Store) PruneJobRuns(ctx context.Context, begunBefore time.Time, limit int) (int, error) {

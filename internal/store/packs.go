@@ -208,22 +208,7 @@ func (s *Packs) CheckPacks(ctx context.Context, tenantID string, limit int) (che
 	if err := s.q.MarkBuilt(ctx, s.now().UTC(), tenantID, built); err != nil {
 		return 0, 0, fmt.Errorf("mark %d pricing packs as built: %w", len(built), err)
 	}
-	return len(rows), len(wrong), s.fail(ctx, tenantID, wrong)
-}
-
-func (s *Packs) fail(ctx context.Context, tenantID string, wrong []packs.Verdict) error {
-	if len(wrong) == 0 {
-		return nil
-	}
-	var ids []uuid.UUID
-	var texts []string
-	for _, v := range wrong {
-		ids, texts = append(ids, v.Pack.ID), append(texts, asStorable(v.Reason))
-	}
-	if _, err := s.q.FailPacks(ctx, tenantID, ids, texts); err != nil {
-		return fmt.Errorf("put %d pricing packs in error: %w", len(ids), err)
-	}
-	return nil
+	return len(rows), len(wrong), s.RecordVerdicts(ctx, tenantID, wrong)
 }
 
 // UnreconciledPacks returns the packs that are built and not reconciled, by revision, then date.
@@ -238,22 +223,17 @@ func (s *Packs) UnreconciledPacks(ctx context.Context, tenantID string) ([]packs
 // RecordVerdicts writes down what a reconciliation came to, all of it or nothing. A pack that has become
 // stale meanwhile stays so.
 func (s *Packs) RecordVerdicts(ctx context.Context, tenantID string, list []packs.Verdict) error {
-	return pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-		st := &Packs{Store: s.in(tx)}
-		var good []uuid.UUID
-		var wrong []packs.Verdict
-		for _, v := range list {
-			if v.Reason == "" {
-				good = append(good, v.Pack.ID)
-			} else {
-				wrong = append(wrong, v)
-			}
-		}
-		if _, err := st.q.MarkReconciled(ctx, s.now().UTC(), tenantID, good); err != nil {
-			return fmt.Errorf("mark %d pricing packs as reconciled: %w", len(good), err)
-		}
-		return st.fail(ctx, tenantID, wrong)
-	})
+	if len(list) == 0 {
+		return nil
+	}
+	p := db.RecordVerdictsParams{At: s.now().UTC(), TenantID: tenantID}
+	for _, v := range list {
+		p.Ids, p.Reasons = append(p.Ids, v.Pack.ID), append(p.Reasons, asStorable(v.Reason))
+	}
+	if err := s.q.RecordVerdicts(ctx, p); err != nil {
+		return fmt.Errorf("record what became of %d pricing packs: %w", len(list), err)
+	}
+	return nil
 }
 
 // NewestUsablePack returns the newest pack that is fresh or about to be; false when there is none.

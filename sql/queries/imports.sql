@@ -32,11 +32,19 @@ JOIN prices AS p ON p.security_id = s.id
 WHERE t.id = @tenant_id AND (@every::boolean OR p.date >= @first_date::date)
 ORDER BY p.date;
 
--- StalePacks notes that a revision has rows that packs from a day on do not read.
+-- StalePacks notes that a revision has rows that packs from a day on do not read. Like every statement that
+-- changes more than one pack, it locks them in order of date, then revision: imports and the nightly jobs
+-- change the same ones at the same time.
 -- name: StalePacks :execrows
-UPDATE pricing_packs SET state = 'stale'
-WHERE tenant_id = @tenant_id AND revision < @revision AND state <> 'stale'
-    AND (@every::boolean OR date >= @first_date::date);
+UPDATE pricing_packs AS k SET state = 'stale'
+FROM (
+    SELECT p.id FROM pricing_packs AS p
+    WHERE p.tenant_id = @tenant_id AND p.revision < @revision AND p.state <> 'stale'
+        AND (@every::boolean OR p.date >= @first_date::date)
+    ORDER BY p.date, p.revision
+    FOR UPDATE
+) AS locked
+WHERE k.id = locked.id;
 
 -- name: AddPacks :execrows
 INSERT INTO pricing_packs (id, tenant_id, date, revision, hash, state, created_at)

@@ -65,11 +65,17 @@ RETURNING *;
 -- RetirePacks makes stale what a newer revision of its date has taken the place of.
 -- name: RetirePacks :execrows
 UPDATE pricing_packs AS k SET state = 'stale', reason = NULL
-WHERE k.tenant_id = @tenant_id AND k.state <> 'stale'
-    AND EXISTS (
-        SELECT FROM pricing_packs AS n
-        WHERE n.tenant_id = k.tenant_id AND n.date = k.date AND n.revision > k.revision
-    );
+FROM (
+    SELECT p.id FROM pricing_packs AS p
+    WHERE p.tenant_id = @tenant_id AND p.state <> 'stale'
+        AND EXISTS (
+            SELECT FROM pricing_packs AS n
+            WHERE n.tenant_id = p.tenant_id AND n.date = p.date AND n.revision > p.revision
+        )
+    ORDER BY p.date, p.revision
+    FOR UPDATE
+) AS locked
+WHERE k.id = locked.id;
 
 -- UnbuiltPacks are warming packs that were not checked yet, with what their hash is made of.
 -- name: UnbuiltPacks :many
@@ -81,17 +87,30 @@ ORDER BY k.date, k.revision
 LIMIT @max_rows::integer;
 
 -- name: MarkBuilt :exec
-UPDATE pricing_packs SET built_at = @at::timestamptz
-WHERE tenant_id = @tenant_id AND id = ANY (@ids::uuid[]) AND state = 'warming';
+UPDATE pricing_packs AS k SET built_at = @at::timestamptz
+FROM (
+    SELECT p.id FROM pricing_packs AS p
+    WHERE p.tenant_id = @tenant_id AND p.id = ANY (@ids::uuid[]) AND p.state = 'warming'
+    ORDER BY p.date, p.revision
+    FOR UPDATE
+) AS locked
+WHERE k.id = locked.id;
 
--- name: MarkReconciled :execrows
-UPDATE pricing_packs SET reconciled_at = @at::timestamptz
-WHERE tenant_id = @tenant_id AND id = ANY (@ids::uuid[]) AND state = 'warming';
-
--- name: FailPacks :execrows
-UPDATE pricing_packs AS k SET state = 'error', reason = f.reason
+-- RecordVerdicts puts packs in error that have a reason for it, and writes down of the others that they are
+-- reconciled.
+-- name: RecordVerdicts :exec
+UPDATE pricing_packs AS k
+SET state = CASE WHEN f.reason = '' THEN k.state ELSE 'error' END,
+    reason = nullif(f.reason, ''),
+    reconciled_at = CASE WHEN f.reason = '' THEN @at::timestamptz ELSE k.reconciled_at END
 FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@reasons::text[]) AS reason) AS f
-WHERE k.tenant_id = @tenant_id AND k.id = f.id AND k.state = 'warming';
+JOIN (
+    SELECT p.id FROM pricing_packs AS p
+    WHERE p.tenant_id = @tenant_id AND p.id = ANY (@ids::uuid[]) AND p.state = 'warming'
+    ORDER BY p.date, p.revision
+    FOR UPDATE
+) AS locked ON locked.id = f.id
+WHERE k.id = f.id;
 
 -- name: UnreconciledPacks :many
 SELECT * FROM pricing_packs
@@ -109,8 +128,14 @@ LIMIT 1;
 UPDATE pricing_packs SET prewarmed_at = @at::timestamptz WHERE tenant_id = @tenant_id AND id = @id;
 
 -- name: MarkFresh :execrows
-UPDATE pricing_packs SET state = 'fresh', fresh_at = @at::timestamptz
-WHERE tenant_id = @tenant_id AND state = 'warming' AND reconciled_at IS NOT NULL;
+UPDATE pricing_packs AS k SET state = 'fresh', fresh_at = @at::timestamptz
+FROM (
+    SELECT p.id FROM pricing_packs AS p
+    WHERE p.tenant_id = @tenant_id AND p.state = 'warming' AND p.reconciled_at IS NOT NULL
+    ORDER BY p.date, p.revision
+    FOR UPDATE
+) AS locked
+WHERE k.id = locked.id;
 
 -- name: Packs :many
 SELECT * FROM pricing_packs
@@ -125,6 +150,11 @@ LIMIT @max_rows::integer;
 -- name: NewestPack :one
 SELECT * FROM pricing_packs WHERE tenant_id = @tenant_id ORDER BY date DESC, revision DESC LIMIT 1;
 
+-- name: TenantsWithWarmingPacks :many
+SELECT t.id FROM tenants AS t
+WHERE EXISTS (SELECT FROM pricing_packs AS k WHERE k.tenant_id = t.id AND k.state = 'warming')
+ORDER BY t.id;
+
 -- name: PackStates :many
 SELECT state, count(*) AS packs FROM pricing_packs GROUP BY state;
 
@@ -135,7 +165,7 @@ FROM transactions AS t
 JOIN (SELECT unnest(@portfolio_ids::uuid[]) AS id, unnest(@seqs::bigint[]) AS seq) AS p
     ON p.id = t.portfolio_id AND t.seq <= p.seq
 LEFT JOIN securities AS s
-    ON s.tenant_id = t.tenant_id AND s.symbol = t.symbol AND t.type IN ('BUY', 'SELL')
+    ON s.tenant_id = t.tenant_id AND s.symbol = t.symbol AND t.type IN ('BUY', 'SELL', 'DIVIDEND', 'SPLIT')
 WHERE t.tenant_id = @tenant_id AND t.portfolio_id = ANY (@portfolio_ids::uuid[])
 ORDER BY t.portfolio_id, t.date, t.seq;
 

@@ -191,9 +191,15 @@ func (q *Queries) SetTenantCalendar(ctx context.Context, calendar string, tenant
 }
 
 const stalePacks = `-- name: StalePacks :execrows
-UPDATE pricing_packs SET state = 'stale'
-WHERE tenant_id = $1 AND revision < $2 AND state <> 'stale'
-    AND ($3::boolean OR date >= $4::date)
+UPDATE pricing_packs AS k SET state = 'stale'
+FROM (
+    SELECT p.id FROM pricing_packs AS p
+    WHERE p.tenant_id = $1 AND p.revision < $2 AND p.state <> 'stale'
+        AND ($3::boolean OR p.date >= $4::date)
+    ORDER BY p.date, p.revision
+    FOR UPDATE
+) AS locked
+WHERE k.id = locked.id
 `
 
 type StalePacksParams struct {
@@ -203,7 +209,9 @@ type StalePacksParams struct {
 	FirstDate time.Time
 }
 
-// StalePacks notes that a revision has rows that packs from a day on do not read.
+// StalePacks notes that a revision has rows that packs from a day on do not read. Like every statement that
+// changes more than one pack, it locks them in order of date, then revision: imports and the nightly jobs
+// change the same ones at the same time.
 func (q *Queries) StalePacks(ctx context.Context, arg StalePacksParams) (int64, error) {
 	result, err := q.db.Exec(ctx, stalePacks,
 		arg.TenantID,

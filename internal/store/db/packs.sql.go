@@ -96,20 +96,6 @@ func (q *Queries) DatesWithoutPack(ctx context.Context, tenantID string, day *ti
 	return items, nil
 }
 
-const failPacks = `-- name: FailPacks :execrows
-UPDATE pricing_packs AS k SET state = 'error', reason = f.reason
-FROM (SELECT unnest($2::uuid[]) AS id, unnest($3::text[]) AS reason) AS f
-WHERE k.tenant_id = $1 AND k.id = f.id AND k.state = 'warming'
-`
-
-func (q *Queries) FailPacks(ctx context.Context, tenantID string, ids []uuid.UUID, reasons []string) (int64, error) {
-	result, err := q.db.Exec(ctx, failPacks, tenantID, ids, reasons)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
-}
-
 const firstBooking = `-- name: FirstBooking :one
 SELECT min(date)::date AS date FROM transactions WHERE tenant_id = $1 HAVING count(*) > 0
 `
@@ -225,8 +211,14 @@ func (q *Queries) KnownMetrics(ctx context.Context, tenantID string, packID uuid
 }
 
 const markBuilt = `-- name: MarkBuilt :exec
-UPDATE pricing_packs SET built_at = $1::timestamptz
-WHERE tenant_id = $2 AND id = ANY ($3::uuid[]) AND state = 'warming'
+UPDATE pricing_packs AS k SET built_at = $1::timestamptz
+FROM (
+    SELECT p.id FROM pricing_packs AS p
+    WHERE p.tenant_id = $2 AND p.id = ANY ($3::uuid[]) AND p.state = 'warming'
+    ORDER BY p.date, p.revision
+    FOR UPDATE
+) AS locked
+WHERE k.id = locked.id
 `
 
 func (q *Queries) MarkBuilt(ctx context.Context, at time.Time, tenantID string, ids []uuid.UUID) error {
@@ -235,8 +227,14 @@ func (q *Queries) MarkBuilt(ctx context.Context, at time.Time, tenantID string, 
 }
 
 const markFresh = `-- name: MarkFresh :execrows
-UPDATE pricing_packs SET state = 'fresh', fresh_at = $1::timestamptz
-WHERE tenant_id = $2 AND state = 'warming' AND reconciled_at IS NOT NULL
+UPDATE pricing_packs AS k SET state = 'fresh', fresh_at = $1::timestamptz
+FROM (
+    SELECT p.id FROM pricing_packs AS p
+    WHERE p.tenant_id = $2 AND p.state = 'warming' AND p.reconciled_at IS NOT NULL
+    ORDER BY p.date, p.revision
+    FOR UPDATE
+) AS locked
+WHERE k.id = locked.id
 `
 
 func (q *Queries) MarkFresh(ctx context.Context, at time.Time, tenantID string) (int64, error) {
@@ -254,19 +252,6 @@ UPDATE pricing_packs SET prewarmed_at = $1::timestamptz WHERE tenant_id = $2 AND
 func (q *Queries) MarkPrewarmed(ctx context.Context, at time.Time, tenantID string, iD uuid.UUID) error {
 	_, err := q.db.Exec(ctx, markPrewarmed, at, tenantID, iD)
 	return err
-}
-
-const markReconciled = `-- name: MarkReconciled :execrows
-UPDATE pricing_packs SET reconciled_at = $1::timestamptz
-WHERE tenant_id = $2 AND id = ANY ($3::uuid[]) AND state = 'warming'
-`
-
-func (q *Queries) MarkReconciled(ctx context.Context, at time.Time, tenantID string, ids []uuid.UUID) (int64, error) {
-	result, err := q.db.Exec(ctx, markReconciled, at, tenantID, ids)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
 }
 
 const metrics = `-- name: Metrics :many
@@ -541,13 +526,53 @@ func (q *Queries) PruneMetrics(ctx context.Context, before time.Time, maxRows in
 	return result.RowsAffected(), nil
 }
 
+const recordVerdicts = `-- name: RecordVerdicts :exec
+UPDATE pricing_packs AS k
+SET state = CASE WHEN f.reason = '' THEN k.state ELSE 'error' END,
+    reason = nullif(f.reason, ''),
+    reconciled_at = CASE WHEN f.reason = '' THEN $1::timestamptz ELSE k.reconciled_at END
+FROM (SELECT unnest($2::uuid[]) AS id, unnest($3::text[]) AS reason) AS f
+JOIN (
+    SELECT p.id FROM pricing_packs AS p
+    WHERE p.tenant_id = $4 AND p.id = ANY ($2::uuid[]) AND p.state = 'warming'
+    ORDER BY p.date, p.revision
+    FOR UPDATE
+) AS locked ON locked.id = f.id
+WHERE k.id = f.id
+`
+
+type RecordVerdictsParams struct {
+	At       time.Time
+	Ids      []uuid.UUID
+	Reasons  []string
+	TenantID string
+}
+
+// RecordVerdicts puts packs in error that have a reason for it, and writes down of the others that they are
+// reconciled.
+func (q *Queries) RecordVerdicts(ctx context.Context, arg RecordVerdictsParams) error {
+	_, err := q.db.Exec(ctx, recordVerdicts,
+		arg.At,
+		arg.Ids,
+		arg.Reasons,
+		arg.TenantID,
+	)
+	return err
+}
+
 const retirePacks = `-- name: RetirePacks :execrows
 UPDATE pricing_packs AS k SET state = 'stale', reason = NULL
-WHERE k.tenant_id = $1 AND k.state <> 'stale'
-    AND EXISTS (
-        SELECT FROM pricing_packs AS n
-        WHERE n.tenant_id = k.tenant_id AND n.date = k.date AND n.revision > k.revision
-    )
+FROM (
+    SELECT p.id FROM pricing_packs AS p
+    WHERE p.tenant_id = $1 AND p.state <> 'stale'
+        AND EXISTS (
+            SELECT FROM pricing_packs AS n
+            WHERE n.tenant_id = p.tenant_id AND n.date = p.date AND n.revision > p.revision
+        )
+    ORDER BY p.date, p.revision
+    FOR UPDATE
+) AS locked
+WHERE k.id = locked.id
 `
 
 // RetirePacks makes stale what a newer revision of its date has taken the place of.
@@ -618,13 +643,39 @@ func (q *Queries) StoreMetrics(ctx context.Context, arg StoreMetricsParams) erro
 	return err
 }
 
+const tenantsWithWarmingPacks = `-- name: TenantsWithWarmingPacks :many
+SELECT t.id FROM tenants AS t
+WHERE EXISTS (SELECT FROM pricing_packs AS k WHERE k.tenant_id = t.id AND k.state = 'warming')
+ORDER BY t.id
+`
+
+func (q *Queries) TenantsWithWarmingPacks(ctx context.Context) ([]string, error) {
+	rows, err := q.db.Query(ctx, tenantsWithWarmingPacks)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var id string
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const transactionsOf = `-- name: TransactionsOf :many
 SELECT t.id, t.tenant_id, t.portfolio_id, t.seq, t.date, t.type, t.symbol, t.quantity, t.price, t.currency, t.amount, t.ledger_version, t.created_at, t.reverses, s.id AS security_id
 FROM transactions AS t
 JOIN (SELECT unnest($1::uuid[]) AS id, unnest($2::bigint[]) AS seq) AS p
     ON p.id = t.portfolio_id AND t.seq <= p.seq
 LEFT JOIN securities AS s
-    ON s.tenant_id = t.tenant_id AND s.symbol = t.symbol AND t.type IN ('BUY', 'SELL')
+    ON s.tenant_id = t.tenant_id AND s.symbol = t.symbol AND t.type IN ('BUY', 'SELL', 'DIVIDEND', 'SPLIT')
 WHERE t.tenant_id = $3 AND t.portfolio_id = ANY ($1::uuid[])
 ORDER BY t.portfolio_id, t.date, t.seq
 `
