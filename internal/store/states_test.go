@@ -20,11 +20,14 @@ import (
 	"github.com/dawsos/dawsos/internal/store"
 )
 
-// listing notes the statement that listed events last.
-type listing struct{ last atomic.Pointer[statements] }
+// listing notes the last statement of a name.
+type listing struct {
+	name string // how it begins
+	last atomic.Pointer[statements]
+}
 
 func (l *listing) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
-	if strings.HasPrefix(q.SQL, "-- name: EventSummaries") {
+	if strings.HasPrefix(q.SQL, "-- name: "+l.name) {
 		l.last.Store(&statements{sql: q.SQL, args: q.Args})
 	}
 	return ctx
@@ -37,7 +40,7 @@ func (*listing) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData)
 func TestEventsAreFoundByIndex(t *testing.T) {
 	t.Parallel()
 	config := dbtest.New(t).Config()
-	listed := &listing{}
+	listed := &listing{name: "EventSummaries"}
 	config.ConnConfig.Tracer = listed
 	config.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_generic_plan"
 	pool, err := pgxpool.NewWithConfig(t.Context(), config)

@@ -27,13 +27,15 @@ WHERE job = @job AND id < @before
 ORDER BY id DESC
 LIMIT @max_rows::integer;
 
--- LastJobRuns are the newest runs of each job.
+-- LastJobRuns are the newest runs of each job. With an equality and no order by job, the plan may walk all
+-- runs backwards by id to find that a job has none.
 -- name: LastJobRuns :many
 SELECT sqlc.embed(job_runs)
 FROM (SELECT unnest(@jobs::text[]) AS name) AS k
-JOIN job_runs ON job_runs.id IN (
-    SELECT r.id FROM job_runs AS r WHERE r.job = k.name ORDER BY r.id DESC LIMIT @most::integer
-)
+CROSS JOIN LATERAL (
+    SELECT r.id FROM job_runs AS r WHERE r.job BETWEEN k.name AND k.name ORDER BY r.job, r.id DESC LIMIT @most::integer
+) AS newest
+JOIN job_runs ON job_runs.id = newest.id
 ORDER BY k.name, job_runs.id DESC;
 
 -- LastSuccesses is when each job last ended well.
@@ -92,9 +94,9 @@ FOR UPDATE SKIP LOCKED;
 DELETE FROM job_runs WHERE id IN (
     SELECT r.id FROM job_runs AS r
     WHERE r.id < @before AND r.status <> 'running'
-        AND r.id NOT IN (
-            SELECT DISTINCT ON (s.job) s.id FROM job_runs AS s WHERE s.status = 'succeeded' ORDER BY s.job, s.ended_at DESC
-        )
+        AND (r.status <> 'succeeded' OR r.ended_at < (
+            SELECT max(s.ended_at) FROM job_runs AS s WHERE s.job = r.job AND s.status = 'succeeded'
+        ))
     ORDER BY r.id
     LIMIT @max_rows::integer
 );

@@ -200,9 +200,10 @@ func (q *Queries) JobRuns(ctx context.Context, job string, before uuid.UUID, max
 const lastJobRuns = `-- name: LastJobRuns :many
 SELECT job_runs.id, job_runs.job, job_runs.tenant_id, job_runs.trigger, job_runs.chain, job_runs.job_id, job_runs.attempt, job_runs.status, job_runs.started_at, job_runs.ended_at, job_runs.error, job_runs.detail
 FROM (SELECT unnest($1::text[]) AS name) AS k
-JOIN job_runs ON job_runs.id IN (
-    SELECT r.id FROM job_runs AS r WHERE r.job = k.name ORDER BY r.id DESC LIMIT $2::integer
-)
+CROSS JOIN LATERAL (
+    SELECT r.id FROM job_runs AS r WHERE r.job BETWEEN k.name AND k.name ORDER BY r.job, r.id DESC LIMIT $2::integer
+) AS newest
+JOIN job_runs ON job_runs.id = newest.id
 ORDER BY k.name, job_runs.id DESC
 `
 
@@ -210,7 +211,8 @@ type LastJobRunsRow struct {
 	JobRun JobRun
 }
 
-// LastJobRuns are the newest runs of each job.
+// LastJobRuns are the newest runs of each job. With an equality and no order by job, the plan may walk all
+// runs backwards by id to find that a job has none.
 func (q *Queries) LastJobRuns(ctx context.Context, jobs []string, most int32) ([]LastJobRunsRow, error) {
 	rows, err := q.db.Query(ctx, lastJobRuns, jobs, most)
 	if err != nil {
@@ -284,9 +286,9 @@ const pruneJobRuns = `-- name: PruneJobRuns :execrows
 DELETE FROM job_runs WHERE id IN (
     SELECT r.id FROM job_runs AS r
     WHERE r.id < $1 AND r.status <> 'running'
-        AND r.id NOT IN (
-            SELECT DISTINCT ON (s.job) s.id FROM job_runs AS s WHERE s.status = 'succeeded' ORDER BY s.job, s.ended_at DESC
-        )
+        AND (r.status <> 'succeeded' OR r.ended_at < (
+            SELECT max(s.ended_at) FROM job_runs AS s WHERE s.job = r.job AND s.status = 'succeeded'
+        ))
     ORDER BY r.id
     LIMIT $2::integer
 )
