@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -519,24 +520,25 @@ func TestImportWhenItsConnectionDies(t *testing.T) {
 		return err == nil && n == 1
 	}
 
-	sent := 0
+	var sent atomic.Int64 // a read may be under way when the import is over
 	_, err := s.try(imports.FX, "", func(r *imports.Request) {
 		r.Body = readerFunc(func(p []byte) (int, error) {
-			if sent++; sent == 1 {
+			n := sent.Add(1)
+			if n == 1 {
 				return copy(p, "date,base,quote,rate\n"), nil
 			}
-			if sent == 100 { // the server may not have begun yet
+			if n == 100 { // the server may not have begun yet
 				for until := time.Now().Add(20 * time.Second); !kill("COPY import_staged%") && time.Now().Before(until); {
 				}
 			}
-			if sent == 1_000_000 {
+			if n == 1_000_000 {
 				return 0, io.EOF
 			}
 			return copy(p, "2020-01-02,EUR,CHF,1\n"), nil
 		})
 	})
 	require.True(t, store.Unavailable(err), "%v", err)
-	require.Less(t, sent, 1_000_000, "it does not read on for nobody")
+	require.Less(t, sent.Load(), int64(1_000_000), "it does not read on for nobody")
 	require.Equal(t, before, s.fingerprint())
 
 	tx, err := s.pool.Begin(t.Context())

@@ -233,6 +233,12 @@ func TestAReplayStopsWhenItFailsAgainAndGoesOn(t *testing.T) {
 	require.LessOrEqual(t, o.Released, 300+2*200+200, "no more than what was outstanding when it failed")
 	require.Equal(t, o.Released, o.Delivered+o.Failed+o.Waiting)
 
+	// An operator waits for the receiver. What is under way when the replay goes on counts towards it.
+	require.Eventually(t, func() bool {
+		o, err := q.Operation(t.Context(), "default", o.ID)
+		require.NoError(t, err)
+		return o.Waiting == 0
+	}, time.Minute, 50*time.Millisecond, "attempts do not end")
 	works.Store(true)
 	again, err := q.ContinueOperation(t.Context(), "default", o.ID, operator)
 	require.NoError(t, err)
