@@ -10,7 +10,7 @@
 #   docker build -t dawsos-worker --target worker ...
 #   docker run -v backups:/backups -e BACKUP_DIR=/backups dawsos-worker   the worker on :8001
 
-FROM golang:1.26.8-bookworm AS build
+FROM golang:1.26.11-bookworm AS build
 WORKDIR /src
 COPY go.mod go.sum ./
 RUN --mount=type=cache,target=/go/pkg/mod go mod download
@@ -51,6 +51,8 @@ COPY configs/agents.yaml /app/configs/agents.yaml
 COPY configs/analytics /app/configs/analytics
 COPY configs/patterns /app/configs/patterns
 WORKDIR /app
+# The image's own account, by number: whoever forbids root does not have to look up a name.
+USER 65532:65532
 ENV ENVIRONMENT=production
 EXPOSE 8000
 CMD ["api"]

@@ -153,6 +153,12 @@ func (d *dev) prepare(ctx context.Context, db *database) error {
 	}
 	d.out.say("schema is at version %d, River's at %d (%d migrations applied)", report.Schema, report.River, len(report.Applied))
 
+	if d.opts.runs() {
+		if err := d.keepKeys(ctx, db.url); err != nil {
+			return err
+		}
+	}
+
 	switch {
 	case d.opts.command == "migrate", d.opts.noSample && d.opts.command != "seed":
 		return nil

@@ -60,7 +60,7 @@ func TestParse(t *testing.T) {
 		{"observability --no-sample", options{command: "observability", noSample: true}, ""},
 		{"observability --only api", options{}, "observability runs the API and the worker: leave --only out"},
 		{"--only pg", options{}, `--only "pg": allowed are api and worker`},
-		{"sed", options{}, `there is no command "sed": observability, migrate, seed, bench-delivery, chaos, load, or none to run everything`},
+		{"sed", options{}, `there is no command "sed": observability, migrate, seed, bench-delivery, bench-size, chaos, drill-restore, drill-upgrade, fuzz-api, load, soak, or none to run everything`},
 		{"--reset migrate", options{}, `unexpected "migrate": a command comes before the flags`},
 	} {
 		t.Run(c.args, func(t *testing.T) {
@@ -329,13 +329,13 @@ func TestTry(t *testing.T) {
 	defer server.Close()
 	defer http.DefaultClient.CloseIdleConnections()
 	require.Equal(t, "curl -s "+server.URL+"/v1/patterns/portfolio_overview/execute"+
-		` -H 'content-type: application/json' -d '{"inputs":{"portfolio_id":"9f81"}}'`, try(t.Context(), server.URL))
+		` -H "Authorization: Bearer $DAWSOS_KEY" -H 'content-type: application/json' -d '{"inputs":{"portfolio_id":"9f81"}}'`, try(t.Context(), server.URL, "daws_key"))
 
 	empty := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte(`{"items": []}`))
 	}))
 	defer empty.Close()
-	require.Equal(t, "curl -s "+empty.URL+"/v1/patterns", try(t.Context(), empty.URL))
+	require.Equal(t, "curl -s "+empty.URL+`/v1/patterns -H "Authorization: Bearer $DAWSOS_KEY"`, try(t.Context(), empty.URL, "daws_key"))
 }
 
 // TestPrivateDatabase goes through what a start does before the services run, twice, and a reset.

@@ -86,6 +86,7 @@ type dev struct {
 	cfg   config.Config
 	out   *console
 	state string // folder of everything that is kept between runs
+	keys  keys
 }
 
 func (d *dev) run(ctx context.Context, force <-chan struct{}) (err error) {
@@ -285,11 +286,13 @@ func (d *dev) serve(ctx context.Context, force <-chan struct{}, services []servi
 // environ is the services' environment: the user's, completed with what this program provides.
 func (d *dev) environ(services []service, db *database) ([]string, error) {
 	// Of a variable that stands twice, the last counts.
-	environ := append(os.Environ(), "DATABASE_URL="+db.url)
+	environ := append(os.Environ(), "DATABASE_URL="+db.url,
+		// What this program says and waits for is at API_ADDR and in the clear.
+		"METRICS_ADDR=", "TLS_CERT_FILE=", "TLS_KEY_FILE=")
 	for _, s := range services {
 		environ = append(environ, s.variable+"="+s.address)
 	}
-	secrets := filepath.Join(d.state, "secrets.env")
+	secrets := filepath.Join(d.state, secretsFile)
 	if d.cfg.WebhookSecret == "" {
 		secret, err := webhookSecret(secrets)
 		if err != nil {
@@ -303,6 +306,9 @@ func (d *dev) environ(services []service, db *database) ([]string, error) {
 			return nil, err
 		}
 		environ = append(environ, "SECRETS_KEY="+key)
+	}
+	if d.cfg.APIKey == "" && d.keys.worker != "" {
+		environ = append(environ, "API_KEY="+d.keys.worker)
 	}
 	return environ, nil
 }

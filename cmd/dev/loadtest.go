@@ -46,14 +46,20 @@ type experiment struct {
 
 // experiments by command.
 var experiments = map[string]experiment{
-	"chaos":          {chaosFlags, 30 * time.Minute},
+	"chaos":          {chaosFlags, 90 * time.Minute}, // a campaign is as long as one asks for
 	"load":           {loadFlags, 30 * time.Minute},
 	"bench-delivery": {benchFlags, 30 * time.Minute},
+	"fuzz-api":       {fuzzFlags, 2 * time.Hour},
+	"soak":           {soakFlags, 6 * time.Hour},
+	"bench-size":     {sizeFlags, 15 * time.Minute},
+	"drill-restore":  {restoreFlags, 15 * time.Minute},
+	"drill-upgrade":  {upgradeFlags, 20 * time.Minute},
 }
 
 func chaosFlags(f *flag.FlagSet) func() (trial, error) {
 	var o loadtest.ChaosOptions
-	f.DurationVar(&o.Duration, "duration", time.Minute, "how long events are posted and processes killed")
+	campaign := campaignFlags(f)
+	f.DurationVar(&o.Duration, "duration", time.Minute, "how long events are posted and processes killed, or other harm is done")
 	f.IntVar(&o.Kills, "kills", 30, "how many times a process is killed; 0 to see that nothing is repeated then")
 	f.Uint64Var(&o.Seed, "seed", 1, "decides when and whom, and how the receiver fails")
 	f.IntVar(&o.APIs, "apis", 1, "number of APIs")
@@ -62,6 +68,9 @@ func chaosFlags(f *flag.FlagSet) func() (trial, error) {
 	f.IntVar(&o.Concurrency, "concurrency", 32, "requests under way at most")
 	f.DurationVar(&o.Drain, "drain", 3*time.Minute, "how long what is open may take afterwards")
 	return func() (trial, error) {
+		if campaign.wanted {
+			return campaign.trial(f, o)
+		}
 		switch {
 		case o.APIs < 1 || o.Workers < 1 || o.APIs+o.Workers > 20:
 			return nil, errors.New("--apis and --workers: at least one of each and 20 together")
@@ -76,7 +85,7 @@ func chaosFlags(f *flag.FlagSet) func() (trial, error) {
 
 func loadFlags(f *flag.FlagSet) func() (trial, error) {
 	var o loadtest.OutageOptions
-	scenario := f.String("scenario", outage, "`outage` (a receiver is down, and comes back), failures (a receiver fails the first attempts of each event) or replay (dead letters are replayed to a receiver that fails again)")
+	scenario := f.String("scenario", outage, "`outage` (a receiver is down, and comes back), failures (a receiver fails the first attempts of each event), replay (dead letters are replayed to a receiver that fails again) or overload (more is asked for than there is room for)")
 	f.IntVar(&o.Events, "events", 0, "how many events fail; 0 means 10,000 in an outage or a replay, 5,000 failures")
 	f.IntVar(&o.Concurrency, "concurrency", 32, "requests under way at most, for each receiver")
 	f.Float64Var(&o.Rate, "rate", 250, "outage: events a second to the receiver that is down")
@@ -87,6 +96,7 @@ func loadFlags(f *flag.FlagSet) func() (trial, error) {
 	retry := f.Duration("retry", 2*time.Second, "failures: each wait of the retry schedule")
 	perSecond := f.Int("per-second", 500, "replay: letters made due a second")
 	stopAfter := f.Int("stop-after", 20, "replay: letters that fail until it stops")
+	over := overloadFlags(f)
 	f.DurationVar(&o.Drain, "drain", 0, "how long what is open may take; 0 means 10 minutes after an outage or for a replay, 15 seconds after failures")
 	return func() (trial, error) {
 		switch {
@@ -122,14 +132,17 @@ func loadFlags(f *flag.FlagSet) func() (trial, error) {
 			return func(ctx context.Context, p loadtest.Place) (report, error) {
 				return reported(loadtest.Replay(ctx, p, o))
 			}, nil
+		case overload:
+			over.Concurrency, over.Drain = o.Concurrency, cmp.Or(o.Drain, 10*time.Minute)
+			return overloadTrial(over)
 		default:
-			return nil, fmt.Errorf("--scenario %q: allowed are %s, %s and %s", *scenario, outage, failures, replay)
+			return nil, fmt.Errorf("--scenario %q: allowed are %s, %s, %s and %s", *scenario, outage, failures, replay, overload)
 		}
 	}
 }
 
 // The scenarios of load.
-const outage, failures, replay = "outage", "failures", "replay"
+const outage, failures, replay, overload = "outage", "failures", "replay", "overload"
 
 // maxPerSecond is the most that the API takes.
 const maxPerSecond = 1000
@@ -149,6 +162,21 @@ func benchFlags(f *flag.FlagSet) func() (trial, error) {
 		}
 		return func(ctx context.Context, p loadtest.Place) (report, error) {
 			return reported(loadtest.Benchmark(ctx, p, o))
+		}, nil
+	}
+}
+
+func sizeFlags(f *flag.FlagSet) func() (trial, error) {
+	var o loadtest.SizeOptions
+	f.IntVar(&o.Events, "events", 10_000, "events of each kind")
+	f.IntVar(&o.Concurrency, "concurrency", 32, "requests under way")
+	f.DurationVar(&o.Limit, "limit", 5*time.Minute, "how long the retries of a kind may take")
+	return func() (trial, error) {
+		if o.Events < 1 || o.Concurrency < 1 || o.Limit <= 0 {
+			return nil, errors.New("--events, --concurrency and --limit must be positive")
+		}
+		return func(ctx context.Context, p loadtest.Place) (report, error) {
+			return reported(loadtest.Size(ctx, p, o))
 		}, nil
 	}
 }
@@ -199,6 +227,10 @@ func conduct(ctx context.Context, command string, args []string, out io.Writer) 
 		return 2
 	}
 	start, err := prepare()
+	if plan, ok := errors.AsType[*plannedError](err); ok {
+		fmt.Fprint(out, plan.text)
+		return 0
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "dev:", err)
 		return 2
@@ -239,6 +271,36 @@ func conduct(ctx context.Context, command string, args []string, out io.Writer) 
 	return 0
 }
 
+// postgres is a private server that can be crashed and started again.
+type postgres struct {
+	opts   devpg.Options
+	server *devpg.Server
+}
+
+// Start starts the server unless it is up, under the address that it had before.
+func (p *postgres) Start(ctx context.Context) error {
+	if p.server != nil {
+		select {
+		case <-p.server.Done():
+		default:
+			return nil
+		}
+	}
+	server, err := devpg.Start(ctx, p.opts)
+	if err != nil {
+		return err
+	}
+	p.server = server
+	return nil
+}
+
+// Crash ends it as pg_ctl -m immediate does.
+func (p *postgres) Crash(ctx context.Context) error { return p.server.Crash(ctx) }
+
+func (p *postgres) Stop(ctx context.Context) error { return p.server.Stop(ctx) }
+
+func (p *postgres) URL(database string) string { return p.server.URL(database) }
+
 // maxConnections is enough for ten processes' pools.
 const maxConnections = "300"
 
@@ -269,11 +331,11 @@ func inPlace(ctx context.Context, command string, out *console, do func(loadtest
 	if text, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, text)
 	}
-	server, err := devpg.Start(ctx, devpg.Options{
+	server := &postgres{opts: devpg.Options{
 		Dir: filepath.Join(dir, "postgres"), Progress: func(step string) { out.say("%s", step) },
 		Settings: map[string]string{"max_connections": maxConnections},
-	})
-	if err != nil {
+	}}
+	if err := server.Start(ctx); err != nil {
 		return err
 	}
 	defer func() {
@@ -291,7 +353,7 @@ func inPlace(ctx context.Context, command string, out *console, do func(loadtest
 	if _, err := migrate.Up(ctx, url); err != nil {
 		return err
 	}
-	return do(loadtest.Place{Bin: dir, Root: root, DatabaseURL: url, Logs: dir, Say: out.say})
+	return do(loadtest.Place{Bin: dir, Root: root, DatabaseURL: url, Server: server, NoDisk: "no disk of limited size was asked for", Logs: dir, Say: out.say})
 }
 
 // experimentNames lists the commands for messages.

@@ -4,7 +4,7 @@
 //	go run ./cmd/dev [--reset] [--only api|worker] [--no-sample]
 //	go run ./cmd/dev observability [flags as above]
 //	go run ./cmd/dev migrate | seed
-//	go run ./cmd/dev chaos | load | bench-delivery [--help]
+//	go run ./cmd/dev chaos | load | soak | fuzz-api | bench-delivery | bench-size | drill-restore | drill-upgrade [--help]
 package main
 
 import (
@@ -30,11 +30,18 @@ commands:
   migrate         bring the database to the present schema, then end
   seed            migrate and load the sample data, then end
 
-  chaos, load and bench-delivery run API, worker and PostgreSQL of their own and have flags of
+  chaos, load, soak, bench-delivery and fuzz-api run API, worker and PostgreSQL of their own and have flags of
   their own, see docs/chaos.md:
   chaos           kill processes at random under load, and account for every event
   load            take a receiver away, or have it fail, and account for every event
+  soak            run at a moderate load, and see whether anything grows
   bench-delivery  measure deliveries against bare programs
+  fuzz-api        ask every endpoint right and wrong things, see docs/fuzzing.md
+  bench-size      measure what an event costs the database, see docs/sizing.md
+  drill-restore   lose the database and restore it by the documented commands, see docs/jobs.md
+  drill-upgrade   replace an older release by this one under load, see docs/upgrading.md
+
+  release makes what is published, see docs/releasing.md, and has flags of its own.
 
 flags:
 `
@@ -50,6 +57,9 @@ func run(args []string) int {
 		}
 		if args[0] == baselineCommand {
 			return serveBaseline(ctx)
+		}
+		if args[0] == releaseCommand {
+			return makeRelease(ctx, args[1:], os.Stdout)
 		}
 	}
 	opts, err := parse(args)

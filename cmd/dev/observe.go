@@ -33,7 +33,7 @@ func (d *dev) observe(
 	started := time.Now()
 	o := observability.Options{
 		Root: filepath.Dir(d.state), Dir: filepath.Join(d.state, "observability"), DatabaseURL: db.url,
-		Environment: string(d.cfg.Environment), Programs: programs, UsualPorts: true,
+		APIKey: d.keys.worker, Environment: string(d.cfg.Environment), Programs: programs, UsualPorts: true,
 	}
 	for _, s := range services {
 		switch s.name {
@@ -65,7 +65,11 @@ func stackEnviron(stack *observability.Stack) []string {
 	if stack.Log("otel-collector") == "" {
 		return nil
 	}
-	return []string{"OTLP_ENDPOINT=" + stack.Addresses.CollectorGRPC}
+	environ := []string{"OTLP_ENDPOINT=" + stack.Addresses.CollectorGRPC}
+	if stack.Addresses.JaegerUI != "" {
+		environ = append(environ, "JAEGER_URL=http://"+stack.Addresses.JaegerUI)
+	}
+	return environ
 }
 
 // describe tells where the stack is.

@@ -20,9 +20,21 @@ func webhookSecret(file string) (string, error) { return keptSecret(file, "WEBHO
 // secretsKey returns the kept key of stored destinations.
 func secretsKey(file string) (string, error) { return keptSecret(file, "SECRETS_KEY", "") }
 
-// keptSecret returns the secret of a name kept in the file, which holds NAME=value lines, made and
-// added when it is not there yet.
+// secretsFile holds what is kept, in the folder of private state.
+const secretsFile = "secrets.env"
+
+// keptSecret is [kept] for random bytes behind a prefix.
 func keptSecret(file, name, prefix string) (string, error) {
+	return kept(file, name, func() string {
+		random := make([]byte, secretBytes)
+		rand.Read(random) // never fails, see its documentation
+		return prefix + base64.StdEncoding.EncodeToString(random)
+	})
+}
+
+// kept returns the secret of a name kept in the file, which holds NAME=value lines, made and added when
+// it is not there yet.
+func kept(file, name string, create func() string) (string, error) {
 	raw, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("read the kept secrets: %w", err)
@@ -32,9 +44,7 @@ func keptSecret(file, name, prefix string) (string, error) {
 			return value, nil
 		}
 	}
-	random := make([]byte, secretBytes)
-	rand.Read(random) // never fails, see its documentation
-	secret := prefix + base64.StdEncoding.EncodeToString(random)
+	secret := create()
 	if len(raw) > 0 && raw[len(raw)-1] != '\n' {
 		raw = append(raw, '\n')
 	}

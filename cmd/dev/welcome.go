@@ -19,7 +19,7 @@ func (d *dev) welcome(ctx context.Context, services []service, db *database) str
 	for _, s := range services {
 		if s.name == "api" {
 			api = s.url
-			fmt.Fprintf(&b, "  API              %s\n  documentation    %s/docs\n", s.url, s.url)
+			fmt.Fprintf(&b, "  API              %s\n  console          %s/console\n  documentation    %s/docs\n", s.url, s.url, s.url)
 		}
 	}
 	for _, s := range services {
@@ -32,29 +32,34 @@ func (d *dev) welcome(ctx context.Context, services []service, db *database) str
 	} else {
 		fmt.Fprintf(&b, "The database is that of DATABASE_URL, %s\n", redacted(db.url))
 	}
+	if d.keys.developer != "" {
+		// What callers show, and what one signs in at the console with.
+		fmt.Fprintf(&b, "DAWSOS_KEY=%s\n", d.keys.developer)
+	}
 	if api != "" {
-		fmt.Fprintf(&b, "\nTry:\n\n  %s\n", try(ctx, api))
+		fmt.Fprintf(&b, "\nTry, with DAWSOS_KEY set as above:\n\n  %s\n", try(ctx, api, d.keys.developer))
 	}
 	b.WriteString("\n")
 	return b.String()
 }
 
 // try returns a command for the first portfolio that there is, else one that works without.
-func try(ctx context.Context, api string) string {
-	id, err := firstPortfolio(ctx, api)
+func try(ctx context.Context, api, key string) string {
+	id, err := firstPortfolio(ctx, api, key)
 	if err != nil || id == "" {
-		return "curl -s " + api + "/v1/patterns"
+		return "curl -s " + api + `/v1/patterns -H "Authorization: Bearer $DAWSOS_KEY"`
 	}
-	return fmt.Sprintf(`curl -s %s/v1/patterns/portfolio_overview/execute -H 'content-type: application/json' -d '{"inputs":{"portfolio_id":"%s"}}'`, api, id)
+	return fmt.Sprintf(`curl -s %s/v1/patterns/portfolio_overview/execute -H "Authorization: Bearer $DAWSOS_KEY" -H 'content-type: application/json' -d '{"inputs":{"portfolio_id":"%s"}}'`, api, id)
 }
 
-func firstPortfolio(ctx context.Context, api string) (string, error) {
+func firstPortfolio(ctx context.Context, api, key string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, api+"/v1/portfolios?limit=1", http.NoBody)
 	if err != nil {
 		return "", err
 	}
+	request.Header.Set("Authorization", "Bearer "+key)
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return "", err

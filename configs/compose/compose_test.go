@@ -35,10 +35,10 @@ const observability = "observability"
 // secrets are what compose.yaml can't do without, as configs/compose/env.sh makes them.
 func secrets() map[string]string {
 	return map[string]string{
-		"POSTGRES_PASSWORD": "0p", "DATABASE_PASSWORD": "1p", "GRAFANA_ADMIN_PASSWORD": "2p",
-		"GRAFANA_DB_PASSWORD": "3p", "EXPORTER_DB_PASSWORD": "4p",
-		"SECRETS_KEY":    "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
-		"WEBHOOK_SECRET": "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+		"POSTGRES_PASSWORD": "0p", "DATABASE_PASSWORD": "1pw-of-tests", "GRAFANA_ADMIN_PASSWORD": "2p",
+		"GRAFANA_DB_PASSWORD": "3p", "EXPORTER_DB_PASSWORD": "4p", "API_DB_PASSWORD": "5pw-of-tests", "WORKER_DB_PASSWORD": "6pw-of-tests",
+		"SECRETS_KEY":    "dg4uh1OjoXNaQjuUe1HI2RgA/mtCHzX/JjaQTRqt4M0=",
+		"WEBHOOK_SECRET": "whsec_YJ3Ls4nQIOrC/bHBf3jF9vk7FyvhTMxBDLmYKhmDbUo=",
 	}
 }
 
@@ -386,12 +386,22 @@ func TestSettings(t *testing.T) {
 		s := p.Services[name]
 		cfg := settings(t, s, role)
 		require.Equal(t, config.Production, cfg.Environment)
-		require.Equal(t, "postgres://dawsos:1p@postgres:5432/dawsos?sslmode=disable", string(cfg.DatabaseURL))
+		login := map[string]string{"backend": "dawsos_backend:5pw-of-tests", "worker": "dawsos_jobs:6pw-of-tests", "migrate": "dawsos:1pw-of-tests"}[name]
+		require.Equal(t, "postgres://"+login+"@postgres:5432/dawsos?sslmode=disable", string(cfg.DatabaseURL))
+		if name == "worker" {
+			require.Equal(t, "postgres://dawsos:1pw-of-tests@postgres:5432/dawsos?sslmode=disable", string(cfg.BackupDatabaseURL))
+		}
 		require.Equal(t, ":8000", cfg.APIAddr)
+		require.Equal(t, []config.AuthMethod{config.AuthKeys}, cfg.AuthMethods)
+		require.True(t, cfg.TLSTerminated)
+		require.Empty(t, cfg.MetricsAddr, "Prometheus asks backend:8000")
 		require.Equal(t, ":8001", cfg.WorkerAddr)
 		require.False(t, cfg.WebhookAllowPrivate)
 		require.Greater(t, time.Duration(*s.StopGracePeriod), cfg.ShutdownGrace+4*time.Second, name)
 		for secret, value := range secrets() {
+			if secret == "API_DB_PASSWORD" && name == "backend" || secret == "WORKER_DB_PASSWORD" && name == "worker" {
+				continue
+			}
 			if secret != "DATABASE_PASSWORD" && secret != "SECRETS_KEY" && secret != "WEBHOOK_SECRET" {
 				for variable, v := range s.Environment {
 					require.False(t, v != nil && strings.Contains(*v, value), "%s has %s in %s", name, secret, variable)
@@ -417,6 +427,8 @@ func TestSettings(t *testing.T) {
 				require.Nil(t, v, m[1])
 			case "API_ADDR", "WORKER_ADDR", "DATABASE_URL": // compose.yaml's to decide
 				require.NotContains(t, *v, "value of", m[1])
+			case "BACKUP_DATABASE_URL": // it too, for the worker alone
+				require.Equal(t, service == "worker", v != nil, service)
 			default:
 				require.NotNil(t, v, "%s does not pass on %s", service, m[1])
 				require.Equal(t, env[m[1]], *v)

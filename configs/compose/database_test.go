@@ -13,11 +13,13 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dawsos/dawsos/internal/app"
 	"github.com/dawsos/dawsos/internal/backup"
 	"github.com/dawsos/dawsos/internal/devpg"
+	"github.com/dawsos/dawsos/internal/store/roles"
 )
 
 // record keeps what a server logs.
@@ -109,7 +111,7 @@ func (s server) psql(t *testing.T, file, database string, env ...string) {
 func TestDatabase(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
-	s.psql(t, "initdb.sql", "postgres", "DATABASE_PASSWORD=owner0")
+	s.psql(t, "initdb.sql", "postgres", "DATABASE_PASSWORD=owner0", "API_DB_PASSWORD=backend0", "WORKER_DB_PASSWORD=jobs0")
 
 	migrate := func() {
 		require.NoError(t, app.Migrate(t.Context(), func(name string) string {
@@ -118,12 +120,24 @@ func TestDatabase(t *testing.T) {
 	}
 	migrate()
 	migrate()
-	var superuser, roles, databases bool
+	var superuser, makesRoles, databases bool
 	owner := s.connect(t, "dawsos", "owner0", "dawsos")
 	require.NoError(t, owner.QueryRow(t.Context(),
-		"SELECT rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = current_user").Scan(&superuser, &roles, &databases))
-	require.False(t, superuser || roles)
+		"SELECT rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = current_user").Scan(&superuser, &makesRoles, &databases))
+	require.False(t, superuser || makesRoles)
 	require.True(t, databases)
+
+	// The processes' logins are what production wants of them; the owner's is not.
+	for login, as := range map[string]roles.Options{
+		"dawsos_backend:backend0": {Role: roles.API, Strict: true}, "dawsos_jobs:jobs0": {Role: roles.Worker, Strict: true},
+	} {
+		name, password, _ := strings.Cut(login, ":")
+		require.NoError(t, ping(t, s.url(name, password, "dawsos"), as))
+		require.ErrorContains(t, ping(t, s.url("dawsos", "owner0", "dawsos"), as), "owns the tables")
+		require.ErrorContains(t, ping(t, s.url("postgres", "superuser", "dawsos"), as), "is a superuser")
+	}
+	require.ErrorContains(t, ping(t, s.url("dawsos_backend", "backend0", "dawsos"), roles.Options{Role: roles.Worker}),
+		"dawsos_backend is no member of dawsos_worker")
 
 	// psql ran, so that PostgreSQL's other client programs are there too.
 	dir := t.TempDir()
@@ -136,6 +150,7 @@ func TestDatabase(t *testing.T) {
 	var left int
 	require.NoError(t, owner.QueryRow(t.Context(), "SELECT count(*) FROM pg_database WHERE datname LIKE 'dawsos_verify_%'").Scan(&left))
 	require.Zero(t, left)
+	s.restoreAsDocumented(t, filepath.Join(dir, report.File))
 
 	for _, run := range []string{"first", "second"} { // a second run brings new passwords
 		s.psql(t, "logins.sql", "dawsos", "GRAFANA_DB_PASSWORD=grafana"+run, "EXPORTER_DB_PASSWORD=exporter"+run)
@@ -172,6 +187,64 @@ func TestDatabase(t *testing.T) {
 		require.NotContains(t, s.log.String(), password, "a password is in the server's log")
 	}
 	require.Contains(t, s.log.String(), "CREATE TABLE t ()", "the server logs what it is sent")
+}
+
+// restoreAsDocumented restores a dump by the script that docs/deployment.md gives to the worker's container, and
+// holds the outcome against what processes want.
+func (s server) restoreAsDocumented(t *testing.T, dump string) {
+	t.Helper()
+	page, err := os.ReadFile("../../docs/deployment.md")
+	require.NoError(t, err)
+	_, script, found := strings.Cut(string(page), "docker compose exec -T worker sh -e <<'END'\n")
+	require.True(t, found)
+	script, _, found = strings.Cut(script, "\nEND\n")
+	require.True(t, found)
+	const example = "/backups/dawsos-20261130T040000Z.dump"
+	require.Contains(t, script, example)
+	cmd := exec.CommandContext(t.Context(), "sh", "-e")
+	cmd.Stdin = strings.NewReader(strings.Replace(script, example, dump, 1))
+	cmd.Env = append(os.Environ(), "PATH="+clients(t)+":"+os.Getenv("PATH"),
+		"DATABASE_URL="+s.url("dawsos_jobs", "jobs0", "dawsos"),
+		"BACKUP_DATABASE_URL="+s.url("dawsos", "owner0", "dawsos"))
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, string(out))
+
+	for address, role := range map[string]roles.Role{
+		s.url("dawsos_backend", "backend0", "dawsos_restored"): roles.API, s.url("dawsos_jobs", "jobs0", "dawsos_restored"): roles.Worker,
+	} {
+		require.NoError(t, ping(t, address, roles.Options{Role: role, Strict: true}))
+	}
+	var secured int
+	admin := s.connect(t, "postgres", "superuser", "dawsos_restored")
+	require.NoError(t, admin.QueryRow(t.Context(),
+		"SELECT count(*) FROM pg_class WHERE relrowsecurity AND relname IN ('alert_dlq', 'portfolios', 'api_keys')").Scan(&secured))
+	require.Equal(t, 3, secured)
+}
+
+// clients is where createdb and pg_restore are.
+func clients(t *testing.T) string {
+	t.Helper()
+	if path, err := exec.LookPath("pg_restore"); err == nil {
+		return filepath.Dir(path)
+	}
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/pg_restore")
+	require.NoError(t, err)
+	require.NotEmpty(t, found)
+	return filepath.Dir(found[len(found)-1])
+}
+
+// ping connects as a process does.
+func ping(t *testing.T, address string, as roles.Options) error {
+	t.Helper()
+	config, err := pgxpool.ParseConfig(address)
+	require.NoError(t, err)
+	roles.Configure(config, as)
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	defer pool.Close()
+	// What an import and the staging of one need.
+	_, err = pool.Exec(t.Context(), "CREATE TEMPORARY TABLE staged (n integer) ON COMMIT DROP")
+	return err
 }
 
 // TestDatabaseScripts: what the containers are given is what was tried here.

@@ -147,6 +147,35 @@ func copyTree(t *testing.T, from, to string, ignored dockerignore) {
 // absolute matches the absolute paths that a command line of ours names.
 var absolute = regexp.MustCompile(`(^|\s)/[\w./-]*`)
 
+// TestImageRights: what an image begins with is one release or one digest, nothing is fetched from an address,
+// no stage takes a secret, and neither program's image runs as root, compose.yaml or not.
+func TestImageRights(t *testing.T) {
+	t.Parallel()
+	d := parseDockerfile(t)
+	require.Len(t, d.bases(), 3)
+	for _, image := range d.bases() {
+		require.Regexp(t, `^[a-z0-9./-]+:(\d+\.\d+(\.\d+)?-[a-z]+|[a-z]+@sha256:[0-9a-f]{64})$`, image)
+	}
+	allowed := []string{"ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "RUN", "STOPSIGNAL", "USER", "WORKDIR"} // no ADD
+	users := map[string]string{}
+	for _, s := range d {
+		for _, i := range s.instructions {
+			require.Contains(t, allowed, i.name, i.args)
+			require.NotRegexp(t, `https?://|\b(curl|wget|apt-get|npm)\b`, i.args)
+			require.NotRegexp(t, `(?i)(password|secret|token|_key)=`, i.args)
+			if i.name == "USER" {
+				users[s.name] = i.args
+			}
+		}
+	}
+	require.Equal(t, map[string]string{"api": "65532:65532", "worker": "65532:65532"}, users)
+	for name, s := range load(t, secrets()).Services {
+		if s.Build != nil {
+			require.Equal(t, users[s.Build.Target], s.User, name)
+		}
+	}
+}
+
 // built is a stage's content in a folder, and what its last instructions say.
 type built struct {
 	dir, workdir, command, user, entrypoint, stopSignal string

@@ -20,6 +20,8 @@ cat >"$new" <<END
 # what is secret in them. .env.example says what else can stand here.
 POSTGRES_PASSWORD=$(password)
 DATABASE_PASSWORD=$(password)
+API_DB_PASSWORD=$(password)
+WORKER_DB_PASSWORD=$(password)
 SECRETS_KEY=$(key)
 WEBHOOK_SECRET=whsec_$(key)
 GRAFANA_ADMIN_PASSWORD=$(password)

@@ -3,7 +3,9 @@ package agents
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -22,20 +24,31 @@ type breaker struct {
 	policy circuitbreaker.CircuitBreaker[agent.Result]
 	agent  string
 	delay  time.Duration
+	cfg    BreakerConfig
 	now    func() time.Time
 	log    *slog.Logger
+	tell   func(BreakerChange) // nil when nobody listens
 
 	// mu makes asking the policy and reading what it changed one step. Nothing slow is done in it.
 	mu      sync.Mutex
 	era     int       // counts the changes
 	since   time.Time // of the present state
 	changes []change  // not yet announced
+	failure error     // of the outcome that is being recorded; nil for none
 }
 
 type change struct{ from, to circuitbreaker.State }
 
-func newBreaker(agentName string, cfg BreakerConfig, now func() time.Time, log *slog.Logger) *breaker {
-	b := &breaker{agent: agentName, delay: cfg.Delay, now: now, log: log, since: now()}
+// BreakerChange is a circuit breaker that went from one state to another.
+type BreakerChange struct {
+	Agent    string
+	From, To string // CLOSED, OPEN or HALF_OPEN
+	At       time.Time
+	Reason   string // fit for callers
+}
+
+func newBreaker(agentName string, cfg BreakerConfig, now func() time.Time, log *slog.Logger, tell func(BreakerChange)) *breaker {
+	b := &breaker{agent: agentName, delay: cfg.Delay, cfg: cfg, now: now, log: log, tell: tell, since: now()}
 	builder := circuitbreaker.NewBuilder[agent.Result]().
 		WithSuccessThreshold(uint(cfg.Successes)).
 		WithDelay(cfg.Delay).
@@ -43,6 +56,12 @@ func newBreaker(agentName string, cfg BreakerConfig, now func() time.Time, log *
 			b.era++
 			b.since = b.now()
 			b.changes = append(b.changes, change{e.OldState, e.NewState})
+			if b.tell != nil {
+				b.tell(BreakerChange{
+					Agent: b.agent, From: stateLabel(e.OldState), To: stateLabel(e.NewState), At: b.since,
+					Reason: b.reason(e.OldState, e.NewState),
+				})
+			}
 		})
 	if cfg.FailureRate > 0 {
 		builder = builder.WithFailureRateThreshold(cfg.FailureRate, uint(cfg.MinCalls), cfg.Window)
@@ -51,6 +70,33 @@ func newBreaker(agentName string, cfg BreakerConfig, now func() time.Time, log *
 	}
 	b.policy = builder.Build()
 	return b
+}
+
+// reason says in words why the breaker changes. b.mu is held.
+func (b *breaker) reason(from, to circuitbreaker.State) string {
+	switch to {
+	case circuitbreaker.HalfOpenState:
+		return fmt.Sprintf("The delay of %v is over; the next calls are trials.", b.delay)
+	case circuitbreaker.ClosedState:
+		if b.cfg.Successes == 1 {
+			return "A trial call succeeded."
+		}
+		return fmt.Sprintf("%d trial calls in a row succeeded.", b.cfg.Successes)
+	case circuitbreaker.OpenState:
+	}
+	why := "nobody waited for the answer"
+	if b.failure != nil {
+		why = fault.Detail(b.failure)
+	}
+	switch {
+	case from == circuitbreaker.HalfOpenState:
+		return "A trial call failed: " + why
+	case b.cfg.FailureRate > 0:
+		return fmt.Sprintf("At least %v %% of the calls within %v failed, the last one: %s", math.Round(100*b.cfg.FailureRate), b.cfg.Window, why)
+	case b.cfg.Failures == 1:
+		return "A call failed: " + why
+	}
+	return fmt.Sprintf("%d calls in a row failed, the last one: %s", b.cfg.Failures, why)
 }
 
 // refuses reports whether a call would be refused at this moment. It takes nothing: a trial call's
@@ -92,9 +138,11 @@ const (
 )
 
 // record counts a call that was admitted in an era. Calls that began before the last change of
-// state are over and done with: their results belong to what was decided then.
-func (b *breaker) record(ctx context.Context, span trace.Span, era int, o outcome) {
+// state are over and done with: their results belong to what was decided then. err is how the call
+// ended, for the words of a change.
+func (b *breaker) record(ctx context.Context, span trace.Span, era int, o outcome, err error) {
 	b.mu.Lock()
+	b.failure = err
 	if era == b.era {
 		switch {
 		case o == worked:
@@ -111,6 +159,7 @@ func (b *breaker) record(ctx context.Context, span trace.Span, era int, o outcom
 			b.policy.RecordFailure()
 		}
 	}
+	b.failure = nil
 	changes := b.taken()
 	b.mu.Unlock()
 	b.announce(ctx, span, changes)

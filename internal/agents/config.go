@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/dawsos/dawsos/internal/outbound"
 )
 
 // Config says how each agent is guarded, by the agent's name, and where remote ones are. An agent
@@ -188,7 +190,7 @@ type agentFile struct {
 // LoadConfig reads the settings of the agents. Unknown keys, repeated keys and values out of bounds
 // are errors; the error names every one of them.
 func LoadConfig(path string) (Config, error) {
-	data, err := os.ReadFile(path)
+	data, err := os.ReadFile(path) //nolint:gosec // AGENTS_FILE, which the operator names
 	if err != nil {
 		return Config{}, fmt.Errorf("read the agents' settings: %w", err)
 	}
@@ -273,6 +275,9 @@ func (f agentFile) config(key string, ps *problems) AgentConfig {
 			TokenEnv:    r.TokenEnv,
 			Refresh:     cmp.Or(bounded(ps, key+".refresh", r.Refresh, time.Second, time.Hour), defaultRefresh),
 			MaxResponse: cmp.Or(size(ps, key+".max_response", r.MaxResponse, 1<<10, 64<<20), defaultMaxResponse),
+		}
+		if r.TokenEnv != "" && outbound.InTheClear(r.URL) {
+			ps.add(key+".url", "is plain http to another machine, and the token of token_env would cross the network in the clear; use https")
 		}
 		if r.TokenEnv != "" && !variableName.MatchString(r.TokenEnv) {
 			// What is written here may be the token itself: it is not repeated.

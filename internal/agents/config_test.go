@@ -1,6 +1,7 @@
 package agents
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -174,6 +175,23 @@ func TestLoadConfig(t *testing.T) {
 			}
 		})
 	}
+
+	t.Run("a token does not cross a network in the clear", func(t *testing.T) {
+		t.Parallel()
+		for url, refused := range map[string]bool{
+			"http://research:9000": true, "http://10.0.0.1": true, "https://research:9000": false,
+			"http://localhost:9000": false, "http://127.0.0.1:9000/v1": false, "http://[::1]:9000": false,
+		} {
+			_, err := load(t, fmt.Sprintf(`agents: {a: {remote: {url: %q, token_env: TOKEN}}}`, url))
+			if refused {
+				require.ErrorContains(t, err, "agents.a.remote.url: is plain http to another machine", url)
+			} else {
+				require.NoError(t, err, url)
+			}
+			_, err = load(t, fmt.Sprintf(`agents: {a: {remote: {url: %q}}}`, url))
+			require.NoError(t, err, "without a token there is nothing to read: %s", url)
+		}
+	})
 
 	t.Run("secrets are not repeated", func(t *testing.T) {
 		t.Parallel()

@@ -41,20 +41,21 @@ type guard struct {
 	retries  prometheus.Counter
 
 	remote      atomic.Bool
+	about       atomic.Pointer[about]  // what a remote agent says of itself
 	unavailable atomic.Pointer[string] // why it is not available; nil when it is
 
 	succeeded, failed, refused, retried, inFlight atomic.Int64
-	lastError                                     atomic.Pointer[LastError]
+	errors                                        recentErrors
 }
 
-func newGuard(name string, cfg AgentConfig, now func() time.Time, log *slog.Logger) (*guard, error) {
+func newGuard(name string, cfg AgentConfig, now func() time.Time, log *slog.Logger, tell func(BreakerChange)) (*guard, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("agent %s: %w", name, err)
 	}
 	cfg = cfg.withDefaults()
 	g := &guard{
 		name: name, cfg: cfg, log: log,
-		breaker: newBreaker(name, cfg.Breaker, now, log),
+		breaker: newBreaker(name, cfg.Breaker, now, log, tell),
 	}
 	if l := cfg.RateLimit; l != nil {
 		g.limiter = ratelimiter.NewBursty[agent.Result](uint(l.Calls), l.Per)
@@ -204,7 +205,7 @@ func (c *call) attempt(ctx context.Context) (agent.Result, refusal, error) {
 		return agent.Result{}, refusedByBreaker, c.refusedByBreaker()
 	}
 	result, err := c.timed(ctx)
-	g.breaker.record(ctx, c.span, era, c.outcome)
+	g.breaker.record(ctx, c.span, era, c.outcome, err)
 	return result, "", err
 }
 

@@ -286,6 +286,10 @@ func TestStates(t *testing.T) {
 			require.Equal(t, "t.do", states[0].Capabilities[0].Name)
 			require.Equal(t, agent.High, states[0].Capabilities[0].Cost)
 			states[0].Capabilities = nil // functions can't be compared
+			for i := range states[0].LastErrors {
+				require.Len(t, states[0].LastErrors[i].TraceID, 32)
+				states[0].LastErrors[i].TraceID = ""
+			}
 			return states[0]
 		}
 		want := State{
@@ -309,6 +313,7 @@ func TestStates(t *testing.T) {
 			At: start.Add(time.Second).UTC(), Capability: "t.do", Code: fault.Internal,
 			Detail: "an internal error occurred; the request id leads to it in the log",
 		}
+		want.LastErrors = []LastError{*want.LastError}
 		require.Equal(t, want, state(), "a caller's mistake is not the agent's last error")
 
 		advance(time.Second)
@@ -318,6 +323,7 @@ func TestStates(t *testing.T) {
 		require.Error(t, do(t.Context(), r)) // refused
 		want.Calls = Calls{Succeeded: 1, Failed: 3, Refused: 1}
 		want.LastError = &LastError{At: start.Add(2 * time.Second).UTC(), Capability: "t.do", Code: fault.Unavailable, Detail: "the database is away"}
+		want.LastErrors = append([]LastError{*want.LastError}, want.LastErrors...)
 		want.Breaker.State, want.Breaker.Since, want.Breaker.RetryAfter = "OPEN", start.Add(2*time.Second), 20*time.Second
 		require.Equal(t, want, state())
 

@@ -35,6 +35,9 @@ type Options struct {
 	Logger *slog.Logger
 	// Tracer makes a span of each call. Nil means none.
 	Tracer trace.Tracer
+	// OnBreakerChange is told each change of a breaker, in their order for each breaker. It is called
+	// while calls wait for the breaker, so it must return at once. Nil means that nobody is told.
+	OnBreakerChange func(BreakerChange)
 	// Now is the clock that calls are timed with; waits go by the real one. Nil means time.Now.
 	Now func() time.Time
 }
@@ -45,6 +48,7 @@ type Runtime struct {
 	log     *slog.Logger
 	tracer  trace.Tracer
 	now     func() time.Time
+	tell    func(BreakerChange)
 
 	mu        sync.Mutex // held by those who change the directory
 	directory atomic.Pointer[directory]
@@ -60,6 +64,15 @@ type directory struct {
 // the schemas that it declares.
 type isRemote interface{ Remote() bool }
 
+// describes is what an agent says of itself that is not part of this process.
+type describes interface {
+	Version() string
+	Description() string
+}
+
+// about is what it said.
+type about struct{ version, description string }
+
 // New returns a runtime for the given agents, and for the remote ones that cfg names, which may
 // follow later, see [Runtime.Replace]. It is an error when two of them declare the same capability,
 // when a capability's declaration can't be used, or when cfg names an agent that neither is given
@@ -70,6 +83,7 @@ func New(cfg Config, agents []agent.Agent, opts Options) (*Runtime, error) {
 		log:     cmp.Or(opts.Logger, slog.New(slog.DiscardHandler)),
 		tracer:  opts.Tracer,
 		now:     opts.Now,
+		tell:    opts.OnBreakerChange,
 	}
 	if r.tracer == nil {
 		r.tracer = noop.NewTracerProvider().Tracer("")
@@ -118,7 +132,7 @@ func New(cfg Config, agents []agent.Agent, opts Options) (*Runtime, error) {
 }
 
 func (r *Runtime) newGuard(name string, cfg AgentConfig) (*guard, error) {
-	return newGuard(name, cfg, r.now, r.log)
+	return newGuard(name, cfg, r.now, r.log, r.tell)
 }
 
 // Replace registers an agent, or puts all that it can do now in the place of what it could do
@@ -190,6 +204,9 @@ func (r *Runtime) declare(d *directory, g *guard, a agent.Agent) error {
 		d.capabilities[c.Name] = c
 	}
 	g.remote.Store(remote)
+	if a, ok := a.(describes); ok {
+		g.about.Store(&about{a.Version(), a.Description()})
+	}
 	return nil
 }
 
@@ -322,7 +339,13 @@ func (r *Runtime) Run(ctx context.Context, req agent.Request) (agent.Result, err
 	case err != nil:
 		g.failed.Add(1)
 		if call.outcome == failed {
-			g.lastError.Store(&LastError{At: end.UTC(), Capability: c.Name, Code: fault.CodeOf(err), Detail: fault.Detail(err)})
+			failure := LastError{
+				At: end.UTC(), Capability: c.Name, Code: fault.CodeOf(err), Detail: fault.Detail(err), RequestID: req.Context.RequestID,
+			}
+			if sc := span.SpanContext(); sc.IsSampled() {
+				failure.TraceID = sc.TraceID().String()
+			}
+			g.errors.add(failure)
 		}
 	default:
 		g.succeeded.Add(1)

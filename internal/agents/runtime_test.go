@@ -219,7 +219,14 @@ func TestRun(t *testing.T) {
 func TestBreakerTurnsThroughAllStates(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		r, b := setup(t, AgentConfig{Breaker: BreakerConfig{Failures: 3, Delay: time.Minute, Successes: 2}})
+		var told []BreakerChange
+		b := newBundle(&scripted{})
+		options := b.options()
+		options.OnBreakerChange = func(c BreakerChange) { told = append(told, c) }
+		start := time.Now()
+		r, err := New(Config{Agents: map[string]AgentConfig{"tester": {Breaker: BreakerConfig{Failures: 3, Delay: time.Minute, Successes: 2}}}},
+			[]agent.Agent{b.script.agent()}, options)
+		require.NoError(t, err)
 		broken := errors.New("connection refused")
 
 		b.script.returns(broken)
@@ -240,7 +247,7 @@ func TestBreakerTurnsThroughAllStates(t *testing.T) {
 		// Refused without asking the agent, and told for how long.
 		b.script.does(func(context.Context) error { panic("must not be asked") })
 		advance(45 * time.Second)
-		err := do(t.Context(), r)
+		err = do(t.Context(), r)
 		require.Equal(t, fault.BreakerOpen, fault.CodeOf(err))
 		var refused *fault.Error
 		require.ErrorAs(t, err, &refused)
@@ -286,6 +293,14 @@ func TestBreakerTurnsThroughAllStates(t *testing.T) {
 		require.Equal(t, []string{
 			"CLOSED>OPEN", "OPEN>HALF_OPEN", "HALF_OPEN>OPEN", "OPEN>HALF_OPEN", "HALF_OPEN>CLOSED",
 		}, changes)
+		const secret = "an internal error occurred; the request id leads to it in the log"
+		require.Equal(t, []BreakerChange{
+			{"tester", "CLOSED", "OPEN", start, "3 calls in a row failed, the last one: " + secret},
+			{"tester", "OPEN", "HALF_OPEN", start.Add(time.Minute), "The delay of 1m0s is over; the next calls are trials."},
+			{"tester", "HALF_OPEN", "OPEN", start.Add(time.Minute), "A trial call failed: " + secret},
+			{"tester", "OPEN", "HALF_OPEN", start.Add(2 * time.Minute), "The delay of 1m0s is over; the next calls are trials."},
+			{"tester", "HALF_OPEN", "CLOSED", start.Add(2 * time.Minute), "2 trial calls in a row succeeded."},
+		}, told)
 		for _, line := range []string{
 			`level=WARN msg="circuit breaker changed" agent=tester from=CLOSED to=OPEN retry_after=1m0s`,
 			`level=INFO msg="circuit breaker changed" agent=tester from=OPEN to=HALF_OPEN`,

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/dawsos/dawsos/internal/fault"
@@ -16,6 +17,8 @@ type State struct {
 	Name   string
 	Remote bool
 	URL    string // of a remote agent; without user information
+	// Version and Description are what a remote agent says of itself; "" of others.
+	Version, Description string
 	// Available is always true of an agent in this process. A remote one is once it has said what it
 	// can do, until it can no longer be reached; it is called either way.
 	Available bool
@@ -25,6 +28,7 @@ type State struct {
 	Policies     Policies
 	Calls        Calls
 	LastError    *LastError         // nil when there was none
+	LastErrors   []LastError        // the newest ones since the process started, newest first; at most 20
 	Capabilities []agent.Capability // by name
 }
 
@@ -63,6 +67,34 @@ type LastError struct {
 	Capability string
 	Code       fault.Code
 	Detail     string // fit for callers
+	RequestID  string // of the request that asked; "" when it has none
+	TraceID    string // "" when the call was not traced
+}
+
+// keptErrors is how many errors of an agent are remembered.
+const keptErrors = 20
+
+// recentErrors holds the newest errors, oldest first.
+type recentErrors struct {
+	mu   sync.Mutex
+	kept []LastError
+}
+
+func (r *recentErrors) add(e LastError) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.kept) == keptErrors {
+		r.kept = slices.Delete(r.kept, 0, 1)
+	}
+	r.kept = append(r.kept, e)
+}
+
+func (r *recentErrors) newestFirst() []LastError {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	list := slices.Clone(r.kept)
+	slices.Reverse(list)
+	return list
 }
 
 // States returns all agents, by name.
@@ -86,8 +118,14 @@ func (g *guard) state(d *directory) State {
 			Succeeded: g.succeeded.Load(), Failed: g.failed.Load(), Refused: g.refused.Load(),
 			Retried: g.retried.Load(), InFlight: g.inFlight.Load(),
 		},
-		LastError:    g.lastError.Load(),
+		LastErrors:   g.errors.newestFirst(),
 		Capabilities: []agent.Capability{},
+	}
+	if len(s.LastErrors) > 0 {
+		s.LastError = &s.LastErrors[0]
+	}
+	if said := g.about.Load(); said != nil {
+		s.Version, s.Description = said.version, said.description
 	}
 	if g.cfg.Remote != nil {
 		s.URL = g.cfg.Remote.URL

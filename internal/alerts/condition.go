@@ -3,6 +3,7 @@ package alerts
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/shopspring/decimal"
@@ -134,6 +135,33 @@ var forms = map[Type]form{
 		limit:   "confidence", op: AtLeast, fallback: "0.9", least: "0", most: "1",
 	},
 }
+
+// Comparison says how one of a type is written, for those who make forms of it.
+type Comparison struct {
+	Subject string   // name of the field that says of what; "" where there is nothing to choose
+	Metrics []string // what may be compared
+	// Limit is the name of the threshold's field. Where Op is not "", it is the operator, and neither
+	// metric nor operator are written.
+	Limit   string
+	Op      Op
+	Default string // the threshold that a missing one means; "" where it must be given
+	// Least and Most bound the threshold; "" for none.
+	Least, Most string
+}
+
+// ComparisonOf returns how a comparison of a type is written; false for Compound, which is none.
+func ComparisonOf(t Type) (Comparison, bool) {
+	f, ok := forms[t]
+	return Comparison{
+		Subject: f.subject, Metrics: slices.Clone(f.metrics), Limit: f.limit, Op: f.op, Default: f.fallback, Least: f.least, Most: f.most,
+	}, ok
+}
+
+// Ops returns the operators.
+func Ops() []string { return slices.Clone(ops) }
+
+// MaxComparisons bounds the comparisons of a condition.
+const MaxComparisons = maxLeaves
 
 // The metrics of macro series, prices and news.
 const (

@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/dawsos/dawsos/internal/agents"
+	"github.com/dawsos/dawsos/internal/auth"
 	"github.com/dawsos/dawsos/internal/config"
+	"github.com/dawsos/dawsos/internal/console"
 	"github.com/dawsos/dawsos/internal/delivery"
 	"github.com/dawsos/dawsos/internal/delivery/destinations"
 	"github.com/dawsos/dawsos/internal/httpapi"
@@ -23,19 +25,24 @@ import (
 	"github.com/dawsos/dawsos/internal/telemetry"
 )
 
-const apiUsage = "usage: api [migrate | healthcheck | validate [file or directory ...]]"
+const apiUsage = "usage: api [migrate | keys ... | healthcheck | version | validate [file or directory ...]]"
 
-// RunAPI serves the HTTP API until ctx ends. With the argument "migrate" it migrates instead, with
-// "validate" it checks pattern files, with "healthcheck" it asks the API that runs.
+// RunAPI serves the HTTP API until ctx ends. With the argument "migrate" it migrates instead, with "keys"
+// it makes and ends API keys, with "validate" it checks pattern files, with "healthcheck" it asks the API
+// that runs, with "version" it says what it is.
 func RunAPI(ctx context.Context, args []string, getenv func(string) string) error {
 	if len(args) > 0 {
 		switch {
 		case args[0] == "validate":
 			return Validate(ctx, args[1:], getenv, os.Stdout)
+		case args[0] == "keys":
+			return ManageKeys(ctx, args[1:], getenv, os.Stdout, os.Stderr)
 		case args[0] == "migrate" && len(args) == 1:
 			return Migrate(ctx, getenv)
 		case args[0] == "healthcheck" && len(args) == 1:
 			return Healthcheck(ctx, config.API, getenv)
+		case asksForVersion(args):
+			return PrintVersion(os.Stdout, config.API)
 		}
 		return fmt.Errorf("unknown arguments %q; %s", args, apiUsage)
 	}
@@ -68,6 +75,7 @@ func (p *process) startAPI(ctx context.Context, getenv func(string) string) erro
 
 	crew, err := newCrew(ctx, p.cfg, p.models, getenv, p.tel, db, agents.Options{
 		Registerer: p.tel.Registry, Metrics: metrics, Logger: p.tel.Log, Tracer: p.tracer,
+		OnBreakerChange: p.agentBreakerChanged,
 	})
 	if err != nil {
 		return err
@@ -89,6 +97,7 @@ func (p *process) startAPI(ctx context.Context, getenv func(string) string) erro
 	p.probes.Note(telemetry.Note{Name: "patterns", Run: orchestrator.Degraded})
 	p.watchPatterns(ctx, crew, orchestrator)
 
+	https := p.cfg.TLSTerminated || p.cfg.TLSCertFile != "" // callers come by it
 	inserter, err := p.inserter()
 	if err != nil {
 		return err
@@ -105,31 +114,74 @@ func (p *process) startAPI(ctx context.Context, getenv func(string) string) erro
 	service := delivery.NewService(deliveries, sending)
 	rules, evaluator := p.alerting(db, deliveries, service, sending.Destinations)
 
+	authenticator, keys, err := p.access(db)
+	if err != nil {
+		return err
+	}
 	packs := store.NewPacks(p.pool, inserter, time.Now)
+	replayer := runs.NewReplayer(db, orchestrator)
+	importer := imports.New(store.NewImports(p.pool, store.ImportOptions{Enqueue: packs.EnqueueBuild}), p.tel.Registry)
+	periodicJobs := store.NewPeriodicJobs(deliveries, p.periodics())
+	manager := destinations.NewManager(p.destinations, destinations.Options{
+		Channels: sending.Channels, Timeout: p.cfg.DeliveryTimeout, Log: p.tel.Log,
+	})
+	released := delivery.NewReleases(p.tel.Registry, delivery.ReleasedSingly, delivery.Replay, delivery.Discard)
+	queue, err := p.queue(ctx, inserter)
+	if err != nil {
+		return err
+	}
+	rates := p.rates()
+	pages, err := console.New(console.Options{
+		Auth: authenticator, Sessions: auth.NewSessions(db, authenticator, time.Now), Secure: https,
+		Refused: refusedBy(rates), JaegerURL: p.cfg.JaegerURL, GrafanaURL: p.cfg.GrafanaURL,
+		DeadLetters: deliveries, Deliveries: deliveries, Deliverer: service, Notifications: db, AuditLog: db, Rules: rules, Evaluator: evaluator,
+		Destinations: manager, Patterns: orchestrator, Catalog: orchestrator, Agents: crew.runtime, Runs: db, Replayer: replayer, Insights: db,
+		Portfolios: db, Importer: importer, Packs: packs, Jobs: periodicJobs, Health: db, Ledger: deliveries,
+		Breakers: db, Queue: queue,
+		Status: httpapi.StatusOf, Unavailable: store.Unavailable, Released: released, Now: time.Now,
+	})
+	if err != nil {
+		return err
+	}
+	var healthz, readyz, metricsHandler http.Handler // nil where they have an address of their own
+	if p.cfg.MetricsAddr == "" {
+		healthz, readyz, metricsHandler = http.HandlerFunc(p.probes.Healthz), http.HandlerFunc(p.probes.Readyz), p.tel.MetricsHandler()
+	}
 	handler, err := httpapi.New(httpapi.Options{
 		Patterns: orchestrator, Catalog: orchestrator, Validator: orchestrator, Agents: crew.runtime,
-		Runs: db, Replayer: runs.NewReplayer(db, orchestrator), Portfolios: db,
-		Operations: deliveries, AuditLog: db,
-		Jobs:         store.NewPeriodicJobs(deliveries, p.periodics()),
-		Packs:        packs,
-		Destinations: p.destinations, DestinationManager: destinations.NewManager(p.destinations, destinations.Options{
-			Channels: sending.Channels, Timeout: p.cfg.DeliveryTimeout, Log: p.tel.Log,
-		}),
+		Runs: db, Replayer: replayer, Portfolios: db,
+		Operations: deliveries, AuditLog: db, Released: released, Console: pages,
+		Jobs: periodicJobs, Packs: packs,
+		Destinations: p.destinations, DestinationManager: manager,
 		Notifications: db, AlertmanagerDedupWindow: p.cfg.AlertmanagerDedupWindow,
 		Deliverer: service, Deliveries: deliveries, Rules: rules, Evaluator: evaluator,
-		Importer:      imports.New(store.NewImports(p.pool, store.ImportOptions{Enqueue: packs.EnqueueBuild}), p.tel.Registry),
+		Importer:      importer,
 		ImportTimeout: p.cfg.ImportTimeout, ImportMaxBytes: p.cfg.ImportMaxBytes,
-		TenantID: store.DefaultTenant, Unavailable: store.Unavailable, RequestTimeout: p.cfg.RequestTimeout, MaxBodyBytes: p.cfg.MaxBodyBytes,
-		Healthz: http.HandlerFunc(p.probes.Healthz), Readyz: http.HandlerFunc(p.probes.Readyz), Metrics: p.tel.MetricsHandler(),
+		Gate: p.gate(), Rates: rates, HTTPS: https,
+		Auth: authenticator, Keys: keys, Unavailable: store.Unavailable, RequestTimeout: p.cfg.RequestTimeout, MaxBodyBytes: p.cfg.MaxBodyBytes,
+		Healthz: healthz, Readyz: readyz, Metrics: metricsHandler,
 		Registerer: p.tel.Registry, Log: p.tel.Log, Tracer: p.tracer, Now: time.Now,
 	})
 	if err != nil {
 		return err
 	}
+	if p.cfg.MetricsAddr != "" {
+		if err := p.serve(ctx, "metrics", p.cfg.MetricsAddr, p.mux(), p.cfg.RequestTimeout, p.cfg.RequestTimeout); err != nil {
+			return err
+		}
+	}
 	// First attempts go on when a request's time is over: they, and the recording of their outcome,
 	// have times of their own.
 	write := p.cfg.RequestTimeout + 2*p.cfg.DeliveryTimeout
-	return p.serve(ctx, "api", p.cfg.APIAddr, handler, p.cfg.RequestTimeout, write)
+	if err := p.serve(ctx, "api", p.cfg.APIAddr, handler, p.cfg.RequestTimeout, write, p.boundConnections); err != nil {
+		return err
+	}
+	p.beat(config.API)
+	p.onStop("live pages", func(context.Context) error { // before the server, which waits for them
+		pages.Stop()
+		return nil
+	})
+	return nil
 }
 
 // watchPatterns keeps patterns and remote agents up to date until the process stops.

@@ -10,45 +10,27 @@ import (
 	"net/http"
 	"os"
 	"regexp"
-	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/exaring/otelpgx"
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/dawsos/dawsos/internal/agents"
+	"github.com/dawsos/dawsos/internal/breakers"
 	"github.com/dawsos/dawsos/internal/config"
 	"github.com/dawsos/dawsos/internal/delivery"
 	"github.com/dawsos/dawsos/internal/delivery/gate"
+	"github.com/dawsos/dawsos/internal/health"
 	"github.com/dawsos/dawsos/internal/store"
 	"github.com/dawsos/dawsos/internal/store/migrate"
+	"github.com/dawsos/dawsos/internal/store/roles"
 	"github.com/dawsos/dawsos/internal/telemetry"
 )
-
-// Version and Commit are set by the linker at release.
-var (
-	Version string
-	Commit  string
-)
-
-// build returns version and commit: the linker's, else what the toolchain recorded.
-func build() (version, commit string) {
-	version, commit = Version, Commit
-	if info, ok := debug.ReadBuildInfo(); ok && commit == "" {
-		for _, s := range info.Settings {
-			if s.Key == "vcs.revision" {
-				commit = s.Value
-			}
-		}
-	}
-	if version == "" {
-		version = "dev"
-	}
-	return version, commit
-}
 
 // process is what both binaries are made of.
 type process struct {
@@ -59,12 +41,17 @@ type process struct {
 	tracer trace.Tracer
 	pool   *pgxpool.Pool
 	probes *telemetry.Probes
+	// breakers writes down what becomes of this process's circuit breakers.
+	breakers *breakers.Recorder
+	// reindexes tells that River can rebuild its indexes.
+	reindexes atomic.Bool
 	// destinations are one for the process: what the API changes, its deliveries see at once.
 	destinations *store.Destinations
 }
 
 const (
 	probeTimeout     = 2 * time.Second
+	loginTimeout     = 5 * time.Second
 	schemaCheckEvery = time.Second // while the worker waits for the database
 	telemetryFlush   = 2 * time.Second
 	tracerName       = "github.com/dawsos/dawsos"
@@ -103,18 +90,33 @@ func start(ctx context.Context, role config.Role, getenv func(string) string) (*
 		}
 		return nil
 	})
+	if cfg.TLSCertFile != "" {
+		shown, err := loadCertificate(cfg.TLSCertFile, cfg.TLSKeyFile, tel.Log, time.Now)
+		if err != nil {
+			return nil, errors.Join(err, p.shutdown())
+		}
+		p.tls = shown.config()
+	}
 	p.pool, err = openPool(ctx, cfg, role, tel.TracerProvider)
 	if err != nil {
 		return nil, errors.Join(err, p.shutdown())
 	}
 	tel.Registry.MustRegister(newPoolCollector(p.pool.Stat))
 	p.onStop("database pool", p.closePool)
+	if err := p.checkLogin(ctx); err != nil {
+		return nil, errors.Join(err, p.shutdown())
+	}
+	p.breakers = p.recordBreakers(role)
 	if p.destinations, err = newDestinations(p.pool, cfg.SecretsKey); err != nil {
 		return nil, errors.Join(err, p.shutdown())
 	}
 	p.probes = telemetry.NewProbes(probeTimeout,
 		telemetry.Check{Name: "database", Run: func(ctx context.Context) error {
-			if err := p.pool.Ping(ctx); err != nil {
+			err := p.pool.Ping(ctx)
+			if refused, ok := errors.AsType[*roles.RefusedError](err); ok {
+				return refused
+			}
+			if err != nil {
 				return errors.New("does not answer") // pgx's own text names host and user
 			}
 			return nil
@@ -130,6 +132,23 @@ func start(ctx context.Context, role config.Role, getenv func(string) string) (*
 	return p, nil
 }
 
+// databaseRoles are what the processes are to the database.
+var databaseRoles = map[config.Role]roles.Role{config.API: roles.API, config.Worker: roles.Worker}
+
+// checkLogin refuses to start with a login that would see more than its process may. A database that is away
+// has its say later: the process is not ready until then.
+func (p *process) checkLogin(ctx context.Context) error {
+	if p.cfg.Environment != config.Production {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
+	defer cancel()
+	if refused, ok := errors.AsType[*roles.RefusedError](p.pool.Ping(ctx)); ok && !refused.Passes {
+		return fmt.Errorf("DATABASE_URL: %w", refused)
+	}
+	return nil
+}
+
 func openPool(ctx context.Context, cfg config.Config, role config.Role, tracing trace.TracerProvider) (*pgxpool.Pool, error) {
 	pc, err := pgxpool.ParseConfig(string(cfg.DatabaseURL))
 	if err != nil {
@@ -138,6 +157,9 @@ func openPool(ctx context.Context, cfg config.Config, role config.Role, tracing 
 	pc.MaxConns = int32(cfg.DatabasePoolMax) //nolint:gosec // bounded by its setting
 	pc.ConnConfig.ConnectTimeout = 5 * time.Second
 	pc.ConnConfig.RuntimeParams["application_name"] = "dawsos-" + string(role)
+	roles.Configure(pc, roles.Options{
+		Role: databaseRoles[role], Strict: cfg.Environment == config.Production, SessionPooler: cfg.DatabasePooler == config.SessionPooler,
+	})
 	// Spans are named after sqlc's queries, and made only below a span of ours: River's polling
 	// stays out of the traces. Parameters are never recorded.
 	pc.ConnConfig.Tracer = otelpgx.NewTracer(otelpgx.WithTracerProvider(tracing), otelpgx.WithSpanNameFunc(queryName))
@@ -188,7 +210,7 @@ func (p *process) deliveryOptions(deliveries *store.Deliveries, observer *agents
 		Channels: channels, Destinations: p.destinations,
 		Gate: gate.New(gate.Options{
 			Failures: p.cfg.BreakerFailures, After: p.cfg.BreakerAfter, Delay: p.cfg.BreakerDelay,
-			Timeout: p.cfg.DeliveryTimeout, Registerer: p.tel.Registry, Log: p.tel.Log,
+			Timeout: p.cfg.DeliveryTimeout, Registerer: p.tel.Registry, Log: p.tel.Log, OnChange: p.endpointBreakerChanged,
 		}),
 		Recoveries: deliveries,
 		Metrics:    delivery.NewMetrics(p.tel.Registry), DedupWindow: p.cfg.DedupWindow,
@@ -241,7 +263,25 @@ func Migrate(ctx context.Context, getenv func(string) string) error {
 	return nil
 }
 
-// mux serves what every process serves.
+// hostname is what this machine calls itself.
+func hostname() string {
+	host, err := os.Hostname()
+	if err != nil {
+		return "unknown"
+	}
+	return host
+}
+
+// beat makes the process known to the others until it stops.
+func (p *process) beat(role config.Role) {
+	version, commit := build()
+	heart := health.Start(store.New(p.pool, store.Options{}), health.Process{
+		ID: uuid.Must(uuid.NewV7()), Role: string(role), Host: hostname(), PID: os.Getpid(), Version: version, Commit: commit,
+	}, p.probes.Unready, p.tel.Log)
+	p.onStop("heartbeat", heart.Stop)
+}
+
+// mux serves what every process serves, and asks nobody who is there.
 func (p *process) mux() *http.ServeMux {
 	m := http.NewServeMux()
 	m.HandleFunc("GET /healthz", p.probes.Healthz)

@@ -22,7 +22,10 @@ const longestAttempt = 10 * time.Minute
 // channels builds every channel. They are the same for first attempts and retries.
 func (p *process) channels(inbox inapp.Inbox) ([]delivery.Channel, error) {
 	client := outbound.NewClient(outbound.Options{
-		Policy:  outbound.Policy{AllowPrivate: p.cfg.WebhookAllowPrivate},
+		Policy: outbound.Policy{
+			AllowPrivate: p.cfg.WebhookAllowPrivate, PrivateSetting: "WEBHOOK_ALLOW_PRIVATE",
+			Allow: p.cfg.WebhookAllow, AllowSetting: "WEBHOOK_ALLOW",
+		},
 		Timeout: longestAttempt, TracerProvider: p.tel.TracerProvider, Propagator: p.tel.Propagator,
 	})
 	p.onStop("outbound connections", func(context.Context) error { client.CloseIdleConnections(); return nil })

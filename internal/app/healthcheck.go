@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -21,7 +22,7 @@ func Healthcheck(ctx context.Context, process config.Role, getenv func(string) s
 	if err != nil {
 		return err
 	}
-	addr := cfg.APIAddr
+	addr := cmp.Or(cfg.MetricsAddr, cfg.APIAddr)
 	if process == config.Worker {
 		addr = cfg.WorkerAddr
 	}
@@ -37,13 +38,19 @@ func Healthcheck(ctx context.Context, process config.Role, getenv func(string) s
 	}
 	ctx, cancel := context.WithTimeout(ctx, healthcheckTimeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+net.JoinHostPort(host, port)+"/healthz", nil)
+	// Not the default one: it would go through a proxy that the environment names.
+	transport, scheme := &http.Transport{DisableKeepAlives: true}, "http"
+	if cfg.TLSCertFile != "" {
+		scheme = "https"
+		if transport.TLSClientConfig, err = ownCertificate(cfg.TLSCertFile); err != nil {
+			return fmt.Errorf("TLS_CERT_FILE=%s: %w", cfg.TLSCertFile, err)
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+net.JoinHostPort(host, port)+"/healthz", nil)
 	if err != nil {
 		return err
 	}
-	// Not the default one: it would go through a proxy that the environment names.
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	resp, err := client.Do(req)
+	resp, err := (&http.Client{Transport: transport}).Do(req)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,6 +18,7 @@ type lifecycle struct {
 	grace time.Duration
 	stops []stop
 	died  chan error
+	tls   *tls.Config // what servers speak; nil for plain HTTP
 }
 
 type stop struct {
@@ -69,13 +71,20 @@ func (l *lifecycle) shutdown() error {
 	return errors.Join(errs...)
 }
 
-// serve starts an HTTP server and registers its stop. The listener is opened here, so that an
-// address in use is an error of the start. read bounds a client that sends slowly, write the answer
-// with the work behind it and a client that does not read.
-func (l *lifecycle) serve(ctx context.Context, name, addr string, handler http.Handler, read, write time.Duration) error {
+// mostStreams is how many requests one connection of HTTP/2 may have under way.
+const mostStreams = 100
+
+// serve starts an HTTP server, which speaks TLS when the process has a certificate, and registers its
+// stop. The listener is opened here, so that an address in use is an error of the start. read bounds a
+// client that sends slowly, write the answer with the work behind it and a client that does not read. Each
+// of bounds wraps the listener.
+func (l *lifecycle) serve(ctx context.Context, name, addr string, handler http.Handler, read, write time.Duration, bounds ...func(net.Listener) net.Listener) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
+	}
+	for _, bound := range bounds {
+		listener = bound(listener)
 	}
 	server := &http.Server{
 		Handler:           handler,
@@ -84,14 +93,20 @@ func (l *lifecycle) serve(ctx context.Context, name, addr string, handler http.H
 		WriteTimeout:      write,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: mostStreams},
 		ErrorLog:          slog.NewLogLogger(l.log.Handler(), slog.LevelWarn),
 	}
+	run := server.Serve
+	if l.tls != nil {
+		server.TLSConfig = l.tls.Clone() // the server adds to it
+		run = func(listener net.Listener) error { return server.ServeTLS(listener, "", "") }
+	}
 	go func() {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := run(listener); !errors.Is(err, http.ErrServerClosed) {
 			l.fail(fmt.Errorf("%s: %w", name, err))
 		}
 	}()
-	l.log.InfoContext(ctx, "listening", "server", name, "addr", listener.Addr().String())
+	l.log.InfoContext(ctx, "listening", "server", name, "addr", listener.Addr().String(), "tls", l.tls != nil)
 	l.onStop(name, func(ctx context.Context) error {
 		if err := server.Shutdown(ctx); err != nil {
 			return errors.Join(err, server.Close())

@@ -64,7 +64,7 @@ func startForMetrics(t *testing.T, role config.Role, databaseURL string) *proces
 	t.Helper()
 	addr := freeAddr(t)
 	env := map[string]string{
-		"DATABASE_URL": databaseURL, "API_ADDR": addr, "WORKER_ADDR": addr, "LOG_LEVEL": "error",
+		"DATABASE_URL": databaseURL, "API_ADDR": addr, "WORKER_ADDR": addr, "LOG_LEVEL": "error", "AUTH_ANONYMOUS": "admin",
 		"OTLP_ENDPOINT": "http://127.0.0.1:1", "SECRETS_KEY": base64.StdEncoding.EncodeToString(make([]byte, 32)), "DELIVERY_TIMEOUT": "1s", "RETRY_SCHEDULE": "1s,1h",
 		"PATTERNS_DIR": filepath.Join("..", "..", "configs", "patterns"), "AGENTS_FILE": filepath.Join("..", "..", "configs", "agents.yaml"),
 		"ANALYTICS_DIR": filepath.Join("..", "..", "configs", "analytics"),

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"time"
@@ -55,14 +56,14 @@ func (p *process) nightly(workers *river.Workers, inserter *river.Client[pgx.Tx]
 		return nil, err
 	}
 	prewarmer := packs.NewPrewarmer(shelf, packs.PrewarmOptions{
-		APIURL: url, Patterns: p.cfg.PrewarmPatterns, Portfolios: p.cfg.PrewarmPortfolios, Client: client,
+		APIURL: url, Key: string(p.cfg.APIKey), Patterns: p.cfg.PrewarmPatterns, Portfolios: p.cfg.PrewarmPortfolios, Client: client,
 	})
 	off := ""
 	if p.cfg.BackupDir == "" {
 		off = noBackups
 	}
 	dumps := backup.New(backup.Options{
-		DatabaseURL: string(p.cfg.DatabaseURL), Dir: p.cfg.BackupDir, Keep: p.cfg.BackupKeep, Log: p.tel.Log, Now: time.Now,
+		DatabaseURL: string(cmp.Or(p.cfg.BackupDatabaseURL, p.cfg.DatabaseURL)), Dir: p.cfg.BackupDir, Keep: p.cfg.BackupKeep, Log: p.tel.Log, Now: time.Now,
 	})
 	river.AddWorker(workers, jobs.NewBuildPacksWorker(shelf))
 	river.AddWorker(workers, jobs.NewReconcilePacksWorker(shelf, shelf, p.tel.Log))
@@ -83,7 +84,11 @@ func (p *process) apiURL() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return "http://" + net.JoinHostPort("127.0.0.1", port), nil
+	scheme := "http"
+	if p.cfg.TLSCertFile != "" {
+		scheme = "https"
+	}
+	return scheme + "://" + net.JoinHostPort("127.0.0.1", port), nil
 }
 
 // catchUp puts in the jobs whose time passed while no worker was there, and goes on with packs that were

@@ -33,7 +33,7 @@ func newDesk(t *testing.T, settings map[string]string) desk {
 	require.NoError(t, err)
 	getenv := func(name string) string {
 		return map[string]string{
-			"DATABASE_URL": url, "API_ADDR": addr, "LOG_LEVEL": "error",
+			"DATABASE_URL": url, "API_ADDR": addr, "LOG_LEVEL": "error", "AUTH_ANONYMOUS": "admin",
 			"PATTERNS_DIR":  filepath.Join("..", "..", "configs", "patterns"),
 			"AGENTS_FILE":   filepath.Join("..", "..", "configs", "agents.yaml"),
 			"ANALYTICS_DIR": filepath.Join("..", "..", "configs", "analytics"),

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -83,7 +84,7 @@ func (p *process) worker(metrics *agents.Metrics) (*river.Client[pgx.Tx], error)
 	river.AddWorker(workers, jobs.NewPruneRecordsWorker(deliveries, db, jobs.RecordRetention{
 		Operations: p.cfg.OperationRetention, ReadNotifications: p.cfg.NotificationRetention,
 		UnreadNotifications: p.cfg.NotificationUnreadRetention, Audit: p.cfg.AuditRetention,
-		JobRuns: p.cfg.JobRunRetention, Metrics: p.cfg.MetricsRetention,
+		JobRuns: p.cfg.JobRunRetention, Metrics: p.cfg.MetricsRetention, BreakerChanges: breakerRetention,
 	}, p.tel.Registry, p.tel.Log, time.Now))
 	p.tel.Registry.MustRegister(delivery.NewLedgerCollector(deliveries, channelNames(options.Channels), p.tel.Log, time.Now))
 
@@ -108,9 +109,10 @@ func (p *process) worker(metrics *agents.Metrics) (*river.Client[pgx.Tx], error)
 		FetchCooldown:               fetchCooldown,
 		FetchPollInterval:           fetchPoll,
 		// Running attempts may finish; what is left is handed back in time for the rest to stop.
-		SoftStopTimeout: p.cfg.ShutdownGrace / 2,
-		Logger:          p.riverLog(),
-		Middleware:      append(middleware(p.tracer), recorder),
+		SoftStopTimeout:   p.cfg.ShutdownGrace / 2,
+		ReindexerSchedule: reindexing{&p.reindexes},
+		Logger:            p.riverLog(),
+		Middleware:        append(middleware(p.tracer), recorder),
 	})
 }
 
@@ -130,6 +132,7 @@ func (p *process) startRiver(ctx context.Context, client *river.Client[pgx.Tx]) 
 		case <-time.After(schemaCheckEvery):
 		}
 	}
+	p.reindexes.Store(mayReindex(ctx, p.pool))
 	p.reseal(ctx)
 	p.catchUp(ctx)
 	// Not ctx: its end must not cancel running jobs. Stop does what is to be done, in order.
@@ -139,6 +142,25 @@ func (p *process) startRiver(ctx context.Context, client *river.Client[pgx.Tx]) 
 	p.onStop("river", func(ctx context.Context) error { return client.Stop(ctx) })
 	p.tel.Log.InfoContext(ctx, "working", "concurrency", p.cfg.WorkerConcurrency, "retry_schedule", p.cfg.RetrySchedule.String())
 	return nil
+}
+
+// reindexing is when River rebuilds its indexes: at midnight, as it does by itself, where it may.
+type reindexing struct{ may *atomic.Bool }
+
+// Next implements river.PeriodicSchedule.
+func (r reindexing) Next(t time.Time) time.Time {
+	if !r.may.Load() {
+		return t.AddDate(100, 0, 0)
+	}
+	return t.UTC().Truncate(24 * time.Hour).Add(24 * time.Hour)
+}
+
+// mayReindex reports whether the worker's role can have the right to rebuild indexes that it does not own,
+// which PostgreSQL has since version 17.
+func mayReindex(ctx context.Context, pool *pgxpool.Pool) bool {
+	var may bool
+	err := pool.QueryRow(ctx, `SELECT current_setting('server_version_num')::integer >= 170000`).Scan(&may)
+	return err == nil && may
 }
 
 func channelNames(channels []delivery.Channel) []string {

@@ -13,7 +13,7 @@ import (
 )
 
 // RunWorker retries deliveries until ctx ends. With the argument "dlq" it is the command line for
-// dead letters instead, with "healthcheck" it asks the worker that runs.
+// dead letters instead, with "healthcheck" it asks the worker that runs, with "version" it says what it is.
 func RunWorker(ctx context.Context, args []string, getenv func(string) string) error {
 	if len(args) > 0 {
 		if args[0] == "dlq" {
@@ -22,7 +22,10 @@ func RunWorker(ctx context.Context, args []string, getenv func(string) string) e
 		if args[0] == "healthcheck" && len(args) == 1 {
 			return Healthcheck(ctx, config.Worker, getenv)
 		}
-		return fmt.Errorf("unknown arguments %q; usage: worker [dlq ... | healthcheck]", args)
+		if asksForVersion(args) {
+			return PrintVersion(os.Stdout, config.Worker)
+		}
+		return fmt.Errorf("unknown arguments %q; usage: worker [dlq ... | healthcheck | version]", args)
 	}
 	p, err := start(ctx, config.Worker, getenv)
 	if err != nil {
@@ -57,6 +60,7 @@ func (p *process) startWorker(ctx context.Context) error {
 	if err := p.serve(ctx, "worker", p.cfg.WorkerAddr, p.mux(), p.cfg.RequestTimeout, p.cfg.RequestTimeout); err != nil {
 		return err
 	}
+	p.beat(config.Worker)
 	return p.startRiver(ctx, client)
 }
 

@@ -194,7 +194,7 @@ func (b *Backup) dump(ctx context.Context, conn *pgx.Conn, t tools, file string)
 		if err := tx.QueryRow(ctx, `SELECT pg_export_snapshot()`).Scan(&snapshot); err != nil {
 			return fmt.Errorf("export a snapshot: %w", err)
 		}
-		out, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		out, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600) //nolint:gosec // in BACKUP_DIR, its name made of the time
 		if err != nil {
 			return fmt.Errorf("BACKUP_DIR: %w", err)
 		}

@@ -32,7 +32,7 @@ const dlqUsage = `usage: worker dlq COMMAND [flags]
   continue ID, cancel ID    go on with an operation, or end it
 
 filters:  --state --channel --destination --alert-id --user-id --cause --search --since --until, or --all
-flags:    --api URL (DAWSOS_API, http://localhost:8000)  --json  --reason TEXT
+flags:    --api URL (DAWSOS_API, http://localhost:8000; the API key stands in DAWSOS_KEY)  --json  --reason TEXT
           --dry-run  --per-second N  --stop-after-failures N  --limit N  --cursor TEXT
 exit:     0 done, 1 refused or failed, 2 wrong use`
 
@@ -80,7 +80,13 @@ func DLQ(ctx context.Context, args []string, getenv func(string) string, out io.
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return misused("--api must be the http or https address of an API")
 	}
-	d.client, err = api.NewClientWithResponses(d.address, api.WithHTTPClient(&bounded{http.Client{Timeout: callTime}}))
+	d.client, err = api.NewClientWithResponses(d.address, api.WithHTTPClient(&bounded{http.Client{Timeout: callTime}}),
+		api.WithRequestEditorFn(func(_ context.Context, r *http.Request) error {
+			if key := getenv("DAWSOS_KEY"); key != "" {
+				r.Header.Set("Authorization", "Bearer "+key)
+			}
+			return nil
+		}))
 	if err != nil {
 		return err
 	}

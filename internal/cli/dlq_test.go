@@ -19,9 +19,11 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/trace/noop"
 
+	"github.com/dawsos/dawsos/internal/auth"
 	"github.com/dawsos/dawsos/internal/cli"
 	"github.com/dawsos/dawsos/internal/dbtest"
 	"github.com/dawsos/dawsos/internal/delivery"
+	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/httpapi"
 	"github.com/dawsos/dawsos/internal/jobs"
 	"github.com/dawsos/dawsos/internal/periodic"
@@ -77,8 +79,8 @@ func setup(t *testing.T, n int) *site {
 	ok := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 	handler, err := httpapi.New(httpapi.Options{
 		Deliverer: service, Deliveries: deliveries, Operations: deliveries, Jobs: store.NewPeriodicJobs(deliveries, jobs.Periodics(jobs.Schedules{Evaluate: periodic.Every(time.Minute)})), AuditLog: store.New(s.pool, store.Options{}),
-		Unavailable: store.Unavailable, TenantID: store.DefaultTenant, RequestTimeout: 10 * time.Second, MaxBodyBytes: 64 << 10,
-		Healthz: ok, Readyz: ok, Metrics: ok, Registerer: prometheus.NewRegistry(), Log: quiet, Tracer: tracer, Now: time.Now,
+		Unavailable: store.Unavailable, Auth: auth.New(auth.Options{Keys: key{}, Registerer: prometheus.NewRegistry()}), RequestTimeout: 10 * time.Second, MaxBodyBytes: 64 << 10,
+		Healthz: ok, Readyz: ok, Metrics: ok, Registerer: prometheus.NewRegistry(), Released: delivery.NewReleases(prometheus.NewRegistry(), delivery.ReleasedSingly), Log: quiet, Tracer: tracer, Now: time.Now,
 	})
 	require.NoError(t, err)
 	server := httptest.NewServer(handler)
@@ -87,10 +89,22 @@ func setup(t *testing.T, n int) *site {
 	return s
 }
 
+// key is the only one that opens the API.
+type key struct{}
+
+func (key) Principal(_ context.Context, text string) (auth.Principal, error) {
+	if text != "daws_operator" {
+		return auth.Principal{}, fault.New(fault.Unauthenticated, "unknown key")
+	}
+	return auth.Principal{TenantID: auth.OperatingTenant, Subject: "key:operator", Role: auth.Operator}, nil
+}
+
 func (s *site) run(args ...string) (string, error) {
 	s.t.Helper()
 	var out bytes.Buffer
-	err := cli.DLQ(s.t.Context(), args, func(name string) string { return map[string]string{"DAWSOS_API": s.address}[name] }, &out)
+	err := cli.DLQ(s.t.Context(), args, func(name string) string {
+		return map[string]string{"DAWSOS_API": s.address, "DAWSOS_KEY": "daws_operator"}[name]
+	}, &out)
 	return out.String(), err
 }
 
@@ -143,7 +157,7 @@ func TestActingOnTheQueue(t *testing.T) {
 
 	require.Equal(t, s.letters[0]+" is pending\n"+s.letters[1]+" is pending\n", s.does("replay", s.letters[0], s.letters[1], "--reason", "it is back"))
 	require.Equal(t, s.letters[1]+" is discarded\n", s.does("discard", s.letters[1]))
-	require.Equal(t, 3, s.count(`SELECT count(*) FROM audit_log WHERE actor = 'cli' AND subject = 'dead_letter'`))
+	require.Equal(t, 3, s.count(`SELECT count(*) FROM audit_log WHERE actor = 'key:operator' AND subject = 'dead_letter'`))
 
 	var o api.Operation
 	require.NoError(t, json.Unmarshal([]byte(s.does("replay", "--json", "--state", "exhausted", "--per-second", "7", "--stop-after-failures", "0")), &o))
@@ -151,7 +165,7 @@ func TestActingOnTheQueue(t *testing.T) {
 	require.Zero(t, o.StopAfterFailures)
 	require.Equal(t, 2, o.Total)
 	id := o.Id.String()
-	require.Regexp(t, `state: +cancelled\nbecause: +cancelled by cli: too \[2Jearly`, s.does("cancel", id, "--reason", "too\n\x1b[2Jearly"))
+	require.Regexp(t, `state: +cancelled\nbecause: +cancelled by key:operator: too \[2Jearly`, s.does("cancel", id, "--reason", "too\n\x1b[2Jearly"))
 	require.Regexp(t, `state: +running`, s.does("continue", id))
 	require.Regexp(t, `left: +2`, s.does("operations", id))
 	require.Contains(t, s.does("discard", "--cause", "http_4xx"), "discard")

@@ -16,10 +16,12 @@ import (
 	"log/slog"
 	"net/mail"
 	"os"
+	"slices"
 	"time"
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/dawsos/dawsos/internal/outbound"
 	"github.com/dawsos/dawsos/internal/periodic"
 )
 
@@ -60,6 +62,21 @@ const (
 	LogJSON = "json"
 )
 
+// AuthMethod is a way to show who one is.
+type AuthMethod string
+
+// The ways to show who one is.
+const (
+	AuthKeys AuthMethod = "keys" // API keys
+	AuthJWT  AuthMethod = "jwt"  // signed tokens
+)
+
+// Takes reports whether callers may show what m is.
+func (c Config) Takes(m AuthMethod) bool { return slices.Contains(c.AuthMethods, m) }
+
+// SessionPooler is the value of DatabasePooler that there may be one.
+const SessionPooler = "session"
+
 // Secret is a setting that must not be seen. It prints as "[redacted]" with every verb, in text,
 // JSON and logs; string(s) is the value.
 type Secret string
@@ -84,17 +101,41 @@ type Config struct {
 
 	DatabaseURL     Secret // "" only for Dev, Validate and Healthcheck
 	DatabasePoolMax int    // connections of this process at most
+	DatabasePooler  string // SessionPooler, or "" for none
 
-	APIAddr        string
-	WorkerAddr     string
+	// AuthAnonymous is the role of callers that show nothing; "" refuses them, as production always does.
+	AuthAnonymous string
+
+	AuthMethods []AuthMethod // what callers may show; none only where the API is not served
+
+	AuthJWKSURL, AuthIssuer, AuthAudience string // of signed tokens; all of them or none
+	AuthJWTSecret                         Secret // "" but in development
+	AuthClockSkew                         time.Duration
+	AuthTenantClaim, AuthRoleClaim        string
+
+	APIAddr     string
+	WorkerAddr  string
+	MetricsAddr string // "" means: metrics and probes are at APIAddr
+
+	TLSCertFile, TLSKeyFile string // "" means that HTTP is plain; both or none
+	TLSTerminated           bool   // a proxy ends TLS
+
 	RequestTimeout time.Duration
 	MaxBodyBytes   int64
+
+	MaxConcurrentRequests int // 0: four for each of DatabasePoolMax
+	MaxConnections        int
+	RateLimit             int // requests a second of one caller; 0 is no limit
+	RateBurst             int // 0: twice RateLimit
+
 	ImportMaxBytes int64
 	ImportTimeout  time.Duration
 	ShutdownGrace  time.Duration
 
-	LogLevel     slog.Level
-	LogFormat    string // LogText or LogJSON
+	LogLevel              slog.Level
+	LogFormat             string // LogText or LogJSON
+	JaegerURL, GrafanaURL string // where browsers reach them; "" means that the console has no links
+
 	OTLPEndpoint string // http://host:port or https://host:port; "" means that tracing is off
 
 	PatternsDir  string
@@ -124,8 +165,10 @@ type Config struct {
 	NewsAPIKey        Secret
 	BackupDir         string // "" means that there are no backups
 	BackupKeep        int
+	BackupDatabaseURL Secret // "": DatabaseURL
 	PrewarmPatterns   []string
 	PrewarmPortfolios int
+	APIKey            Secret // what this process shows to the API; "" means nothing
 	APIURL            string // "" means: on this machine, at APIAddr's port
 	JobRunRetention   time.Duration
 	MetricsRetention  time.Duration
@@ -137,11 +180,12 @@ type Config struct {
 	DeliveryRetention   time.Duration // how long events are kept of which nothing is open
 	OperationRetention  time.Duration // from an operation's end
 	WorkerConcurrency   int
-	BreakerFailures     int           // in a row, before a breaker opens
-	BreakerAfter        time.Duration // since the first of them, before a breaker opens
-	BreakerDelay        time.Duration // before the first probe
-	SecretsKey          Secret        // "" means that there are no stored destinations
-	WebhookSecret       Secret        // "" means that webhooks given by address are refused
+	BreakerFailures     int                // in a row, before a breaker opens
+	BreakerAfter        time.Duration      // since the first of them, before a breaker opens
+	BreakerDelay        time.Duration      // before the first probe
+	SecretsKey          Secret             // "" means that there are no stored destinations
+	WebhookSecret       Secret             // "" means that webhooks given by address are refused
+	WebhookAllow        outbound.AllowList // empty: anywhere that WebhookAllowPrivate leaves
 	WebhookAllowPrivate bool
 
 	SMTP     SMTPServer   // without a host when email is off
@@ -213,6 +257,12 @@ func Load(getenv func(string) string, role Role) (Config, error) {
 	if len(problems) == 0 && (cfg.LLMURL == "") != (cfg.LLMModel == "") {
 		problems = append(problems, errors.New("LLM_URL and LLM_MODEL go together: set both, or none of them"))
 	}
+	if len(problems) == 0 {
+		problems = append(cfg.togetherness(role), cfg.unsafe(role)...)
+	}
+	if len(problems) == 0 && cfg.LLMAPIKey != "" && outbound.InTheClear(cfg.LLMURL) {
+		problems = append(problems, errors.New("LLM_URL is plain http, and LLM_API_KEY would cross a network in the clear; it must be https, or on this machine (localhost)"))
+	}
 	if err := errors.Join(problems...); err != nil {
 		return Config{}, err
 	}
@@ -235,7 +285,7 @@ type fileValue struct {
 func readFile(getenv func(string) string) (settingsFile, error) {
 	named := getenv(FileVariable)
 	path := cmp.Or(named, DefaultFile)
-	raw, err := os.ReadFile(path)
+	raw, err := os.ReadFile(path) //nolint:gosec // the file of settings, which the operator names
 	if errors.Is(err, fs.ErrNotExist) && named == "" {
 		return settingsFile{}, nil
 	}

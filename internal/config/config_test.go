@@ -14,15 +14,16 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/dawsos/dawsos/internal/outbound"
 	"github.com/dawsos/dawsos/internal/periodic"
 )
 
 const testDatabase = "postgres://dawsos:hunter2@db.example:5432/dawsos?sslmode=require"
 
-var testSecret = "whsec_" + base64.StdEncoding.EncodeToString([]byte("0123456789abcdef01234567"))
+const testSecret = "whsec_yqtU+sRn/vjU1N0Q6gloHJy3GVhQktlO"
 
 // testKey is a key of the right form.
-const testKey = "a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2V5a2U="
+const testKey = "43hL770pQw35smsdmzFPO0GACpEuKFVH1qW+oN3bwY0="
 
 // env returns a getenv over pairs of name and value.
 func env(pairs ...string) func(string) string {
@@ -41,6 +42,13 @@ func file(t *testing.T, text string) string {
 	return path
 }
 
+func allowed(t *testing.T, text string) outbound.AllowList {
+	t.Helper()
+	l, err := outbound.ParseAllowList(text)
+	require.NoError(t, err)
+	return l
+}
+
 func parsed(t *testing.T, text string) periodic.Schedule {
 	t.Helper()
 	s, err := periodic.ParseSchedule(text)
@@ -55,10 +63,15 @@ func TestLoadDefaults(t *testing.T) {
 		Environment:        Development,
 		DatabaseURL:        testDatabase,
 		DatabasePoolMax:    25,
+		AuthMethods:        []AuthMethod{AuthKeys},
+		AuthClockSkew:      time.Minute,
+		AuthTenantClaim:    "tenant",
+		AuthRoleClaim:      "role",
 		APIAddr:            ":8000",
 		WorkerAddr:         ":8001",
 		RequestTimeout:     30 * time.Second,
 		MaxBodyBytes:       1048576,
+		MaxConnections:     2000,
 		ImportMaxBytes:     256 << 20,
 		ImportTimeout:      10 * time.Minute,
 		ShutdownGrace:      20 * time.Second,
@@ -100,6 +113,8 @@ func TestLoadDefaults(t *testing.T) {
 	production.SecretsKey = Secret(testKey)
 	production.WebhookSecret = Secret(testSecret)
 	production.WebhookAllowPrivate = false
+	production.AuthMethods = nil // the API must be told, the worker lets nobody in
+	production.RateLimit = 100
 
 	got, err := Load(env("DATABASE_URL", testDatabase), API)
 	require.NoError(t, err)
@@ -117,10 +132,25 @@ func TestLoadReadsEverySetting(t *testing.T) {
 		"ENVIRONMENT", "production",
 		"DATABASE_URL", "postgresql://a:5432,b:5432/dawsos",
 		"DATABASE_POOL_MAX", "4",
+		"AUTH_METHODS", "keys, jwt",
+		"AUTH_JWKS_URL", "https://login.example.org/keys?p=1",
+		"AUTH_ISSUER", "https://login.example.org/",
+		"AUTH_AUDIENCE", "dawsos",
+		"AUTH_CLOCK_SKEW", "0s",
+		"AUTH_TENANT_CLAIM", "https://dawsos/tenant",
+		"AUTH_ROLE_CLAIM", "roles",
 		"API_ADDR", "127.0.0.1:0",
 		"WORKER_ADDR", "[::1]:65535",
+		"METRICS_ADDR", "127.0.0.1:9000",
+		"TLS_CERT_FILE", "/run/tls/tls.crt",
+		"TLS_KEY_FILE", "/run/tls/tls.key",
+		"TLS_TERMINATED", "true",
 		"REQUEST_TIMEOUT", "1m30s",
 		"MAX_BODY_BYTES", "512KiB",
+		"MAX_CONCURRENT_REQUESTS", "64",
+		"MAX_CONNECTIONS", "500",
+		"RATE_LIMIT", "50",
+		"RATE_BURST", "75",
 		"IMPORT_MAX_BYTES", "1GiB",
 		"IMPORT_TIMEOUT", "1h",
 		"SHUTDOWN_GRACE", "5s",
@@ -171,19 +201,32 @@ func TestLoadReadsEverySetting(t *testing.T) {
 		"BREAKER_DELAY", "100ms",
 		"SECRETS_KEY", testKey+", "+testKey,
 		"WEBHOOK_SECRET", testSecret,
+		"WEBHOOK_ALLOW", "hooks.example.org, *.example.com,10.1.0.0/16",
 		"WEBHOOK_ALLOW_PRIVATE", "true",
 		"SMTP_URL", "smtps://mailer:pa%3Ass@mail.example.org",
 		"SMTP_FROM", "DawsOS <alerts@example.org>",
 	), Worker)
 	require.NoError(t, err)
 	require.Equal(t, Config{
-		Environment:        Production,
-		DatabaseURL:        "postgresql://a:5432,b:5432/dawsos",
-		DatabasePoolMax:    4,
-		APIAddr:            "127.0.0.1:0",
-		WorkerAddr:         "[::1]:65535",
-		RequestTimeout:     90 * time.Second,
-		MaxBodyBytes:       512 << 10,
+		Environment:           Production,
+		DatabaseURL:           "postgresql://a:5432,b:5432/dawsos",
+		DatabasePoolMax:       4,
+		AuthMethods:           []AuthMethod{AuthKeys, AuthJWT},
+		AuthJWKSURL:           "https://login.example.org/keys?p=1",
+		AuthIssuer:            "https://login.example.org/",
+		AuthAudience:          "dawsos",
+		AuthTenantClaim:       "https://dawsos/tenant",
+		AuthRoleClaim:         "roles",
+		APIAddr:               "127.0.0.1:0",
+		WorkerAddr:            "[::1]:65535",
+		MetricsAddr:           "127.0.0.1:9000",
+		TLSCertFile:           "/run/tls/tls.crt",
+		TLSKeyFile:            "/run/tls/tls.key",
+		TLSTerminated:         true,
+		RequestTimeout:        90 * time.Second,
+		MaxBodyBytes:          512 << 10,
+		MaxConcurrentRequests: 64, MaxConnections: 500, RateLimit: 50, RateBurst: 75,
+
 		ImportMaxBytes:     1 << 30,
 		ImportTimeout:      time.Hour,
 		ShutdownGrace:      5 * time.Second,
@@ -215,6 +258,7 @@ func TestLoadReadsEverySetting(t *testing.T) {
 		BreakerDelay:        100 * time.Millisecond,
 		SecretsKey:          testKey + ", " + testKey,
 		WebhookSecret:       Secret(testSecret),
+		WebhookAllow:        allowed(t, "hooks.example.org,*.example.com,10.1.0.0/16"),
 		WebhookAllowPrivate: true,
 		SMTP:                SMTPServer{Host: "mail.example.org", Port: 465, Security: SMTPImplicitTLS, User: "mailer", Password: "pa:ss"},
 		SMTPFrom:            mail.Address{Name: "DawsOS", Address: "alerts@example.org"},
@@ -243,7 +287,7 @@ func TestLoadRequires(t *testing.T) {
 		{Migrate, "development", []string{"DATABASE_URL"}},
 		{Dev, "development", nil},
 		{Validate, "development", nil},
-		{API, "production", []string{"DATABASE_URL", "SECRETS_KEY", "WEBHOOK_SECRET"}},
+		{API, "production", []string{"DATABASE_URL", "AUTH_METHODS", "SECRETS_KEY", "WEBHOOK_SECRET"}},
 		{Worker, "production", []string{"DATABASE_URL", "SECRETS_KEY", "WEBHOOK_SECRET"}},
 		{Migrate, "production", []string{"DATABASE_URL"}},
 		{Dev, "production", nil},
@@ -290,6 +334,20 @@ func TestLoadRefuses(t *testing.T) {
 		{"API_ADDR", "8000"},
 		{"API_ADDR", ":65536"},
 		{"WORKER_ADDR", ":http"},
+		{"METRICS_ADDR", "9000"},
+		{"TLS_TERMINATED", "yes"},
+		{"AUTH_METHODS", "key"},
+		{"AUTH_METHODS", "keys,keys"},
+		{"AUTH_METHODS", "keys,"},
+		{"AUTH_JWKS_URL", "login.example.org/keys"},
+		{"AUTH_JWKS_URL", "file:///etc/keys"},
+		{"AUTH_JWKS_URL", "https://me@login.example.org/keys"},
+		{"AUTH_JWKS_URL", "https://login.example.org/keys#1"},
+		{"AUTH_ISSUER", "a\nb"},
+		{"AUTH_JWT_SECRET", "hunter2"},
+		{"AUTH_JWT_SECRET", "hunter2 hunter2 hunter2 hunter2 hunter2"},
+		{"AUTH_CLOCK_SKEW", "6m"},
+		{"AUTH_CLOCK_SKEW", "-1s"},
 		{"REQUEST_TIMEOUT", "30"},
 		{"REQUEST_TIMEOUT", "-1s"},
 		{"IMPORT_MAX_BYTES", "512KiB"},
@@ -298,6 +356,10 @@ func TestLoadRefuses(t *testing.T) {
 		{"MAX_BODY_BYTES", "65MiB"},
 		{"MAX_BODY_BYTES", "9223372036854775807KiB"},
 		{"MAX_BODY_BYTES", "0"},
+		{"MAX_CONCURRENT_REQUESTS", "-1"},
+		{"MAX_CONNECTIONS", "0"},
+		{"RATE_LIMIT", "many"},
+		{"RATE_BURST", "1000001"},
 		{"SHUTDOWN_GRACE", "11m"},
 		{"LOG_LEVEL", "INFO"},
 		{"LOG_FORMAT", "xml"},
@@ -347,6 +409,9 @@ func TestLoadRefuses(t *testing.T) {
 		{"WEBHOOK_SECRET", "whsec_hunter2!"},
 		{"WEBHOOK_SECRET", "whsec_aHVudGVyMg=="},
 		{"WEBHOOK_SECRET", long},
+		{"WEBHOOK_ALLOW", "https://hooks.example.org/x"},
+		{"WEBHOOK_ALLOW", "10.1.2.3/16"},
+		{"WEBHOOK_ALLOW", "127.1"},
 		{"WEBHOOK_ALLOW_PRIVATE", "1"},
 		{"SMTP_URL", "mail.example.org"},
 		{"SMTP_URL", "http://mail.example.org"},

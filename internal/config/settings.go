@@ -16,6 +16,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/dawsos/dawsos/internal/outbound"
 	"github.com/dawsos/dawsos/internal/periodic"
 )
 
@@ -88,15 +89,56 @@ var settings = []setting{
 	row("DATABASE_POOL_MAX", func(c *Config) *int { return &c.DatabasePoolMax }, whole(4, 1000), always("25"),
 		"Most connections that one process opens to the database. The sum over all processes must stay below PostgreSQL's `max_connections`."),
 
+	row("DATABASE_POOLER", func(c *Config) *string { return &c.DatabasePooler }, oneOf(SessionPooler), always(""),
+		"Says that a connection pooler stands before PostgreSQL, and that it pools sessions: each connection has one of PostgreSQL for as long as it lives. Pooling by transaction would mix up whose rows may be seen. Unset, a pooler is refused."),
+
 	row("API_ADDR", func(c *Config) *string { return &c.APIAddr }, address(), always(":8000"),
 		"Where the API listens; port 0 takes any free one."),
 	row("WORKER_ADDR", func(c *Config) *string { return &c.WorkerAddr }, address(), always(":8001"),
 		"Where the worker serves metrics and probes; port 0 takes any free one."),
+	row("METRICS_ADDR", func(c *Config) *string { return &c.MetricsAddr }, address(), always(""),
+		"Where the API serves metrics and probes, `/metrics`, `/healthz` and `/readyz`, which then are not at API_ADDR. They ask nobody who is there: an address that only Prometheus and the orchestrator of containers reach. Unset, they are at API_ADDR. The worker's are at WORKER_ADDR in any case."),
+	row("TLS_CERT_FILE", func(c *Config) *string { return &c.TLSCertFile }, path(), always(""),
+		"The certificate, with the chain up to its root, in PEM. With it and TLS_KEY_FILE API and worker speak TLS 1.2 or later alone, at all their addresses. A new one in the same file is taken within a second; nothing has to be restarted."),
+	row("TLS_KEY_FILE", func(c *Config) *string { return &c.TLSKeyFile }, path(), always(""),
+		"The certificate's private key, in PEM."),
+	row("TLS_TERMINATED", func(c *Config) *bool { return &c.TLSTerminated }, boolean(), always("false"),
+		"Says that a proxy in front of the API ends TLS. In production the API starts without TLS_CERT_FILE at an address that is not loopback only with it: keys and tokens would travel in the clear."),
+
+	row("AUTH_METHODS", func(c *Config) *[]AuthMethod { return &c.AuthMethods }, authMethods(), either("keys", ""),
+		"What callers may show: API keys, signed tokens (JWT), or either. Production has no default: it must be said.").
+		requiredIf(func(e Environment, r Role) bool { return e != Development && r == API }),
+	row("AUTH_JWKS_URL", func(c *Config) *string { return &c.AuthJWKSURL }, jwksURL(), always(""),
+		"Where who issues tokens publishes the public keys (JSON Web Key Set) that verify them: RS256 or ES256. https in production, unless it is on this machine. Required with `jwt`, unless AUTH_JWT_SECRET is set."),
+	row("AUTH_ISSUER", func(c *Config) *string { return &c.AuthIssuer }, line(500), always(""),
+		"Who issues tokens, as their claim `iss` says it, to the letter. Required with AUTH_JWKS_URL."),
+	row("AUTH_AUDIENCE", func(c *Config) *string { return &c.AuthAudience }, line(500), always(""),
+		"What tokens must be for: one of their claim `aud`. Required with AUTH_JWKS_URL, as the same keys sign tokens for others too."),
+	row("AUTH_JWT_SECRET", func(c *Config) *Secret { return &c.AuthJWTSecret }, longSecret(32, 1024), always(""),
+		"Verifies tokens of HS256 in the place of AUTH_JWKS_URL. For development alone: who can verify them can make them. Production refuses to start with it.").
+		shownAs(func(string) string { return redacted }),
+	row("AUTH_CLOCK_SKEW", func(c *Config) *time.Duration { return &c.AuthClockSkew }, duration(0, 5*time.Minute), always("1m"),
+		"How far the clock of who issues tokens may be from this one."),
+	row("AUTH_TENANT_CLAIM", func(c *Config) *string { return &c.AuthTenantClaim }, line(200), always("tenant"),
+		"The claim of a token that holds the tenant's id."),
+	row("AUTH_ROLE_CLAIM", func(c *Config) *string { return &c.AuthRoleClaim }, line(200), always("role"),
+		"The claim of a token that holds the role, or a list of which the mightiest known role counts."),
+	row("AUTH_ANONYMOUS", func(c *Config) *string { return &c.AuthAnonymous },
+		oneOf("admin", "operator", "analyst", "service", "read-only"), always(""),
+		"The role, in the tenant `default`, of callers that show neither an API key nor a token. For development and tests alone: production refuses to start with it. Unset, such callers are refused."),
 	row("REQUEST_TIMEOUT", func(c *Config) *time.Duration { return &c.RequestTimeout },
 		duration(time.Second, 10*time.Minute), always("30s"),
 		"How long one API request may take before it is answered with 504."),
 	row("MAX_BODY_BYTES", func(c *Config) *int64 { return &c.MaxBodyBytes }, size(1<<10, 64<<20), always("1MiB"),
 		"Largest request body; a larger one is answered with 413."),
+	row("MAX_CONCURRENT_REQUESTS", func(c *Config) *int { return &c.MaxConcurrentRequests }, whole(0, 100_000), always("0"),
+		"Requests that one API process works on at the same time. As many more wait for up to half a second; all others are answered with 503 at once. Pages, uploads and event streams have places of their own besides. `0` means four for each connection of DATABASE_POOL_MAX."),
+	row("MAX_CONNECTIONS", func(c *Config) *int { return &c.MaxConnections }, whole(1, 1_000_000), always("2000"),
+		"Connections of clients that one API process has open at the same time; one more is closed at once."),
+	row("RATE_LIMIT", func(c *Config) *int { return &c.RateLimit }, whole(0, 1_000_000), either("0", "100"),
+		"Requests a second that one caller, which is a key or a token's subject, may send to one API process; more are answered with 429. What shows neither is counted by its address. `0` sets no limit."),
+	row("RATE_BURST", func(c *Config) *int { return &c.RateBurst }, whole(0, 1_000_000), always("0"),
+		"Requests that a caller may send at once after it has been silent. `0` means twice RATE_LIMIT."),
 	row("IMPORT_MAX_BYTES", func(c *Config) *int64 { return &c.ImportMaxBytes }, size(1<<20, 16<<30), always("256MiB"),
 		"Largest file that `POST /v1/imports/{kind}` takes; a larger one is answered with 413. It stands for MAX_BODY_BYTES there."),
 	row("IMPORT_TIMEOUT", func(c *Config) *time.Duration { return &c.ImportTimeout },
@@ -112,6 +154,11 @@ var settings = []setting{
 		"How log lines are written."),
 	row("OTLP_ENDPOINT", func(c *Config) *string { return &c.OTLPEndpoint }, otlpEndpoint(), always(""),
 		"The collector that receives traces over OTLP/gRPC. Unset, tracing is off.").shownAs(showEndpoint),
+
+	row("JAEGER_URL", func(c *Config) *string { return &c.JaegerURL }, httpURL(), always(""),
+		"Where operators' browsers reach Jaeger: the console links traces to it. Unset, it does not.").shownAs(showEndpoint),
+	row("GRAFANA_URL", func(c *Config) *string { return &c.GrafanaURL }, httpURL(), always(""),
+		"Where operators' browsers reach Grafana: the console links dashboards to it. Unset, it does not.").shownAs(showEndpoint),
 
 	row("PATTERNS_DIR", func(c *Config) *string { return &c.PatternsDir }, path(), always("configs/patterns"),
 		"The directory of pattern definitions."),
@@ -157,6 +204,9 @@ var settings = []setting{
 		"Where the worker keeps its dumps of the database. Unset, there are no backups. The worker needs `pg_dump` and `pg_restore`, not older than the server, and a database user that may create databases: each dump is restored into a scratch one to verify it."),
 	row("BACKUP_KEEP", func(c *Config) *int { return &c.BackupKeep }, whole(1, 1000), always("14"),
 		"How many of the newest dumps are kept."),
+	row("BACKUP_DATABASE_URL", func(c *Config) *Secret { return &c.BackupDatabaseURL }, databaseURL(), always(""),
+		"The same database, with the login that backups are made with: it must read all rows, which the worker's own login may not in production, and may create databases (docs/tenants.md). Unset, `DATABASE_URL`.").
+		shownAs(showDatabaseURL),
 	row("FETCH_SCHEDULE", func(c *Config) *periodic.Schedule { return &c.FetchSchedule }, schedule(), always("0 21 * * *"),
 		"When the worker asks the data providers that have a key. What they are asked for stands in `providers.yaml` of `ANALYTICS_DIR`."),
 	row("FRED_API_KEY", func(c *Config) *Secret { return &c.FREDAPIKey }, token(), always(""),
@@ -174,6 +224,9 @@ var settings = []setting{
 		"For how many portfolios, in the order of `GET /v1/portfolios`."),
 	row("API_URL", func(c *Config) *string { return &c.APIURL }, httpURL(), always(""),
 		"Where the worker reaches the API, to prewarm it. Unset, on this machine at the port of `API_ADDR`.").shownAs(showEndpoint),
+	row("API_KEY", func(c *Config) *Secret { return &c.APIKey }, token(), always(""),
+		"The API key that the worker shows to the API, to prewarm it: of the tenant `default`, with the role `service`. Unset, it shows nothing, and an API that refuses such callers is not prewarmed.").
+		shownAs(func(string) string { return redacted }),
 	row("JOB_RUN_RETENTION", func(c *Config) *time.Duration { return &c.JobRunRetention },
 		duration(time.Hour, 87600*time.Hour), always("720h"),
 		"How long the record of a periodic job's run is kept. The last success of each job stays."),
@@ -227,6 +280,9 @@ var settings = []setting{
 		"Signs webhooks given by address, after the Standard Webhooks specification. In development it may be unset: webhooks by address are then refused.").
 		requiredIf(func(e Environment, r Role) bool { return e != Development && (r == API || r == Worker) }).
 		shownAs(func(string) string { return redacted }),
+	row("WEBHOOK_ALLOW", func(c *Config) *outbound.AllowList { return &c.WebhookAllow },
+		rule[outbound.AllowList]{"hosts.example.org, *.example.org, 203.0.113.7 or 10.1.0.0/16, parted by commas", outbound.ParseAllowList}, always(""),
+		"All that webhooks and chat services may be at: names, `*.` and a name for all below it, addresses and ranges. It only narrows: a private address in it needs WEBHOOK_ALLOW_PRIVATE too. Unset, they may be anywhere. See outbound.md."),
 	row("WEBHOOK_ALLOW_PRIVATE", func(c *Config) *bool { return &c.WebhookAllowPrivate }, boolean(), either("true", "false"),
 		"Whether webhooks and chat services may be at loopback and private addresses. Multicast and link-local addresses, cloud metadata among them, are refused in any case."),
 	row("SMTP_URL", func(c *Config) *SMTPServer { return &c.SMTP }, smtpURL(), always(""),
@@ -387,6 +443,45 @@ func names() rule[[]string] {
 	}}
 }
 
+// authMethods reads ways to show who one is, parted by commas.
+func authMethods() rule[[]AuthMethod] {
+	return rule[[]AuthMethod]{"keys, jwt, or keys,jwt", func(s string) ([]AuthMethod, error) {
+		var methods []AuthMethod
+		for _, name := range strings.Split(s, ",") {
+			m := AuthMethod(strings.TrimSpace(name))
+			if m != AuthKeys && m != AuthJWT {
+				return nil, errors.New("unknown value")
+			}
+			if slices.Contains(methods, m) {
+				return nil, errors.New("a value stands twice")
+			}
+			methods = append(methods, m)
+		}
+		return methods, nil
+	}}
+}
+
+// jwksURL reads an address that may have a query, as some providers' have.
+func jwksURL() rule[string] {
+	return rule[string]{"an https or http address without user and fragment", func(s string) (string, error) {
+		u, err := url.Parse(s)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || u.Fragment != "" {
+			return "", errors.New("not such an address")
+		}
+		return s, nil
+	}}
+}
+
+// longSecret reads a secret that is used as it stands.
+func longSecret(least, most int) rule[Secret] {
+	return rule[Secret]{fmt.Sprintf("%d to %d printable ASCII characters without spaces", least, most), func(s string) (Secret, error) {
+		if strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			return "", errors.New("not such a secret")
+		}
+		return Secret(s), within(len(s), least, most)
+	}}
+}
+
 // httpURL reads an address without user, query and fragment.
 func httpURL() rule[string] {
 	return rule[string]{"http://host:port or https://host:port", func(s string) (string, error) {
@@ -463,8 +558,11 @@ func token() rule[Secret] {
 	}}
 }
 
-// showEndpoint leaves out what stands where an address would have a user and a password.
+// showEndpoint leaves out what stands where an address would have a user and a password, or a query.
 func showEndpoint(s string) string {
+	if i := strings.IndexAny(s, "?#"); i >= 0 {
+		s = s[:i+1] + redacted
+	}
 	if i := strings.LastIndex(s, "@"); i >= 0 {
 		s = redacted + s[i:]
 	}

@@ -118,6 +118,41 @@ func apiOverview() dashboard {
 				queries:     []query{{expr: "dawsos_pattern_cache_bytes", legend: "{{instance}}", minStep: backend}},
 				links:       []dataLink{to(runtimeUID)},
 			},
+			{
+				kind: timeSeries, title: "Callers Refused", unit: requests, steps: plain(),
+				description: "Requests a second answered with 401, by what was shown: nothing (missing), an API key, or a token. A trickle is normal: scanners, keys that expired. " +
+					"A line that jumps is a program with an old key, who issues tokens with new keys or claims, or somebody who tries.",
+				queries:  []query{{expr: rated("dawsos_auth_refused_total", "shown"), legend: "{{shown}}", minStep: backend}},
+				links:    []dataLink{to(runtimeUID)},
+				runbooks: []string{alertCallersRefused},
+			},
+			{
+				kind: timeSeries, title: "Places Taken", unit: share, steps: rising(0.8, 1),
+				description: "Share of the places for requests that are taken, of the process where it is greatest, by class. At 1 requests wait for up to half a second, and further ones are shed: " +
+					"add processes, or find what makes requests slow, before you raise MAX_CONCURRENT_REQUESTS.",
+				queries:  []query{{expr: "max by (class) (dawsos_http_in_flight / dawsos_http_in_flight_max)", legend: "{{class}}", minStep: backend}},
+				links:    []dataLink{to(runtimeUID)},
+				runbooks: []string{alertShed},
+			},
+			{
+				kind: timeSeries, title: "Requests Refused", unit: perSec, steps: plain(),
+				description: "Requests a second that were refused: shed with 503 because too many were under way, limited with 429 because their caller sends more than RATE_LIMIT, " +
+					"and connections closed because there were MAX_CONNECTIONS. 0 is normal; 429 is the callers' affair, the others are ours.",
+				queries: []query{
+					{expr: rated("dawsos_http_shed_total", "class", "reason"), legend: "shed {{class}} {{reason}}", minStep: backend},
+					{expr: rated("dawsos_rate_limited_total", "by"), legend: "limited {{by}}", minStep: backend},
+					{expr: rated("dawsos_http_connections_refused_total"), legend: "connections", minStep: backend},
+				},
+				links:    []dataLink{to(runtimeUID)},
+				runbooks: []string{alertShed},
+			},
+			{
+				kind: timeSeries, title: "Connections of Clients", unit: count, steps: plain(),
+				description: "Connections that each API process has open, idle ones included. They follow the number of clients; a line that climbs to MAX_CONNECTIONS is clients that open one for each request, or never close any.",
+				queries:     []query{{expr: "dawsos_http_connections", legend: "{{instance}}", minStep: backend}},
+				links:       []dataLink{to(runtimeUID)},
+				runbooks:    []string{alertShed},
+			},
 		},
 	}
 }

@@ -27,6 +27,7 @@ import (
 
 	"github.com/dawsos/dawsos/internal/devpg"
 	"github.com/dawsos/dawsos/internal/store/migrate"
+	"github.com/dawsos/dawsos/internal/store/roles"
 )
 
 const (
@@ -81,14 +82,28 @@ func EmptyURL(t testing.TB) string {
 	return create(t, false)
 }
 
-// Connect returns a pool on the database at a URL, closed when the test ends.
+// Connect returns a pool on the database at a URL, closed when the test ends. It is the owner's: row level
+// security does not hold for it.
 func Connect(t testing.TB, databaseURL string) *pgxpool.Pool {
+	t.Helper()
+	return connect(t, databaseURL, func(*pgxpool.Config) {})
+}
+
+// As is Connect in the role of a process: the API's connections see the rows of the caller in whose context
+// they are used, the worker's those of all tenants.
+func As(t testing.TB, databaseURL string, role roles.Role) *pgxpool.Pool {
+	t.Helper()
+	return connect(t, databaseURL, func(c *pgxpool.Config) { roles.Configure(c, roles.Options{Role: role}) })
+}
+
+func connect(t testing.TB, databaseURL string, change func(*pgxpool.Config)) *pgxpool.Pool {
 	t.Helper()
 	config, err := pgxpool.ParseConfig(databaseURL)
 	if err != nil {
 		t.Fatalf("dbtest: read the database address: %v", err)
 	}
 	config.MaxConns = poolSize
+	change(config)
 	pool, err := pgxpool.NewWithConfig(context.Background(), config)
 	if err != nil {
 		t.Fatalf("dbtest: open the database: %v", err)

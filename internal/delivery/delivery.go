@@ -273,6 +273,7 @@ type TargetHistory struct {
 // LetterFilter selects dead letters; empty fields select all.
 type LetterFilter struct {
 	State         State
+	Open          bool // those that are pending or exhausted, where State is ""
 	Channel       string
 	Destination   string
 	AlertID       string
@@ -301,7 +302,9 @@ type Destination struct {
 
 // EventFilter selects events; empty fields select all.
 type EventFilter struct {
-	AlertID string
-	UserID  string
-	Source  Source
+	AlertID        string
+	UserID         string
+	Source         Source
+	AcceptedAfter  time.Time
+	AcceptedBefore time.Time
 }

@@ -32,7 +32,8 @@ type Standing struct {
 	LetterID uuid.UUID  // zero when there is none
 }
 
-// Explain tells an event's whole story as it is known at now. It is pure.
+// Explain tells an event's whole story as it is known at now. It is pure. Without a now (the zero time),
+// it says when something is due but not how long that is from now: such a text stays true.
 func Explain(e Event, targets []TargetHistory, now time.Time) Explanation {
 	var keys, fallback []string
 	for _, t := range targets {
@@ -183,7 +184,7 @@ func standing(e Event, t TargetHistory, now time.Time) Standing {
 	return s
 }
 
-// ExplainLetter says why a dead letter is not delivered, and what comes next.
+// ExplainLetter says why a dead letter is not delivered, and what comes next. now is as for Explain.
 func ExplainLetter(l DeadLetter, now time.Time) Standing {
 	s := Standing{Target: l.Target().Key(), State: l.State, LetterID: l.ID}
 	latest := fmt.Sprintf("%s: %s", l.Cause, l.Error)
@@ -203,7 +204,9 @@ func ExplainLetter(l DeadLetter, now time.Time) Standing {
 
 func next(l DeadLetter, now time.Time) string {
 	when := "now"
-	if l.NextRetryAt != nil {
+	if l.NextRetryAt != nil && now.IsZero() {
+		when = "at " + l.NextRetryAt.UTC().Format(time.RFC3339)
+	} else if l.NextRetryAt != nil {
 		if wait := l.NextRetryAt.Sub(now); wait > 0 {
 			when = fmt.Sprintf("at %s, in %s", l.NextRetryAt.UTC().Format(time.RFC3339), span(wait))
 		}

@@ -158,3 +158,14 @@ func TestExplain(t *testing.T) {
 		})
 	}
 }
+
+// A page that is shown for long must not say how long it is from now until something.
+func TestExplainWithoutANow(t *testing.T) {
+	t.Parallel()
+	l := deadLetter(hook, delivery.Pending, func(l *delivery.DeadLetter) { l.NextRetryAt = after(5 * time.Minute) })
+	s := delivery.ExplainLetter(*l, time.Time{})
+	require.Equal(t, "attempt 2 at 2026-05-01T12:05:00Z", s.Next)
+	require.Equal(t, "attempt 2 at 2026-05-01T12:05:00Z, in 1 min", delivery.ExplainLetter(*l, acceptedAt.Add(4*time.Minute)).Next)
+	x := delivery.Explain(delivery.Event{AcceptedAt: acceptedAt}, []delivery.TargetHistory{{Target: hook, State: delivery.Pending, Letter: l}}, time.Time{})
+	require.Equal(t, s.Next, x.Targets[0].Next)
+}

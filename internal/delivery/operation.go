@@ -130,6 +130,14 @@ type LetterGroup struct {
 	Oldest  time.Time // when the oldest of them first failed
 }
 
+// LetterCount is how many letters are in a state for a cause.
+type LetterCount struct {
+	State   State
+	Cause   Cause
+	Letters int
+	Oldest  time.Time // when the oldest of them first failed
+}
+
 // TargetGroup counts open letters that are bound for one target.
 type TargetGroup struct {
 	Target  string // Target.Key

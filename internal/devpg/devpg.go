@@ -75,6 +75,7 @@ type Server struct {
 	done    chan struct{}
 	err     error // set before done is closed
 	stop    func(context.Context) error
+	crash   func() // has stop leave out the polite part; nil where there is no process of ours
 	stopped sync.Once
 	stopErr error
 }
@@ -195,6 +196,19 @@ func (s *Server) Done() <-chan struct{} { return s.done }
 // Err says why the server ended without Stop, with its last words; nil after Stop. It may be called
 // once Done is closed.
 func (s *Server) Err() error { return s.err }
+
+// ErrNotOwn says that a server is another process's, or a container's: this one can't crash it.
+var ErrNotOwn = errors.New("the server is not a process of this one")
+
+// Crash ends the server as pg_ctl's immediate mode does: connections are cut, nothing is written any
+// more, and the next start recovers what was committed. For those who test what that does to others.
+func (s *Server) Crash(ctx context.Context) error {
+	if s.crash == nil {
+		return ErrNotOwn
+	}
+	s.crash()
+	return s.Stop(ctx)
+}
 
 // Stop ends the server, or only leaves it when it belongs to another process. Open connections are
 // cut. It is bounded: a server that does not end in time, or whose time is cut short by the end of

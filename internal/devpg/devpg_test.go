@@ -267,3 +267,33 @@ func TestRefusesAFileInItsPlace(t *testing.T) {
 	_, err = devpg.Start(t.Context(), devpg.Options{})
 	require.ErrorContains(t, err, "no folder given")
 }
+
+// TestCrash: what was committed is there after the next start, under the same address; who is connected is cut.
+func TestCrash(t *testing.T) {
+	t.Parallel()
+	dir := folder(t)
+	first, err := devpg.Start(t.Context(), devpg.Options{Dir: dir})
+	require.NoError(t, err)
+	address := first.URL("postgres")
+	conn, err := pgx.Connect(t.Context(), address)
+	require.NoError(t, err)
+	_, err = conn.Exec(t.Context(), "CREATE TABLE kept AS SELECT 'kept'::text AS text")
+	require.NoError(t, err)
+
+	require.NoError(t, first.Crash(t.Context()))
+	<-first.Done()
+	require.NoError(t, first.Err(), "it was asked to")
+	_, err = conn.Exec(t.Context(), "SELECT 1")
+	require.Error(t, err)
+
+	second, err := devpg.Start(t.Context(), devpg.Options{Dir: dir})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, second.Stop(context.Background())) })
+	require.Equal(t, address, second.URL("postgres"))
+	require.Equal(t, "kept", query(t, address, "SELECT text FROM kept"))
+
+	joined, err := devpg.Start(t.Context(), devpg.Options{Dir: dir})
+	require.NoError(t, err)
+	require.ErrorIs(t, joined.Crash(t.Context()), devpg.ErrNotOwn)
+	require.NoError(t, joined.Stop(t.Context()))
+}

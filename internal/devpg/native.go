@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -124,8 +125,10 @@ func launch(ctx context.Context, p place, found installation, password string, o
 	if err != nil {
 		return nil, fmt.Errorf("run %s: %w", cmd.Path, err)
 	}
-	server := serve(p, password, process, log, func(ctx context.Context) error { return shutDown(ctx, process) })
+	var crash atomic.Bool
+	server := serve(p, password, process, log, func(ctx context.Context) error { return shutDown(ctx, process, crash.Load()) })
 	server.port = port
+	server.crash = func() { crash.Store(true) }
 	// As pg_ctl does: the server says in its pid file that it accepts connections.
 	ready := func() bool {
 		file, ok := readPIDFile(p)
@@ -230,12 +233,15 @@ func await(ctx context.Context, process *child.Process, log fmt.Stringer, limit 
 	}
 }
 
-// shutDown ends a server: politely, then without a checkpoint, then by force.
-func shutDown(ctx context.Context, process *child.Process) error {
+// shutDown ends a server: politely unless at once, then without a checkpoint, then by force.
+func shutDown(ctx context.Context, process *child.Process, atOnce bool) error {
 	for _, step := range []struct {
 		signal  syscall.Signal
 		timeout time.Duration
 	}{{syscall.SIGINT, fastTimeout}, {syscall.SIGQUIT, quitTimeout}} {
+		if atOnce && step.signal == syscall.SIGINT {
+			continue
+		}
 		process.Signal(step.signal)
 		timer := time.NewTimer(step.timeout)
 		select {

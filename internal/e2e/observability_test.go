@@ -25,6 +25,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	oteltrace "go.opentelemetry.io/otel/trace"
 
+	"github.com/dawsos/dawsos/internal/auth"
 	"github.com/dawsos/dawsos/internal/observability"
 	"github.com/dawsos/dawsos/pkg/api"
 )
@@ -54,7 +55,7 @@ func newWatched(t *testing.T, env ...string) *watched {
 	w := &watched{system: prepare(t, databaseURL, env...), portfolio: portfolio}
 	w.options = observability.Options{
 		Root: module, Dir: t.TempDir(), API: w.apiAddr, Worker: w.workerAddr, DatabaseURL: databaseURL,
-		Environment: "development", Programs: programs, LogRecords: true,
+		APIKey: newKey(t, databaseURL, auth.Service), Environment: "development", Programs: programs, LogRecords: true,
 	}
 	w.stack, err = observability.Start(t.Context(), w.options)
 	require.NoError(t, err)

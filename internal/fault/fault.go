@@ -20,10 +20,13 @@ const (
 	Internal         Code = "internal"          // 500: a defect or a failed dependency of ours
 	Malformed        Code = "malformed"         // 400: the request can't be read at all
 	Invalid          Code = "invalid"           // 422: it can be read, a field is wrong
+	Unauthenticated  Code = "unauthenticated"   // 401: who calls is not known
+	Forbidden        Code = "forbidden"         // 403: who calls may not, or it comes from where it must not come from
 	NotFound         Code = "not_found"         // 404
 	Conflict         Code = "conflict"          // 409
 	TooLarge         Code = "too_large"         // 413
 	UnsupportedMedia Code = "unsupported_media" // 415
+	TooManyRequests  Code = "too_many_requests" // 429: the caller sends more than it may, see RetryAfter
 	MethodNotAllowed Code = "method_not_allowed"
 	InsufficientData Code = "insufficient_data"    // 422: data that the answer needs is not there
 	Unavailable      Code = "unavailable"          // 503: try later, see RetryAfter
@@ -45,7 +48,7 @@ type Error struct {
 	Code       Code
 	Detail     string        // one sentence for the caller; no secrets, no internals
 	Fields     []Field       // for Invalid: which parts of the request
-	RetryAfter time.Duration // for Unavailable, BreakerOpen and PackNotFresh: 0 means unknown
+	RetryAfter time.Duration // for Unavailable, BreakerOpen, PackNotFresh and TooManyRequests: 0 means unknown
 	Err        error         // the cause, for logs; may be nil
 }
 

@@ -15,6 +15,8 @@ import (
 
 	"github.com/dawsos/dawsos/internal/alerts"
 	"github.com/dawsos/dawsos/internal/audit"
+	"github.com/dawsos/dawsos/internal/auth"
+	"github.com/dawsos/dawsos/internal/delivery"
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/pkg/api"
 )
@@ -45,11 +47,15 @@ func (h *handlers) ListAlerts(ctx context.Context, r api.ListAlertsRequestObject
 	if err := decodeCursor(r.Params.Cursor, &before); err != nil {
 		return nil, err
 	}
+	user, err := ownUser(ctx, r.Params.UserId)
+	if err != nil {
+		return nil, err
+	}
 	filter := alerts.Filter{
-		UserID: value(r.Params.UserId), State: alerts.State(value(r.Params.State)),
+		UserID: user, State: alerts.State(value(r.Params.State)),
 		Type: alerts.Type(value(r.Params.Type)), Active: r.Params.Active,
 	}
-	rules, err := h.Rules.Rules(ctx, h.TenantID, filter, before, limit+1) // one more tells of a next page
+	rules, err := h.Rules.Rules(ctx, auth.Tenant(ctx), filter, before, limit+1) // one more tells of a next page
 	if err != nil {
 		return nil, err
 	}
@@ -72,11 +78,14 @@ func (h *handlers) CreateAlert(ctx context.Context, r api.CreateAlertRequestObje
 	if err != nil {
 		return nil, err
 	}
-	rule.TenantID = h.TenantID
+	rule.TenantID = auth.Tenant(ctx)
+	if err := forOneself(ctx, "/user_id", rule.UserID); err != nil {
+		return nil, err
+	}
 	if err := h.Evaluator.Check(ctx, rule); err != nil {
 		return nil, err
 	}
-	if rule, err = h.Rules.CreateRule(ctx, rule, actor); err != nil {
+	if rule, err = h.Rules.CreateRule(ctx, rule, actor(ctx)); err != nil {
 		return nil, err
 	}
 	body, err := toRule(rule)
@@ -86,7 +95,7 @@ func (h *handlers) CreateAlert(ctx context.Context, r api.CreateAlertRequestObje
 }
 
 func (h *handlers) GetAlert(ctx context.Context, r api.GetAlertRequestObject) (api.GetAlertResponseObject, error) {
-	rule, err := h.Rules.Rule(ctx, h.TenantID, r.Id)
+	rule, err := h.Rules.Rule(ctx, auth.Tenant(ctx), r.Id)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +111,7 @@ func (h *handlers) UpdateAlert(ctx context.Context, r api.UpdateAlertRequestObje
 	if err != nil {
 		return nil, err
 	}
-	entry, err := changed(*r.Body, value(r.Params.XReason))
+	entry, err := changed(*r.Body, actor(ctx), value(r.Params.XReason))
 	if err != nil {
 		return nil, err
 	}
@@ -122,12 +131,15 @@ func (h *handlers) UpdateAlert(ctx context.Context, r api.UpdateAlertRequestObje
 // patch changes a rule. Its channels are checked before the rule is locked: no request holds a
 // connection while it waits for another.
 func (h *handlers) patch(ctx context.Context, id uuid.UUID, revision int, patch []byte, entry audit.Entry) (alerts.Rule, error) {
-	rule, err := h.Rules.Rule(ctx, h.TenantID, id)
+	rule, err := h.Rules.Rule(ctx, auth.Tenant(ctx), id)
 	if err != nil {
 		return alerts.Rule{}, err
 	}
 	merged, err := alerts.Merge(rule, patch)
 	if err != nil {
+		return alerts.Rule{}, err
+	}
+	if err := forOneself(ctx, "/user_id", merged.UserID); err != nil {
 		return alerts.Rule{}, err
 	}
 	if err := h.Evaluator.Check(ctx, merged); err != nil {
@@ -136,19 +148,19 @@ func (h *handlers) patch(ctx context.Context, id uuid.UUID, revision int, patch 
 	if revision == 0 {
 		revision = rule.Revision
 	}
-	return h.Rules.ChangeRule(ctx, h.TenantID, id, revision, entry, func(r alerts.Rule) (alerts.Rule, error) {
+	return h.Rules.ChangeRule(ctx, auth.Tenant(ctx), id, revision, entry, func(r alerts.Rule) (alerts.Rule, error) {
 		return alerts.Merge(r, patch)
 	})
 }
 
 // changed is what the audit trail says of a change: which fields, not what is in them.
-func changed(patch json.RawMessage, reason string) (audit.Entry, error) {
+func changed(patch json.RawMessage, by, reason string) (audit.Entry, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(patch, &fields); err != nil {
 		return audit.Entry{}, fault.InvalidField("", "must be a JSON object")
 	}
 	detail, err := json.Marshal(map[string][]string{"fields": slices.Sorted(maps.Keys(fields))})
-	return audit.Entry{Actor: actor, Action: "rule.update", Reason: reason, Detail: detail}, err
+	return audit.Entry{Actor: by, Action: "rule.update", Reason: reason, Detail: detail}, err
 }
 
 func (h *handlers) DeleteAlert(ctx context.Context, r api.DeleteAlertRequestObject) (api.DeleteAlertResponseObject, error) {
@@ -156,8 +168,8 @@ func (h *handlers) DeleteAlert(ctx context.Context, r api.DeleteAlertRequestObje
 	if err != nil {
 		return nil, err
 	}
-	entry := audit.Entry{Actor: actor, Action: "rule.delete", Reason: value(r.Params.XReason)}
-	if err := h.Rules.DeleteRule(ctx, h.TenantID, r.Id, revision, entry); err != nil {
+	entry := audit.Entry{Actor: actor(ctx), Action: "rule.delete", Reason: value(r.Params.XReason)}
+	if err := h.Rules.DeleteRule(ctx, auth.Tenant(ctx), r.Id, revision, entry); err != nil {
 		return nil, err
 	}
 	return api.DeleteAlert204Response{}, nil
@@ -167,7 +179,7 @@ func (h *handlers) DeleteAlert(ctx context.Context, r api.DeleteAlertRequestObje
 const maxSnooze = 365 * 24 * time.Hour
 
 func (h *handlers) SnoozeAlert(ctx context.Context, r api.SnoozeAlertRequestObject) (api.SnoozeAlertResponseObject, error) {
-	entry := audit.Entry{Actor: actor, Action: "rule.snooze", Reason: value(r.Body.Reason)}
+	entry := audit.Entry{Actor: actor(ctx), Action: "rule.snooze", Reason: value(r.Body.Reason)}
 	change := alerts.Wake
 	switch b, now := r.Body, h.Now().UTC(); {
 	case (b.Until == nil) == (b.DurationSeconds == nil):
@@ -189,7 +201,7 @@ func (h *handlers) SnoozeAlert(ctx context.Context, r api.SnoozeAlertRequestObje
 		entry.Detail = detail
 		change = func(rule alerts.Rule) (alerts.Rule, error) { return alerts.Snooze(rule, until), nil }
 	}
-	rule, err := h.Rules.ChangeRule(ctx, h.TenantID, r.Id, 0, entry, change)
+	rule, err := h.Rules.ChangeRule(ctx, auth.Tenant(ctx), r.Id, 0, entry, change)
 	if err != nil {
 		return nil, err
 	}
@@ -198,11 +210,11 @@ func (h *handlers) SnoozeAlert(ctx context.Context, r api.SnoozeAlertRequestObje
 }
 
 func (h *handlers) AcknowledgeAlert(ctx context.Context, r api.AcknowledgeAlertRequestObject) (api.AcknowledgeAlertResponseObject, error) {
-	entry := audit.Entry{Actor: actor, Action: "rule.acknowledge"}
+	entry := audit.Entry{Actor: actor(ctx), Action: "rule.acknowledge"}
 	if r.Body != nil {
 		entry.Reason = value(r.Body.Reason)
 	}
-	rule, err := h.Rules.ChangeRule(ctx, h.TenantID, r.Id, 0, entry, alerts.Acknowledge)
+	rule, err := h.Rules.ChangeRule(ctx, auth.Tenant(ctx), r.Id, 0, entry, alerts.Acknowledge)
 	if err != nil {
 		return nil, err
 	}
@@ -211,7 +223,7 @@ func (h *handlers) AcknowledgeAlert(ctx context.Context, r api.AcknowledgeAlertR
 }
 
 func (h *handlers) TestAlert(ctx context.Context, r api.TestAlertRequestObject) (api.TestAlertResponseObject, error) {
-	rule, err := h.Rules.Rule(ctx, h.TenantID, r.Id)
+	rule, err := h.Rules.Rule(ctx, auth.Tenant(ctx), r.Id)
 	if err != nil {
 		return nil, err
 	}
@@ -272,9 +284,9 @@ func (h *handlers) EvaluateAlerts(ctx context.Context, r api.EvaluateAlertsReque
 	var report alerts.Report
 	var err error
 	if r.Body == nil || r.Body.Ids == nil {
-		report, err = h.Evaluator.EvaluateAll(ctx, h.TenantID)
+		report, err = h.Evaluator.EvaluateAll(ctx, auth.Tenant(ctx))
 	} else {
-		report, err = h.Evaluator.EvaluateSome(ctx, h.TenantID, *r.Body.Ids)
+		report, err = h.Evaluator.EvaluateSome(ctx, auth.Tenant(ctx), *r.Body.Ids)
 	}
 	if err != nil {
 		return nil, err
@@ -325,7 +337,7 @@ func toChannels(c alerts.Channels) api.AlertChannels {
 		out.Inapp = &c.Inapp
 	}
 	if c.Webhook != nil {
-		out.Webhook = &api.AlertWebhook{Url: value(shown(c.Webhook.URL))}
+		out.Webhook = &api.AlertWebhook{Url: delivery.ShownURL(c.Webhook.URL)}
 	}
 	if c.Email != nil {
 		out.Email = &api.AlertEmail{To: c.Email.To}

@@ -6,6 +6,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/dawsos/dawsos/internal/audit"
+	"github.com/dawsos/dawsos/internal/auth"
 	"github.com/dawsos/dawsos/pkg/api"
 )
 
@@ -22,7 +23,7 @@ func (h *handlers) ListAudit(ctx context.Context, r api.ListAuditRequestObject) 
 	filter := audit.Filter{
 		Subject: value(r.Params.Subject), SubjectID: value(r.Params.SubjectId), Action: value(r.Params.Action), Actor: value(r.Params.Actor),
 	}
-	entries, err := h.AuditLog.AuditLog(ctx, h.TenantID, filter, before, limit+1)
+	entries, err := h.AuditLog.AuditLog(ctx, auth.Tenant(ctx), filter, before, limit+1)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -13,16 +14,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dawsos/dawsos/internal/agents"
+	"github.com/dawsos/dawsos/internal/dbtest"
 	"github.com/dawsos/dawsos/internal/httpapi"
 	"github.com/dawsos/dawsos/internal/patterns"
 	"github.com/dawsos/dawsos/internal/runs"
 	"github.com/dawsos/dawsos/internal/sample"
 	"github.com/dawsos/dawsos/internal/store"
+	"github.com/dawsos/dawsos/internal/store/roles"
 )
 
 // benchmark makes the same request over and over, as many at a time as there are processors.
@@ -216,4 +220,41 @@ func benchmarkHTTP(b *testing.B, handler http.Handler, body string) {
 	})
 	b.StopTimer()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "requests/s")
+}
+
+// BenchmarkRowLevelSecurity is the same request with the API in its role and with the owner's connections,
+// for which policies do not hold. Compare the figures of one run.
+func BenchmarkRowLevelSecurity(b *testing.B) {
+	address := dbtest.URL(b)
+	owner := dbtest.Connect(b, address)
+	_, err := sample.Load(b.Context(), owner, "../../configs/sample", nil)
+	require.NoError(b, err)
+	_, err = owner.Exec(b.Context(), `INSERT INTO alert_dlq (id, tenant_id, event_id, target, channel, alert_id, user_id, content_hash, alert_data, state, cause,
+			error_message, attempts, accepted_at, created_at)
+		SELECT gen_random_uuid(), CASE n % 2 WHEN 0 THEN 'default' ELSE 'other' END, gen_random_uuid(), 'webhook', 'webhook', 'a', 'u', '', '{}', 'exhausted', 'connect',
+			'refused', 1, now(), now() FROM generate_series(1, 100000) AS n`)
+	require.NoError(b, err)
+	_, err = owner.Exec(b.Context(), "VACUUM ANALYZE alert_dlq")
+	require.NoError(b, err)
+	for _, as := range []struct {
+		name string
+		pool *pgxpool.Pool
+	}{{"off", owner}, {"on", dbtest.As(b, address, roles.API)}} {
+		s := newSiteOver(b, address, as.pool)
+		for _, request := range []struct{ name, method, target, body string }{
+			{"dead_letters", http.MethodGet, "/v1/dlq?limit=50", ""},
+			{"portfolio", http.MethodGet, "/v1/portfolios/" + sample.PortfolioID(), ""},
+			{"portfolio_overview", http.MethodPost, "/v1/patterns/portfolio_overview/execute", fmt.Sprintf(`{"inputs": {"portfolio_id": %q}}`, sample.PortfolioID())},
+		} {
+			b.Run(request.name+"/"+as.name, func(b *testing.B) {
+				for b.Loop() {
+					r := httptest.NewRequestWithContext(b.Context(), request.method, request.target, strings.NewReader(request.body))
+					r.Header.Set("Content-Type", "application/json")
+					w := httptest.NewRecorder()
+					s.handler.ServeHTTP(w, r)
+					require.Equal(b, http.StatusOK, w.Code, w.Body)
+				}
+			})
+		}
+	}
 }

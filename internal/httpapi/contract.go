@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +19,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/dawsos/dawsos/internal/auth"
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/schema"
 )
@@ -35,6 +36,9 @@ type contract struct {
 
 // operation is one method on one path.
 type operation struct {
+	roles      []auth.Role // x-roles: whom it is for
+	scope      string      // x-scope: which part of the API it is, for keys that are for some
+	operating  bool        // x-operating-tenant: it is about no single tenant
 	parameters []parameter
 	body       *body // nil without a request body
 	statuses   []int // the ones named in the document
@@ -89,6 +93,9 @@ func newContract(document []byte) (*contract, error) {
 
 	var parsed struct {
 		Paths map[string]map[string]struct {
+			Roles      []auth.Role `json:"x-roles"`
+			Scope      string      `json:"x-scope"`
+			Operating  bool        `json:"x-operating-tenant"`
 			Parameters []struct {
 				Ref string `json:"$ref"`
 			} `json:"parameters"`
@@ -109,7 +116,10 @@ func newContract(document []byte) (*contract, error) {
 	for path, methods := range parsed.Paths {
 		for method, o := range methods {
 			at := "#/paths/" + escape(path) + "/" + method
-			op := &operation{}
+			op := &operation{roles: o.Roles, scope: o.Scope, operating: o.Operating}
+			if err := op.checkAccess(); err != nil {
+				return nil, fmt.Errorf("OpenAPI document: %s: %w", at, err)
+			}
 			for i, p := range o.Parameters {
 				where := fmt.Sprintf("%s/parameters/%d", at, i)
 				if p.Ref != "" {
@@ -328,14 +338,14 @@ func (p parameter) value(text string) any {
 func (b *body) check(c echo.Context) ([]fault.Field, error) {
 	r := c.Request()
 	if b.media != nil {
-		if media, _, err := mime.ParseMediaType(r.Header.Get(echo.HeaderContentType)); err != nil || !slices.Contains(b.media, media) {
-			return nil, fault.New(fault.UnsupportedMedia, "the Content-Type must be one of %s", strings.Join(b.media, ", "))
+		if !slices.Contains(b.media, mediaType(r.Header)) {
+			return nil, fault.New(fault.UnsupportedMedia, "the Content-Type must be one of %s, in UTF-8", strings.Join(b.media, ", "))
 		}
 		return nil, nil
 	}
-	json, other := isJSON(r.Header.Get(echo.HeaderContentType)), false
+	media := mediaType(r.Header)
+	json, other := media == echo.MIMEApplicationJSON, false
 	if b.also != nil {
-		media, _, _ := mime.ParseMediaType(r.Header.Get(echo.HeaderContentType)) // in lower case
 		other = slices.Contains(b.also, media)
 		r.Header.Set(echo.HeaderContentType, media) // the generated code compares the text
 	}
@@ -346,6 +356,9 @@ func (b *body) check(c echo.Context) ([]fault.Field, error) {
 			if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
 				return nil, fault.Wrap(err, fault.TooLarge, "the body is larger than %d bytes", tooLarge.Limit)
 			}
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				return nil, slowBody(err)
+			}
 			return nil, fault.Wrap(err, fault.Malformed, "the body broke off")
 		}
 	}
@@ -355,15 +368,20 @@ func (b *body) check(c echo.Context) ([]fault.Field, error) {
 		r.Body, r.ContentLength = http.NoBody, 0
 		return nil, nil
 	case !json && !other && b.also != nil:
-		return nil, fault.New(fault.UnsupportedMedia, "the Content-Type must be one of %s, %s", echo.MIMEApplicationJSON, strings.Join(b.also, ", "))
+		return nil, fault.New(fault.UnsupportedMedia, "the Content-Type must be one of %s, %s, in UTF-8", echo.MIMEApplicationJSON, strings.Join(b.also, ", "))
 	case other:
 		r.Body = rawBody{Reader: bytes.NewReader(raw), text: raw}
 		return nil, nil
 	case !json:
-		return nil, fault.New(fault.UnsupportedMedia, "the body must be JSON: send it with Content-Type: application/json")
+		return nil, fault.New(fault.UnsupportedMedia, "the body must be JSON in UTF-8: send it with Content-Type: application/json")
 	case empty:
 		return nil, fault.New(fault.Malformed, "a JSON body is required")
-	case b.raw:
+	}
+	members, err := measure(raw)
+	if err != nil && (!b.raw || fault.CodeOf(err) == fault.TooLarge) { // who gets it raw says itself what is wrong with it
+		return nil, err
+	}
+	if b.raw {
 		r.Body = rawBody{Reader: bytes.NewReader(raw), text: raw}
 		return nil, nil
 	}
@@ -374,6 +392,9 @@ func (b *body) check(c echo.Context) ([]fault.Field, error) {
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Malformed, "the body is not valid JSON: %s", err)
 	}
+	if membersOf(value) != members {
+		return nil, fault.New(fault.Malformed, "%s stands twice in the body", repeated(raw))
+	}
 	r.Body = checkedBody{Reader: bytes.NewReader(raw), value: value}
 	if fields := schema.Violations(b.schema, "", value); len(fields) > 0 {
 		return fields, nil
@@ -382,14 +403,6 @@ func (b *body) check(c echo.Context) ([]fault.Field, error) {
 		return nil, nil
 	}
 	return unstorables(value, "", nil), nil
-}
-
-func isJSON(contentType string) bool {
-	if contentType == echo.MIMEApplicationJSON { // as nearly everyone writes it
-		return true
-	}
-	media, _, err := mime.ParseMediaType(contentType)
-	return err == nil && media == echo.MIMEApplicationJSON
 }
 
 // readAll reads to the end, which tells net/http to watch for the client's leaving. length is what

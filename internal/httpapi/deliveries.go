@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/dawsos/dawsos/internal/auth"
 	"github.com/dawsos/dawsos/internal/delivery"
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/pkg/api"
@@ -76,10 +77,13 @@ func (h *handlers) list(ctx context.Context, items []api.NewDelivery) (delivery.
 // event reads what is to be delivered.
 func (h *handlers) event(ctx context.Context, d api.NewDelivery) (delivery.Event, error) {
 	e := delivery.Event{
-		TenantID: h.TenantID, AlertID: d.AlertId, UserID: d.UserId, Title: d.Title,
+		TenantID: auth.Tenant(ctx), AlertID: d.AlertId, UserID: d.UserId, Title: d.Title,
 		Message: d.Message, Severity: delivery.Info, Data: json.RawMessage("{}"),
 	}
-	var err error
+	err := forOneself(ctx, "/user_id", d.UserId)
+	if err != nil {
+		return delivery.Event{}, err
+	}
 	if e.Targets, err = h.targets(ctx, "/channels", d.Channels); err != nil {
 		return delivery.Event{}, err
 	}
@@ -129,7 +133,7 @@ func (h *handlers) targets(ctx context.Context, pointer string, c *api.Channels)
 		list = append(list, delivery.Target{Channel: "email", To: to})
 	}
 	for i, name := range value(c.Destination) {
-		d, err := h.Destinations.Destination(ctx, h.TenantID, name)
+		d, err := h.Destinations.Destination(ctx, auth.Tenant(ctx), name)
 		if fault.CodeOf(err) == fault.NotFound {
 			return nil, fault.InvalidField(fmt.Sprintf("%s/destination/%d", pointer, i), "there is no destination %q", name)
 		}
@@ -142,7 +146,7 @@ func (h *handlers) targets(ctx context.Context, pointer string, c *api.Channels)
 }
 
 func (h *handlers) GetDelivery(ctx context.Context, r api.GetDeliveryRequestObject) (api.GetDeliveryResponseObject, error) {
-	e, targets, err := h.Deliveries.History(ctx, h.TenantID, r.EventId)
+	e, targets, err := h.Deliveries.History(ctx, auth.Tenant(ctx), r.EventId)
 	if err != nil {
 		return nil, err
 	}
@@ -177,10 +181,14 @@ func (h *handlers) ListDeliveries(ctx context.Context, r api.ListDeliveriesReque
 	if err := decodeCursor(r.Params.Cursor, &before); err != nil {
 		return nil, err
 	}
-	filter := delivery.EventFilter{
-		AlertID: value(r.Params.AlertId), UserID: value(r.Params.UserId), Source: delivery.Source(value(r.Params.Source)),
+	user, err := ownUser(ctx, r.Params.UserId)
+	if err != nil {
+		return nil, err
 	}
-	found, err := h.Deliveries.Summaries(ctx, h.TenantID, filter, before, limit+1) // one more tells of a next page
+	filter := delivery.EventFilter{
+		AlertID: value(r.Params.AlertId), UserID: user, Source: delivery.Source(value(r.Params.Source)),
+	}
+	found, err := h.Deliveries.Summaries(ctx, auth.Tenant(ctx), filter, before, limit+1) // one more tells of a next page
 	if err != nil {
 		return nil, err
 	}
@@ -236,9 +244,9 @@ func toAttempts(attempts []delivery.Attempt) []api.Attempt {
 }
 
 // address shows where a target leads.
-func address(t delivery.Target) *string { return shown(t.URL) }
+func address(t delivery.Target) *string { return orNull(delivery.ShownURL(t.URL)) }
 
-// shown returns an address without the parts that often hold secrets, nil for none.
+// shown returns an operator's address without the parts that often hold secrets, nil for none.
 func shown(address string) *string {
 	u, err := url.Parse(address)
 	if err != nil || address == "" {

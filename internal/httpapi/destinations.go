@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dawsos/dawsos/internal/auth"
 	"github.com/dawsos/dawsos/internal/delivery"
 	"github.com/dawsos/dawsos/internal/delivery/destinations"
 	"github.com/dawsos/dawsos/internal/fault"
@@ -25,16 +26,13 @@ type DestinationManager interface {
 	Test(ctx context.Context, tenantID, name string) (delivery.Attempt, error)
 }
 
-// actor is who changes things, until access control tells callers apart.
-const actor = "api"
-
 func (h *handlers) ListDestinations(ctx context.Context, r api.ListDestinationsRequestObject) (api.ListDestinationsResponseObject, error) {
 	var after string
 	if err := decodeCursor(r.Params.Cursor, &after); err != nil {
 		return nil, err
 	}
 	limit := limitOf(r.Params.Limit)
-	found, err := h.DestinationManager.List(ctx, h.TenantID, after, limit+1) // one more tells of a next page
+	found, err := h.DestinationManager.List(ctx, auth.Tenant(ctx), after, limit+1) // one more tells of a next page
 	if err != nil {
 		return nil, err
 	}
@@ -53,13 +51,13 @@ func (h *handlers) ListDestinations(ctx context.Context, r api.ListDestinationsR
 func (h *handlers) CreateDestination(ctx context.Context, r api.CreateDestinationRequestObject) (api.CreateDestinationResponseObject, error) {
 	b := r.Body
 	d := destinations.Draft{
-		TenantID: h.TenantID, Name: b.Name, Channel: string(b.Channel), Description: value(b.Description),
+		TenantID: auth.Tenant(ctx), Name: b.Name, Channel: string(b.Channel), Description: value(b.Description),
 		Enabled: b.Enabled == nil || *b.Enabled,
 		URL:     value(b.Url), To: value(b.To), Headers: value(b.Headers), Secret: value(b.Secret),
 		Timeout: seconds(value(b.TimeoutSeconds)),
 		Limits:  delivery.Limits{Rate: value(b.RatePerSecond), Concurrency: value(b.Concurrency)},
 	}
-	e, made, err := h.DestinationManager.Create(ctx, d, destinations.Author{Actor: actor, Reason: value(r.Params.XReason)})
+	e, made, err := h.DestinationManager.Create(ctx, d, destinations.Author{Actor: actor(ctx), Reason: value(r.Params.XReason)})
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +70,7 @@ func (h *handlers) CreateDestination(ctx context.Context, r api.CreateDestinatio
 }
 
 func (h *handlers) GetDestination(ctx context.Context, r api.GetDestinationRequestObject) (api.GetDestinationResponseObject, error) {
-	e, err := h.DestinationManager.Get(ctx, h.TenantID, r.Name)
+	e, err := h.DestinationManager.Get(ctx, auth.Tenant(ctx), r.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -94,8 +92,8 @@ func (h *handlers) UpdateDestination(ctx context.Context, r api.UpdateDestinatio
 	if b.TimeoutSeconds != nil {
 		p.Timeout = new(seconds(*b.TimeoutSeconds))
 	}
-	by := destinations.Author{Actor: actor, Reason: value(r.Params.XReason)}
-	e, err := h.DestinationManager.Update(ctx, h.TenantID, r.Name, revision, p, by)
+	by := destinations.Author{Actor: actor(ctx), Reason: value(r.Params.XReason)}
+	e, err := h.DestinationManager.Update(ctx, auth.Tenant(ctx), r.Name, revision, p, by)
 	if err != nil {
 		return nil, err
 	}
@@ -109,8 +107,8 @@ func (h *handlers) DeleteDestination(ctx context.Context, r api.DeleteDestinatio
 	if err != nil {
 		return nil, err
 	}
-	by := destinations.Author{Actor: actor, Reason: value(r.Params.XReason)}
-	if err := h.DestinationManager.Delete(ctx, h.TenantID, r.Name, revision, by); err != nil {
+	by := destinations.Author{Actor: actor(ctx), Reason: value(r.Params.XReason)}
+	if err := h.DestinationManager.Delete(ctx, auth.Tenant(ctx), r.Name, revision, by); err != nil {
 		return nil, err
 	}
 	return api.DeleteDestination204Response{}, nil
@@ -121,8 +119,8 @@ func (h *handlers) RotateDestinationSecret(ctx context.Context, r api.RotateDest
 	if r.Body.OverlapSeconds != nil {
 		overlap = time.Duration(*r.Body.OverlapSeconds) * time.Second
 	}
-	by := destinations.Author{Actor: actor, Reason: value(r.Params.XReason)}
-	e, made, err := h.DestinationManager.RotateSecret(ctx, h.TenantID, r.Name, value(r.Body.Secret), overlap, by)
+	by := destinations.Author{Actor: actor(ctx), Reason: value(r.Params.XReason)}
+	e, made, err := h.DestinationManager.RotateSecret(ctx, auth.Tenant(ctx), r.Name, value(r.Body.Secret), overlap, by)
 	if err != nil {
 		return nil, err
 	}
@@ -132,7 +130,7 @@ func (h *handlers) RotateDestinationSecret(ctx context.Context, r api.RotateDest
 }
 
 func (h *handlers) TestDestination(ctx context.Context, r api.TestDestinationRequestObject) (api.TestDestinationResponseObject, error) {
-	a, err := h.DestinationManager.Test(ctx, h.TenantID, r.Name)
+	a, err := h.DestinationManager.Test(ctx, auth.Tenant(ctx), r.Name)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/dawsos/dawsos/internal/auth"
 	"github.com/dawsos/dawsos/internal/delivery"
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/pkg/api"
@@ -29,13 +30,17 @@ func (h *handlers) ListDeadLetters(ctx context.Context, r api.ListDeadLettersReq
 	if err := decodeCursor(r.Params.Cursor, &before); err != nil {
 		return nil, err
 	}
+	user, err := ownUser(ctx, r.Params.UserId)
+	if err != nil {
+		return nil, err
+	}
 	filter := delivery.LetterFilter{
 		State: delivery.State(value(r.Params.State)), Channel: value(r.Params.Channel), Destination: value(r.Params.Destination),
-		AlertID: value(r.Params.AlertId), UserID: value(r.Params.UserId), Cause: delivery.Cause(value(r.Params.Cause)),
+		AlertID: value(r.Params.AlertId), UserID: user, Cause: delivery.Cause(value(r.Params.Cause)),
 		Search: value(r.Params.Q), CreatedAfter: value(r.Params.CreatedAfter), CreatedBefore: value(r.Params.CreatedBefore),
 		OperationID: value(r.Params.OperationId),
 	}
-	letters, err := h.Deliveries.DeadLetters(ctx, h.TenantID, filter, before, limit+1) // one more tells of a next page
+	letters, err := h.Deliveries.DeadLetters(ctx, auth.Tenant(ctx), filter, before, limit+1) // one more tells of a next page
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +57,7 @@ func (h *handlers) ListDeadLetters(ctx context.Context, r api.ListDeadLettersReq
 }
 
 func (h *handlers) GetDeadLetter(ctx context.Context, r api.GetDeadLetterRequestObject) (api.GetDeadLetterResponseObject, error) {
-	l, attempts, err := h.Deliveries.DeadLetter(ctx, h.TenantID, r.Id)
+	l, attempts, err := h.Deliveries.DeadLetter(ctx, auth.Tenant(ctx), r.Id)
 	if err != nil {
 		return nil, err
 	}
@@ -79,33 +84,21 @@ func toDeadLetter(l delivery.DeadLetter) api.DeadLetter {
 	}
 }
 
-// by says who acts: the kind of client, until access control knows more.
-func by(client *api.ActingClient, reason *api.GivenReason) delivery.By {
-	b := delivery.By{Actor: string(value(client))}
-	if client == nil {
-		b.Actor = "api"
-	}
-	if reason != nil {
-		b.Reason = value(reason.Reason)
-	}
-	return b
-}
-
 func (h *handlers) ReplayDeadLetter(ctx context.Context, r api.ReplayDeadLetterRequestObject) (api.ReplayDeadLetterResponseObject, error) {
-	l, err := h.Operations.ReplayDeadLetter(ctx, h.TenantID, r.Id, by(r.Params.XClient, r.Body))
+	l, err := h.Operations.ReplayDeadLetter(ctx, auth.Tenant(ctx), r.Id, by(ctx, r.Params.XClient, r.Body))
 	if err != nil {
 		return nil, err
 	}
-	h.released.Add(delivery.Replay, 1)
+	h.Released.Add(delivery.Replay, 1)
 	return api.ReplayDeadLetter202JSONResponse(toDeadLetter(l)), nil
 }
 
 func (h *handlers) DiscardDeadLetter(ctx context.Context, r api.DiscardDeadLetterRequestObject) (api.DiscardDeadLetterResponseObject, error) {
-	l, err := h.Operations.DiscardDeadLetter(ctx, h.TenantID, r.Id, by(r.Params.XClient, r.Body))
+	l, err := h.Operations.DiscardDeadLetter(ctx, auth.Tenant(ctx), r.Id, by(ctx, r.Params.XClient, r.Body))
 	if err != nil {
 		return nil, err
 	}
-	h.released.Add(delivery.Discard, 1)
+	h.Released.Add(delivery.Discard, 1)
 	return api.DiscardDeadLetter200JSONResponse(toDeadLetter(l)), nil
 }
 
@@ -138,7 +131,7 @@ func (h *handlers) operate(ctx context.Context, kind delivery.OperationKind, n a
 		return nil, nil, err
 	}
 	if value(n.DryRun) {
-		p, err := h.Operations.PreviewOperation(ctx, h.TenantID, kind, filter)
+		p, err := h.Operations.PreviewOperation(ctx, auth.Tenant(ctx), kind, filter)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -147,7 +140,7 @@ func (h *handlers) operate(ctx context.Context, kind delivery.OperationKind, n a
 		}, nil, nil
 	}
 	wanted := delivery.Operation{
-		TenantID: h.TenantID, Kind: kind, Filter: filter, By: by(client, &api.GivenReason{Reason: n.Reason}),
+		TenantID: auth.Tenant(ctx), Kind: kind, Filter: filter, By: by(ctx, client, &api.GivenReason{Reason: n.Reason}),
 		PerSecond: delivery.DefaultPerSecond, StopAfterFailures: delivery.DefaultStopAfterFailures,
 	}
 	if n.PerSecond != nil {
@@ -167,7 +160,7 @@ func toFilter(f api.LetterFilter) (delivery.LetterFilter, error) {
 	filter := delivery.LetterFilter{
 		State: delivery.State(value(f.State)), Channel: value(f.Channel), Destination: value(f.Destination), AlertID: value(f.AlertId),
 		UserID: value(f.UserId), Cause: delivery.Cause(value(f.Cause)), Search: value(f.Search),
-		CreatedAfter: value(f.CreatedAfter), CreatedBefore: value(f.CreatedBefore),
+		CreatedAfter: value(f.CreatedAfter), CreatedBefore: value(f.CreatedBefore), OperationID: value(f.OperationId),
 	}
 	everything := filter == (delivery.LetterFilter{})
 	if everything && !value(f.All) {
@@ -184,6 +177,7 @@ func fromFilter(f delivery.LetterFilter) *api.LetterFilter {
 		State: orNull(api.DeadLetterState(f.State)), Channel: orNull(f.Channel), Destination: orNull(f.Destination), AlertId: orNull(f.AlertID),
 		UserId: orNull(f.UserID), Cause: orNull(api.Cause(f.Cause)), Search: orNull(f.Search),
 		CreatedAfter: timeOrNull(f.CreatedAfter), CreatedBefore: timeOrNull(f.CreatedBefore),
+		OperationId: orNull(f.OperationID),
 	}
 	if f == (delivery.LetterFilter{}) {
 		filter.All = new(true)
@@ -209,7 +203,7 @@ func (h *handlers) ListOperations(ctx context.Context, r api.ListOperationsReque
 	if err := decodeCursor(r.Params.Cursor, &before); err != nil {
 		return nil, err
 	}
-	list, err := h.Operations.Operations(ctx, h.TenantID, before, limit+1)
+	list, err := h.Operations.Operations(ctx, auth.Tenant(ctx), before, limit+1)
 	if err != nil {
 		return nil, err
 	}
@@ -226,7 +220,7 @@ func (h *handlers) ListOperations(ctx context.Context, r api.ListOperationsReque
 }
 
 func (h *handlers) GetOperation(ctx context.Context, r api.GetOperationRequestObject) (api.GetOperationResponseObject, error) {
-	o, err := h.Operations.Operation(ctx, h.TenantID, r.Id)
+	o, err := h.Operations.Operation(ctx, auth.Tenant(ctx), r.Id)
 	if err != nil {
 		return nil, err
 	}
@@ -234,7 +228,7 @@ func (h *handlers) GetOperation(ctx context.Context, r api.GetOperationRequestOb
 }
 
 func (h *handlers) ContinueOperation(ctx context.Context, r api.ContinueOperationRequestObject) (api.ContinueOperationResponseObject, error) {
-	o, err := h.Operations.ContinueOperation(ctx, h.TenantID, r.Id, by(r.Params.XClient, r.Body))
+	o, err := h.Operations.ContinueOperation(ctx, auth.Tenant(ctx), r.Id, by(ctx, r.Params.XClient, r.Body))
 	if err != nil {
 		return nil, err
 	}
@@ -242,7 +236,7 @@ func (h *handlers) ContinueOperation(ctx context.Context, r api.ContinueOperatio
 }
 
 func (h *handlers) CancelOperation(ctx context.Context, r api.CancelOperationRequestObject) (api.CancelOperationResponseObject, error) {
-	o, err := h.Operations.CancelOperation(ctx, h.TenantID, r.Id, by(r.Params.XClient, r.Body))
+	o, err := h.Operations.CancelOperation(ctx, auth.Tenant(ctx), r.Id, by(ctx, r.Params.XClient, r.Body))
 	if err != nil {
 		return nil, err
 	}
@@ -250,7 +244,7 @@ func (h *handlers) CancelOperation(ctx context.Context, r api.CancelOperationReq
 }
 
 func (h *handlers) GetDeadLetterStats(ctx context.Context, _ api.GetDeadLetterStatsRequestObject) (api.GetDeadLetterStatsResponseObject, error) {
-	s, err := h.Operations.DeadLetterStats(ctx, h.TenantID)
+	s, err := h.Operations.DeadLetterStats(ctx, auth.Tenant(ctx))
 	if err != nil {
 		return nil, err
 	}
@@ -280,7 +274,7 @@ func (h *handlers) GetDeadLetterStats(ctx context.Context, _ api.GetDeadLetterSt
 func age(at, now time.Time) float64 { return max(0, now.Sub(at).Seconds()) }
 
 func (h *handlers) ExplainDelivery(ctx context.Context, r api.ExplainDeliveryRequestObject) (api.ExplainDeliveryResponseObject, error) {
-	e, targets, err := h.Deliveries.History(ctx, h.TenantID, r.EventId)
+	e, targets, err := h.Deliveries.History(ctx, auth.Tenant(ctx), r.EventId)
 	if err != nil {
 		return nil, err
 	}

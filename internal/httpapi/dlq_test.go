@@ -130,6 +130,9 @@ func TestOperationsOverHTTP(t *testing.T) {
 		s.post(t, "/v1/dlq/replay", body).invalid(name)
 	}
 	s.post(t, "/v1/dlq/discard", map[string]any{"filter": map[string]any{"state": "discarded"}}).invalid("/filter/state")
+	a = s.post(t, "/v1/dlq/replay", map[string]any{"filter": map[string]any{"operation_id": "01958a3c-7a1e-7bb0-9d3c-000000000001"}, "dry_run": true})
+	a.into(&preview)
+	require.Zero(t, preview.Total, "that operation has taken on none")
 	s.post(t, "/v1/dlq/replay", map[string]any{"filter": map[string]any{}}).problem(422, fault.Invalid)
 	s.post(t, "/v1/dlq/replay", map[string]any{}).problem(422, fault.Invalid)
 

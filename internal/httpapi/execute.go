@@ -9,6 +9,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/dawsos/dawsos/internal/auth"
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/patterns"
 	"github.com/dawsos/dawsos/pkg/api"
@@ -18,8 +19,9 @@ import (
 // is taken as the contract's check has decoded it, and its answer is written without reflection.
 func (b *byHand) ExecutePattern(c echo.Context, id string, params api.ExecutePatternParams) error {
 	ctx := c.Request().Context()
+	caller, _ := auth.From(ctx)
 	req := patterns.Request{
-		TenantID: b.h.TenantID, RequestID: requestIDFrom(ctx), PatternID: id,
+		TenantID: caller.TenantID, UserID: caller.UserID, RequestID: requestIDFrom(ctx), PatternID: id,
 		RequireFresh: true, Recorded: value(params.Record),
 	}
 	// The document has seen to the types of the body's members.

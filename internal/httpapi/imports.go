@@ -9,6 +9,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/dawsos/dawsos/internal/auth"
 	"github.com/dawsos/dawsos/internal/imports"
 	"github.com/dawsos/dawsos/pkg/api"
 )
@@ -24,9 +25,9 @@ func (b *byHand) ImportRows(c echo.Context, kind api.ImportKind, params api.Impo
 	media, _, _ := mime.ParseMediaType(r.Header.Get(echo.HeaderContentType)) // was checked
 	body := &stoppable{r: r.Body}
 	summary, err := b.h.Importer.Import(r.Context(), imports.Request{
-		TenantID: b.h.TenantID, Kind: imports.Kind(kind), Format: imports.Format(media), Body: body,
+		TenantID: auth.Tenant(c.Request().Context()), Kind: imports.Kind(kind), Format: imports.Format(media), Body: body,
 		Source: value(params.Source), Calendar: value(params.Calendar),
-		Actor: by(params.XClient, nil).Actor, Reason: value(params.XReason),
+		Actor: by(r.Context(), params.XClient, nil).Actor, Reason: value(params.XReason),
 	})
 	if err != nil {
 		if body.stop() {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/dawsos/dawsos/internal/auth"
 	"github.com/dawsos/dawsos/internal/delivery"
 	"github.com/dawsos/dawsos/internal/periodic"
 	"github.com/dawsos/dawsos/pkg/api"
@@ -38,7 +39,7 @@ func (h *handlers) ListJobs(ctx context.Context, _ api.ListJobsRequestObject) (a
 }
 
 func (h *handlers) RunJob(ctx context.Context, r api.RunJobRequestObject) (api.RunJobResponseObject, error) {
-	if err := h.Jobs.RunPeriodicJob(ctx, h.TenantID, r.Name, by(r.Params.XClient, r.Body)); err != nil {
+	if err := h.Jobs.RunPeriodicJob(ctx, auth.Tenant(ctx), r.Name, by(ctx, r.Params.XClient, r.Body)); err != nil {
 		return nil, err
 	}
 	return api.RunJob202JSONResponse{Name: r.Name}, nil

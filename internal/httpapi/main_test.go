@@ -36,6 +36,7 @@ import (
 	"github.com/dawsos/dawsos/internal/agents/analyst"
 	"github.com/dawsos/dawsos/internal/agents/charts"
 	"github.com/dawsos/dawsos/internal/agents/macrohound"
+	"github.com/dawsos/dawsos/internal/auth"
 	"github.com/dawsos/dawsos/internal/dbtest"
 	"github.com/dawsos/dawsos/internal/delivery"
 	"github.com/dawsos/dawsos/internal/delivery/destinations"
@@ -53,6 +54,7 @@ import (
 	"github.com/dawsos/dawsos/internal/sample"
 	"github.com/dawsos/dawsos/internal/seal"
 	"github.com/dawsos/dawsos/internal/store"
+	"github.com/dawsos/dawsos/internal/store/roles"
 	"github.com/dawsos/dawsos/pkg/agent"
 	"github.com/dawsos/dawsos/pkg/api"
 )
@@ -64,15 +66,18 @@ const (
 	secret  = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 )
 
+// anyone lets everybody in as an admin of the tenant that the sample belongs to.
+var anyone = auth.New(auth.Options{Anonymous: auth.Admin, Registerer: prometheus.NewRegistry()})
+
 // site is the API over a database, wired as internal/app does.
 type site struct {
 	handler      http.Handler
-	pool         *pgxpool.Pool
-	db           *store.Store
+	pool         *pgxpool.Pool // the owner's
+	db           *store.Store  // what a worker reads
 	troubled     *troubled
 	orchestrator *patterns.Orchestrator
-	deliveries   *store.Deliveries
-	sending      delivery.Options // what a worker sends with
+	deliveries   *store.Deliveries // what a worker works on
+	sending      delivery.Options  // what a worker sends with
 	registry     *prometheus.Registry
 	log          *buffer
 	document     *document
@@ -238,17 +243,27 @@ func newSampleSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 	return s
 }
 
-// newSite returns an API over an empty database.
+// newSite returns an API over an empty database, which it works with in its role.
 func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 	t.Helper()
+	address := dbtest.URL(t)
+	return newSiteOver(t, address, dbtest.As(t, address, roles.API), change...)
+}
+
+// newSiteOver returns an API that works with the connections of pool.
+func newSiteOver(t testing.TB, address string, pool *pgxpool.Pool, change ...func(*httpapi.Options)) *site {
+	t.Helper()
 	s := &site{
-		pool: dbtest.New(t), troubled: newTroubled(), registry: prometheus.NewRegistry(), log: &buffer{}, document: readDocument(t),
+		pool: dbtest.Connect(t, address), troubled: newTroubled(), registry: prometheus.NewRegistry(), log: &buffer{}, document: readDocument(t),
 	}
+	working := dbtest.As(t, address, roles.Worker)
+	require.NoError(t, pool.Ping(t.Context())) // no request pays for the first connection
 	log := slog.New(slog.NewTextHandler(s.log, nil))
 	tracer := noop.NewTracerProvider().Tracer("")
-	db := store.New(s.pool, store.Options{})
-	s.db = db
+	db := store.New(pool, store.Options{})
+	s.db = store.New(working, store.Options{})
 
+	keys := auth.NewStoredKeys(db, time.Now)
 	metrics := agents.NewMetrics(s.registry)
 	nesting := patterns.NewNesting()
 	all := []agent.Agent{analyst.New(db, db, analyst.Options{RiskFreeSeries: "FF_RF"}), charts.New(), nesting, s.troubled, broken{}}
@@ -268,10 +283,10 @@ func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 	require.NoError(t, err)
 	require.Len(t, s.orchestrator.Definitions(), 9, "all that is in the directory: %s", s.log)
 
-	inserter, err := river.NewClient(riverpgxv5.New(s.pool), &river.Config{Logger: slog.New(slog.DiscardHandler)})
+	inserter, err := river.NewClient(riverpgxv5.New(pool), &river.Config{Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
-	deliveries := store.NewDeliveries(s.pool, inserter, log, time.Now)
-	s.deliveries = deliveries
+	deliveries := store.NewDeliveries(pool, inserter, log, time.Now)
+	s.deliveries = store.NewDeliveries(working, inserter, log, time.Now)
 	client := outbound.NewClient(outbound.Options{
 		Policy: outbound.Policy{AllowPrivate: true}, Timeout: 5 * time.Second,
 		TracerProvider: noop.NewTracerProvider(), Propagator: propagation.TraceContext{},
@@ -281,7 +296,7 @@ func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 	require.NoError(t, err)
 	box, err := seal.New(base64.StdEncoding.EncodeToString(make([]byte, seal.KeySize)))
 	require.NoError(t, err)
-	stored := store.NewDestinations(s.pool, box, time.Now)
+	stored := store.NewDestinations(pool, box, time.Now)
 	s.sending = delivery.Options{
 		Channels: []delivery.Channel{inapp.New(deliveries, log), hook}, Destinations: stored,
 		Schedule: delivery.Schedule{Delays: []time.Duration{time.Minute, time.Hour}},
@@ -289,23 +304,27 @@ func newSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 		Metrics: delivery.NewMetrics(s.registry), DedupWindow: time.Hour,
 	}
 	service := delivery.NewService(deliveries, s.sending)
+	s.sending.Channels = []delivery.Channel{inapp.New(s.deliveries, log), hook}
+	s.sending.Destinations = store.NewDestinations(working, box, time.Now)
 	economy, err := macro.LoadConfig("../../configs/analytics")
 	require.NoError(t, err)
-	rules := store.NewAlerts(s.pool, deliveries, analyst.New(db, db, analyst.Options{RiskFreeSeries: "FF_RF"}), macrohound.New(db, economy), log, time.Now)
+	rules := store.NewAlerts(pool, deliveries, analyst.New(db, db, analyst.Options{RiskFreeSeries: "FF_RF"}), macrohound.New(db, economy), log, time.Now)
 	probe := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 	o := httpapi.Options{
 		Rules: rules, Evaluator: jobs.NewEvaluator(rules, service, stored, s.registry, log, time.Now),
 		Patterns: s.orchestrator, Catalog: s.orchestrator, Validator: s.orchestrator, Agents: runtime,
 		Runs: db, Replayer: runs.NewReplayer(db, s.orchestrator), Portfolios: db, Deliverer: service, Deliveries: deliveries,
-		Operations: deliveries, AuditLog: db,
-		Importer: imports.New(store.NewImports(s.pool, store.ImportOptions{}), s.registry), ImportTimeout: time.Minute, ImportMaxBytes: 1 << 20,
-		Packs:        store.NewPacks(s.pool, inserter, time.Now),
+		Operations: deliveries, AuditLog: db, Released: delivery.NewReleases(s.registry, delivery.ReleasedSingly, delivery.Replay, delivery.Discard),
+		Importer: imports.New(store.NewImports(pool, store.ImportOptions{}), s.registry), ImportTimeout: time.Minute, ImportMaxBytes: 1 << 20,
+		Packs:        store.NewPacks(pool, inserter, time.Now),
 		Jobs:         store.NewPeriodicJobs(deliveries, jobs.Periodics(jobs.Schedules{Evaluate: periodic.Every(time.Minute)})),
 		Destinations: stored, DestinationManager: destinations.NewManager(stored, destinations.Options{
 			Channels: []delivery.Channel{inapp.New(deliveries, log), hook}, Timeout: 5 * time.Second, Log: log,
 		}),
 		Notifications: db, AlertmanagerDedupWindow: 5 * time.Minute,
-		Unavailable: store.Unavailable, TenantID: store.DefaultTenant, RequestTimeout: 10 * time.Second, MaxBodyBytes: maxBody,
+		Unavailable: store.Unavailable, Keys: auth.NewManager(db, keys, time.Now),
+		Auth:           auth.New(auth.Options{Keys: keys, Anonymous: auth.Admin, Registerer: prometheus.NewRegistry()}),
+		RequestTimeout: 10 * time.Second, MaxBodyBytes: maxBody,
 		Healthz: probe, Readyz: probe, Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
 		Registerer: s.registry, Log: log, Tracer: tracer, Now: time.Now,
 	}
@@ -325,7 +344,7 @@ func newFrontSite(t testing.TB, change ...func(*httpapi.Options)) *site {
 	probe := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") })
 	o := httpapi.Options{
 		Unavailable: func(error) bool { return false },
-		TenantID:    store.DefaultTenant, RequestTimeout: 10 * time.Minute, MaxBodyBytes: maxBody,
+		Auth:        anyone, RequestTimeout: 10 * time.Minute, MaxBodyBytes: maxBody,
 		Healthz: probe, Readyz: probe, Metrics: promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{}),
 		Registerer: s.registry, Log: slog.New(slog.NewTextHandler(s.log, nil)),
 		Tracer: noop.NewTracerProvider().Tracer(""), Now: time.Now,

@@ -22,6 +22,8 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/dawsos/dawsos/internal/admission"
+	"github.com/dawsos/dawsos/internal/auth"
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/pkg/api"
 )
@@ -63,6 +65,8 @@ type route struct {
 // endpoint is a method on a route.
 type endpoint struct {
 	operation *operation                 // nil outside of the document
+	streams   bool                       // its body is a file
+	class     admission.Class            // of requests that do not ask to be kept up to date
 	requests  map[int]prometheus.Counter // by the statuses that are expected
 	span      string
 	began     []trace.SpanStartOption
@@ -114,6 +118,9 @@ func (s *server) count(ctx context.Context, r *route, e *endpoint, method string
 		requests = s.metrics.requests.WithLabelValues(r.endpoint, strconv.Itoa(status), method)
 	}
 	requests.Inc()
+	if d < 0 { // nothing was done for it
+		return
+	}
 	if sc := trace.SpanContextFromContext(ctx); sc.IsSampled() {
 		r.latency.(prometheus.ExemplarObserver).ObserveWithExemplar(d.Seconds(), prometheus.Labels{"trace_id": sc.TraceID().String()})
 		return
@@ -155,6 +162,13 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		r, method := c.Request(), method(c)
 		id := acceptRequestID(r.Header.Get(echo.HeaderXRequestID))
 		c.Response().Header().Set(echo.HeaderXRequestID, id)
+		s.secure(c.Response().Header())
+		leave, err := s.enter(c, endpoint)
+		if err != nil {
+			s.shed(c, route, endpoint, method, id, err)
+			return nil
+		}
+		defer leave()
 
 		ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
 		ctx, span := s.tracer.Start(ctx, endpoint.span, endpoint.began...)
@@ -166,7 +180,7 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		ctx = context.WithValue(ctx, requestIDKey{}, id)
 		timeout := s.timeout
-		if endpoint.operation.streams() {
+		if endpoint.streams {
 			timeout = s.importTimeout
 			s.extend(c, start.Add(timeout))
 		}
@@ -175,7 +189,7 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		c.SetRequest(r.WithContext(ctx))
 
 		var problem api.Problem
-		if err := s.serve(c, endpoint.operation, next); err != nil {
+		if err := s.serve(c, endpoint, next); err != nil {
 			problem = s.refuse(err, c)
 		}
 
@@ -185,7 +199,7 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		failed := status >= http.StatusInternalServerError
 		outcome, _ := c.Get(outcomeKey).(string)
 		if outcome != "" && outcome != succeeded { // the status was sent before the failure
-			failed = statusOf(fault.Code(outcome)) >= http.StatusInternalServerError
+			failed = StatusOf(fault.Code(outcome)) >= http.StatusInternalServerError
 		}
 		if recording {
 			span.SetAttributes(attribute.Int("http.response.status_code", status))
@@ -203,10 +217,13 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		if !s.log.Enabled(ctx, level) {
 			return nil
 		}
-		line := make([]slog.Attr, 0, 12)
+		line := make([]slog.Attr, 0, 14)
 		line = append(line, slog.String("request_id", id), slog.String("method", method), slog.String("path", r.URL.Path),
 			slog.String("endpoint", route.endpoint), slog.Int("status", status), slog.Int64("bytes", c.Response().Size),
 			slog.Duration("duration", took.Round(time.Microsecond)), slog.String("remote", c.RealIP()))
+		if p, ok := auth.From(c.Request().Context()); ok {
+			line = append(line, slog.String("tenant", p.TenantID), slog.String("caller", cmp.Or(p.Subject, "anonymous")))
+		}
 		if outcome != "" {
 			line = append(line, slog.String("outcome", outcome))
 		}
@@ -225,19 +242,33 @@ var probes = map[string]bool{"/healthz": true, "/readyz": true, "/metrics": true
 // with its stack.
 //
 // Echo puts the chain of middleware together anew for each request, so there is one and no more.
-func (s *server) serve(c echo.Context, o *operation, next echo.HandlerFunc) (err error) {
+func (s *server) serve(c echo.Context, e *endpoint, next echo.HandlerFunc) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
-	if err := s.limit(c, o); err != nil {
+	o := e.operation
+	if o != nil {
+		err = s.admit(c, o)
+	} else {
+		err = s.spend(c, (*admission.Rates).Address, c.RealIP())
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.limit(c, e); err != nil {
 		return err
 	}
 	if o != nil {
 		if err := o.check(c); err != nil {
 			return err
 		}
+	}
+	if c.Request().Method == http.MethodOptions && c.Get(echo.ContextKeyHeaderAllow) != nil {
+		// Echo would say which methods there are, with 204: that is all that a preflight of CORS asks for,
+		// beside headers that are never sent.
+		return echo.MethodNotAllowedHandler(c)
 	}
 	return next(c)
 }
@@ -268,12 +299,15 @@ func (s *server) deadline(c echo.Context, errs ...error) {
 }
 
 // limit bounds what a handler may read.
-func (s *server) limit(c echo.Context, o *operation) error {
+func (s *server) limit(c echo.Context, e *endpoint) error {
+	if err := coded(c); err != nil {
+		return err
+	}
 	r, most := c.Request(), s.maxBody
-	if o.streams() {
+	if e.streams {
 		most = s.importMax
 	}
-	if o != nil && o.body != nil && o.body.most > 0 {
+	if o := e.operation; o != nil && o.body != nil && o.body.most > 0 {
 		most = min(most, o.body.most)
 	}
 	if r.ContentLength > most {

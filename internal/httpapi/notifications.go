@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/dawsos/dawsos/internal/auth"
 	"github.com/dawsos/dawsos/internal/delivery/inapp"
 	"github.com/dawsos/dawsos/pkg/api"
 )
@@ -25,13 +26,16 @@ func (h *handlers) ListNotifications(ctx context.Context, r api.ListNotification
 	if err := decodeCursor(r.Params.Cursor, &before); err != nil {
 		return nil, err
 	}
+	if err := forOneself(ctx, "/query/user_id", r.Params.UserId); err != nil {
+		return nil, err
+	}
 	filter := inapp.Filter{UserID: r.Params.UserId, Unread: value(r.Params.Unread)}
-	found, err := h.Notifications.Notifications(ctx, h.TenantID, filter, before, limit+1) // one more tells of a next page
+	found, err := h.Notifications.Notifications(ctx, auth.Tenant(ctx), filter, before, limit+1) // one more tells of a next page
 	if err != nil {
 		return nil, err
 	}
 	var page api.ListNotifications200JSONResponse
-	if page.UnreadCount, err = h.Notifications.CountUnread(ctx, h.TenantID, r.Params.UserId, mostUnread); err != nil {
+	if page.UnreadCount, err = h.Notifications.CountUnread(ctx, auth.Tenant(ctx), r.Params.UserId, mostUnread); err != nil {
 		return nil, err
 	}
 	if len(found) > limit {
@@ -46,7 +50,7 @@ func (h *handlers) ListNotifications(ctx context.Context, r api.ListNotification
 }
 
 func (h *handlers) ReadNotification(ctx context.Context, r api.ReadNotificationRequestObject) (api.ReadNotificationResponseObject, error) {
-	n, err := h.Notifications.ReadNotification(ctx, h.TenantID, r.Id)
+	n, err := h.Notifications.ReadNotification(ctx, auth.Tenant(ctx), r.Id)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +58,10 @@ func (h *handlers) ReadNotification(ctx context.Context, r api.ReadNotificationR
 }
 
 func (h *handlers) ReadNotifications(ctx context.Context, r api.ReadNotificationsRequestObject) (api.ReadNotificationsResponseObject, error) {
-	n, err := h.Notifications.ReadNotifications(ctx, h.TenantID, r.Body.UserId)
+	if err := forOneself(ctx, "/user_id", r.Body.UserId); err != nil {
+		return nil, err
+	}
+	n, err := h.Notifications.ReadNotifications(ctx, auth.Tenant(ctx), r.Body.UserId)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/dawsos/dawsos/internal/auth"
 	"github.com/dawsos/dawsos/internal/delivery"
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/packs"
@@ -35,7 +36,7 @@ func (h *handlers) ListPricingPacks(ctx context.Context, r api.ListPricingPacksR
 		return nil, err
 	}
 	limit := limitOf(r.Params.Limit)
-	list, err := h.Packs.PricingPacks(ctx, h.TenantID, f, behind, limit+1)
+	list, err := h.Packs.PricingPacks(ctx, auth.Tenant(ctx), f, behind, limit+1)
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +53,7 @@ func (h *handlers) ListPricingPacks(ctx context.Context, r api.ListPricingPacksR
 }
 
 func (h *handlers) GetPricingPack(ctx context.Context, r api.GetPricingPackRequestObject) (api.GetPricingPackResponseObject, error) {
-	p, err := h.Packs.PricingPack(ctx, h.TenantID, r.Id)
+	p, err := h.Packs.PricingPack(ctx, auth.Tenant(ctx), r.Id)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +61,7 @@ func (h *handlers) GetPricingPack(ctx context.Context, r api.GetPricingPackReque
 }
 
 func (h *handlers) BuildPricingPacks(ctx context.Context, r api.BuildPricingPacksRequestObject) (api.BuildPricingPacksResponseObject, error) {
-	who := by(r.Params.XClient, nil)
+	who := by(ctx, r.Params.XClient, nil)
 	var day *time.Time
 	if r.Body != nil {
 		who.Reason = value(r.Body.Reason)
@@ -72,7 +73,7 @@ func (h *handlers) BuildPricingPacks(ctx context.Context, r api.BuildPricingPack
 			day = &d
 		}
 	}
-	list, made, err := h.Packs.RequestPacks(ctx, h.TenantID, day, who)
+	list, made, err := h.Packs.RequestPacks(ctx, auth.Tenant(ctx), day, who)
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/shopspring/decimal"
 
+	"github.com/dawsos/dawsos/internal/auth"
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/imports"
 	"github.com/dawsos/dawsos/internal/portfolio"
@@ -23,7 +24,7 @@ func (h *handlers) ListPortfolios(ctx context.Context, r api.ListPortfoliosReque
 	if err := decodeCursor(r.Params.Cursor, &after); err != nil {
 		return nil, err
 	}
-	list, next, err := h.Portfolios.Portfolios(ctx, h.TenantID, after, limitOf(r.Params.Limit))
+	list, next, err := h.Portfolios.Portfolios(ctx, auth.Tenant(ctx), after, limitOf(r.Params.Limit))
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +44,7 @@ func (h *handlers) CreatePortfolio(ctx context.Context, r api.CreatePortfolioReq
 		Benchmark: value(r.Body.Benchmark), Calendar: value(r.Body.Calendar),
 		CostMethod: portfolio.CostMethod(value(r.Body.CostMethod)),
 	}
-	p, err := h.Portfolios.CreatePortfolio(ctx, h.TenantID, p)
+	p, err := h.Portfolios.CreatePortfolio(ctx, auth.Tenant(ctx), p)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +55,7 @@ func (h *handlers) CreatePortfolio(ctx context.Context, r api.CreatePortfolioReq
 }
 
 func (h *handlers) GetPortfolio(ctx context.Context, r api.GetPortfolioRequestObject) (api.GetPortfolioResponseObject, error) {
-	p, err := h.Portfolios.Portfolio(ctx, h.TenantID, r.Id.String())
+	p, err := h.Portfolios.Portfolio(ctx, auth.Tenant(ctx), r.Id.String())
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +67,7 @@ func (h *handlers) ListTransactions(ctx context.Context, r api.ListTransactionsR
 	if err := decodeCursor(r.Params.Cursor, &after); err != nil {
 		return nil, err
 	}
-	txs, next, err := h.Portfolios.TransactionsPage(ctx, h.TenantID, r.Id.String(), after, limitOf(r.Params.Limit))
+	txs, next, err := h.Portfolios.TransactionsPage(ctx, auth.Tenant(ctx), r.Id.String(), after, limitOf(r.Params.Limit))
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +142,7 @@ func (h *handlers) book(ctx context.Context, r api.BookTransactionsRequestObject
 	if err != nil {
 		return portfolio.Receipt{}, err
 	}
-	return h.Portfolios.BookTransactions(ctx, h.TenantID, r.Id.String(), txs, once)
+	return h.Portfolios.BookTransactions(ctx, auth.Tenant(ctx), r.Id.String(), txs, once)
 }
 
 func (h *handlers) ReverseTransaction(ctx context.Context, r api.ReverseTransactionRequestObject) (api.ReverseTransactionResponseObject, error) {
@@ -151,7 +152,7 @@ func (h *handlers) ReverseTransaction(ctx context.Context, r api.ReverseTransact
 	if err != nil {
 		return nil, err
 	}
-	receipt, err := h.Portfolios.ReverseTransaction(ctx, h.TenantID, r.Id.String(), r.TransactionId.String(), once)
+	receipt, err := h.Portfolios.ReverseTransaction(ctx, auth.Tenant(ctx), r.Id.String(), r.TransactionId.String(), once)
 	if err != nil {
 		return nil, err
 	}

@@ -15,11 +15,15 @@ import (
 	"github.com/dawsos/dawsos/pkg/api"
 )
 
-// statusOf is the one place where failures become HTTP statuses.
-func statusOf(code fault.Code) int {
+// StatusOf is the one place where failures become HTTP statuses.
+func StatusOf(code fault.Code) int {
 	switch code {
 	case fault.Malformed:
 		return http.StatusBadRequest
+	case fault.Unauthenticated:
+		return http.StatusUnauthorized
+	case fault.Forbidden:
+		return http.StatusForbidden
 	case fault.NotFound:
 		return http.StatusNotFound
 	case fault.MethodNotAllowed:
@@ -30,6 +34,8 @@ func statusOf(code fault.Code) int {
 		return http.StatusRequestEntityTooLarge
 	case fault.UnsupportedMedia:
 		return http.StatusUnsupportedMediaType
+	case fault.TooManyRequests:
+		return http.StatusTooManyRequests
 	case fault.Invalid, fault.InsufficientData:
 		return http.StatusUnprocessableEntity
 	case fault.Canceled:
@@ -46,11 +52,14 @@ func statusOf(code fault.Code) int {
 // titles name the class of a problem; its detail says the rest.
 var titles = map[fault.Code]string{
 	fault.Malformed:        "The request can't be read",
+	fault.Unauthenticated:  "Who calls is not known",
+	fault.Forbidden:        "Forbidden",
 	fault.NotFound:         "Not found",
 	fault.MethodNotAllowed: "Method not allowed",
 	fault.Conflict:         "Conflict",
 	fault.TooLarge:         "The body is too large",
 	fault.UnsupportedMedia: "Unsupported content type",
+	fault.TooManyRequests:  "Too many requests",
 	fault.Invalid:          "The request is wrong",
 	fault.InsufficientData: "The data for this is not there",
 	fault.Canceled:         "Canceled by the client",
@@ -77,6 +86,13 @@ func (s *server) refuse(err error, c echo.Context) api.Problem {
 	if retryAfter > 0 {
 		c.Response().Header().Set(echo.HeaderRetryAfter, strconv.Itoa(retryAfter))
 	}
+	if p.Status == http.StatusUnauthorized {
+		c.Response().Header().Set(echo.HeaderWWWAuthenticate, challenge(c.Request()))
+	}
+	if s.isConsole(c) {
+		s.console.Problem(c.Response(), c.Request(), consoleProblem(p, retryAfter, err))
+		return p
+	}
 	if err := c.Blob(p.Status, "application/problem+json", s.encode(p, c)); err != nil {
 		s.log.DebugContext(c.Request().Context(), "problem not sent", "request_id", requestID(c), "err", err)
 	}
@@ -100,7 +116,7 @@ func (s *server) problem(err error, c echo.Context) (p api.Problem, retryAfter i
 	}
 	p = api.Problem{
 		Type: "urn:dawsos:problem:" + string(code), Title: titles[code],
-		Status: statusOf(code), Detail: fault.Detail(err), Code: string(code),
+		Status: StatusOf(code), Detail: fault.Detail(err), Code: string(code),
 		Instance: c.Request().URL.Path, RequestId: requestID(c),
 	}
 	if e, ok := errors.AsType[*fault.Error](err); ok {

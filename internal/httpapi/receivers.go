@@ -9,6 +9,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/dawsos/dawsos/internal/alertmanager"
+	"github.com/dawsos/dawsos/internal/auth"
 	"github.com/dawsos/dawsos/internal/delivery"
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/pkg/api"
@@ -31,7 +32,7 @@ func (b *byHand) ReceiveAlertmanager(c echo.Context, params api.ReceiveAlertmana
 	if err != nil {
 		return err
 	}
-	to := alertmanager.Destination{TenantID: b.h.TenantID, UserID: cmp.Or(value(params.UserId), alertmanagerUser)}
+	to := alertmanager.Destination{TenantID: auth.Tenant(c.Request().Context()), UserID: cmp.Or(value(params.UserId), alertmanagerUser)}
 	if to.Targets, err = b.h.targets(ctx, "/channels", channels); err != nil {
 		return inQuery(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/dawsos/dawsos/internal/auth"
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/patterns"
 	"github.com/dawsos/dawsos/internal/runs"
@@ -19,7 +20,7 @@ func (h *handlers) ListRuns(ctx context.Context, r api.ListRunsRequestObject) (a
 		return nil, err
 	}
 	filter := runs.Filter{PatternID: value(r.Params.PatternId), Outcome: runs.Outcome(value(r.Params.Outcome))}
-	found, next, err := h.Runs.Runs(ctx, h.TenantID, filter, behind, limitOf(r.Params.Limit))
+	found, next, err := h.Runs.Runs(ctx, auth.Tenant(ctx), filter, behind, limitOf(r.Params.Limit))
 	if err != nil {
 		return nil, err
 	}
@@ -34,7 +35,7 @@ func (h *handlers) ListRuns(ctx context.Context, r api.ListRunsRequestObject) (a
 }
 
 func (h *handlers) GetRun(ctx context.Context, r api.GetRunRequestObject) (api.GetRunResponseObject, error) {
-	run, err := h.Runs.Run(ctx, h.TenantID, r.Id.String())
+	run, err := h.Runs.Run(ctx, auth.Tenant(ctx), r.Id.String())
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +54,7 @@ func (h *handlers) GetRun(ctx context.Context, r api.GetRunRequestObject) (api.G
 }
 
 func (h *handlers) ReplayRun(ctx context.Context, r api.ReplayRunRequestObject) (api.ReplayRunResponseObject, error) {
-	replay, err := h.Replayer.Replay(ctx, h.TenantID, requestIDFrom(ctx), r.Id.String())
+	replay, err := h.Replayer.Replay(ctx, auth.Tenant(ctx), requestIDFrom(ctx), r.Id.String())
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/dawsos/dawsos/internal/admission"
 	"github.com/dawsos/dawsos/internal/agents"
 	"github.com/dawsos/dawsos/internal/delivery"
 	"github.com/dawsos/dawsos/internal/patterns"
@@ -111,6 +112,7 @@ type Options struct {
 	// Destinations are the targets that have names.
 	Destinations Destinations
 	Operations   Operations
+	Released     *delivery.Releases // counts single dead letters that are replayed or discarded
 	AuditLog     AuditLog
 	Jobs         Jobs
 	Importer     Importer
@@ -120,10 +122,23 @@ type Options struct {
 	// Notifications are the users' inboxes.
 	Notifications Notifications
 
+	// Keys are what most callers show.
+	Keys Keys
+	// Auth tells callers apart.
+	Auth Authenticator
+
+	// Console are the pages below /console; nil for none.
+	Console Console
+
 	// Unavailable reports whether a failure is the database being away, which passes.
 	Unavailable func(error) bool
 
-	TenantID       string        // owner of every request, until access control tells callers apart
+	// Gate bounds how many requests are under way, Rates how many a caller may send; nil does not.
+	Gate  *admission.Gate
+	Rates *admission.Rates
+	// HTTPS tells that callers come by TLS alone, so that browsers are told to stay with it.
+	HTTPS bool
+
 	RequestTimeout time.Duration // a request's context ends after this
 	MaxBodyBytes   int64
 	// ImportTimeout and ImportMaxBytes stand for them where bodies are files of rows.
@@ -133,7 +148,7 @@ type Options struct {
 	AlertmanagerDedupWindow time.Duration
 	Heartbeat               time.Duration // a stream is never silent for longer; 0 means 15 s
 
-	// Probes and metrics of the process, served beside the API.
+	// Probes and metrics of the process, served beside the API; nil where they are served elsewhere.
 	Healthz, Readyz, Metrics http.Handler
 
 	Registerer prometheus.Registerer
@@ -156,6 +171,14 @@ type server struct {
 	importTimeout time.Duration
 	importMax     int64
 
+	auth  Authenticator
+	gate  *admission.Gate
+	rates *admission.Rates
+	https bool
+
+	console Console
+	uploads map[string]bool // paths of the console that take files
+
 	passing func(error) bool // whether a failure is the database being away
 }
 
@@ -168,6 +191,7 @@ func New(o Options) (http.Handler, error) {
 	s := &server{
 		contract: contract, routes: map[string]*route{}, metrics: newMetrics(o.Registerer), log: o.Log,
 		tracer: o.Tracer, now: o.Now, timeout: o.RequestTimeout, maxBody: o.MaxBodyBytes,
+		auth: o.Auth, gate: o.Gate, rates: o.Rates, https: o.HTTPS, console: o.Console, uploads: map[string]bool{},
 		passing: o.Unavailable, importTimeout: o.ImportTimeout, importMax: o.ImportMaxBytes,
 	}
 	e := echo.New()
@@ -177,13 +201,16 @@ func New(o Options) (http.Handler, error) {
 	e.HTTPErrorHandler = s.onError
 	e.Use(s.observe)
 
-	e.GET("/healthz", echo.WrapHandler(o.Healthz))
-	e.GET("/readyz", echo.WrapHandler(o.Readyz))
-	e.GET("/metrics", echo.WrapHandler(o.Metrics))
+	for path, h := range map[string]http.Handler{"/healthz": o.Healthz, "/readyz": o.Readyz, "/metrics": o.Metrics} {
+		if h != nil {
+			e.GET(path, echo.WrapHandler(h))
+		}
+	}
 	if err := s.serveDocs(e); err != nil {
 		return nil, err
 	}
-	h := &handlers{Options: o, released: delivery.NewReleases(o.Registerer, delivery.ReleasedSingly, delivery.Replay, delivery.Discard)}
+	s.serveConsole(e)
+	h := &handlers{Options: o}
 	api.RegisterHandlers(e, &byHand{
 		ServerInterface: api.NewStrictHandler(h, nil), h: h, s: s, heartbeat: cmp.Or(o.Heartbeat, defaultHeartbeat),
 	})
@@ -202,7 +229,10 @@ func New(o Options) (http.Handler, error) {
 		if s.routes[r.Path] == nil {
 			s.routes[r.Path] = s.newRoute(template)
 		}
-		s.routes[r.Path].methods[r.Method] = s.newEndpoint(template, r.Method, op)
+		endpoint := s.newEndpoint(template, r.Method, op)
+		endpoint.streams = op.streams() || s.uploads[r.Method+" "+r.Path]
+		endpoint.class = classOf(template, endpoint.streams)
+		s.routes[r.Path].methods[r.Method] = endpoint
 	}
 	return e, nil
 }
@@ -212,7 +242,6 @@ func New(o Options) (http.Handler, error) {
 type handlers struct {
 	Options
 	unbound
-	released *delivery.Releases // single dead letters
 }
 
 var _ api.StrictServerInterface = (*handlers)(nil)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/dawsos/dawsos/internal/auth"
 	"github.com/dawsos/dawsos/internal/delivery"
 	"github.com/dawsos/dawsos/pkg/api"
 )
@@ -51,7 +52,7 @@ func (h *handlers) submit(ctx context.Context, by asked, read func() (delivery.S
 		if err != nil {
 			return submission{}, err
 		}
-		idem = &delivery.Idempotency{TenantID: h.TenantID, Key: *by.key, Request: request}
+		idem = &delivery.Idempotency{TenantID: auth.Tenant(ctx), Key: *by.key, Request: request}
 		earlier, err := h.Deliverer.Earlier(ctx, *idem)
 		if err != nil {
 			return submission{}, err
@@ -94,7 +95,7 @@ func (h *handlers) earlier(ctx context.Context, later bool, e delivery.Earlier) 
 		}
 		return answer, nil
 	}
-	standing, err := h.Deliveries.SummariesOf(ctx, h.TenantID, e.EventIDs)
+	standing, err := h.Deliveries.SummariesOf(ctx, auth.Tenant(ctx), e.EventIDs)
 	if err != nil {
 		return submission{}, err
 	}

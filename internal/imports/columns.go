@@ -202,6 +202,35 @@ func Columns(k Kind) []string {
 	return append(names, "line")
 }
 
+// Field is a column that files of a kind have.
+type Field struct {
+	Name     string
+	Optional bool // it need not be there
+	Empty    bool // it may be empty, or null in JSON
+	Key      bool // one of those that tell rows apart
+	List     bool // an array in JSON, and separated by ";" in CSV
+}
+
+// Fields returns the columns of files of a kind, nil of a kind that there is not.
+func Fields(k Kind) []Field {
+	s, ok := schemas[k]
+	if !ok {
+		return nil
+	}
+	return fieldsOf(s)
+}
+
+// BookingFields returns the columns of files of transactions.
+func BookingFields() []Field { return fieldsOf(booking) }
+
+func fieldsOf(s *schema) []Field {
+	fields := make([]Field, len(s.columns))
+	for i, c := range s.columns {
+		fields[i] = Field{Name: c.name, Optional: c.optional, Empty: c.empty, Key: slices.Contains(s.key, c.name), List: c.list}
+	}
+	return fields
+}
+
 func (c column) column() string {
 	if c.staged == "" {
 		return c.name

@@ -13,8 +13,8 @@ import (
 )
 
 // PruneRecordsArgs asks for what is kept for people to look up to be deleted where it is past its
-// retention: operations on dead letters, notifications, the audit trail, runs of periodic jobs, and the
-// figures of portfolios that the nightly job has computed.
+// retention: operations on dead letters, notifications, the audit trail, runs of periodic jobs, the
+// figures of portfolios that the nightly job has computed, and changes of circuit breakers.
 type PruneRecordsArgs struct{}
 
 // Kind implements river.JobArgs.
@@ -45,7 +45,14 @@ type RecordPruner interface {
 	PruneJobRuns(ctx context.Context, begunBefore time.Time, limit int) (int, error)
 	// PruneMetrics deletes portfolios' figures computed before a time.
 	PruneMetrics(ctx context.Context, computedBefore time.Time, limit int) (int, error)
+	// PruneSessions deletes sessions of the console that were over before a time.
+	PruneSessions(ctx context.Context, overBefore time.Time, limit int) (int, error)
+	// PruneBreakerChanges deletes changes of circuit breakers made before a time.
+	PruneBreakerChanges(ctx context.Context, changedBefore time.Time, limit int) (int, error)
 }
+
+// sessionRetention is how long a session is kept that is over: it opens nothing.
+const sessionRetention = 24 * time.Hour
 
 // RecordRetention is how long records are kept; all must be positive.
 type RecordRetention struct {
@@ -55,6 +62,7 @@ type RecordRetention struct {
 	Audit               time.Duration
 	JobRuns             time.Duration
 	Metrics             time.Duration
+	BreakerChanges      time.Duration
 }
 
 // The records, values of a label.
@@ -64,6 +72,8 @@ const (
 	recordAudit        = "audit"
 	recordJobRun       = "job_run"
 	recordMetrics      = "portfolio_metrics"
+	recordBreaker      = "breaker_change"
+	recordSession      = "session"
 )
 
 // PruneRecordsWorker works PruneRecordsArgs.
@@ -95,10 +105,12 @@ func NewPruneRecordsWorker(
 			{recordAudit, "audit trail", keep.Audit, p.PruneAuditLog},
 			{recordJobRun, "runs of periodic jobs", keep.JobRuns, p.PruneJobRuns},
 			{recordMetrics, "figures of portfolios", keep.Metrics, p.PruneMetrics},
+			{recordSession, "sessions of the console", sessionRetention, p.PruneSessions},
+			{recordBreaker, "changes of circuit breakers", keep.BreakerChanges, p.PruneBreakerChanges},
 		},
 		pruned: promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
 			Name: "dawsos_records_pruned_total",
-			Help: "Records deleted at the end of their retention: operations on dead letters, notifications, entries of the audit trail, runs of periodic jobs, figures of portfolios.",
+			Help: "Records deleted at the end of their retention: operations on dead letters, notifications, entries of the audit trail, runs of periodic jobs, figures of portfolios, changes of circuit breakers, sessions of the console.",
 		}, []string{"record"}),
 		log: log, now: now,
 	}

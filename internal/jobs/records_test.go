@@ -60,9 +60,17 @@ func (r *records) PruneMetrics(_ context.Context, before time.Time, limit int) (
 	return r.prune("metrics", before, limit)
 }
 
+func (r *records) PruneSessions(_ context.Context, before time.Time, limit int) (int, error) {
+	return r.prune("sessions", before, limit)
+}
+
+func (r *records) PruneBreakerChanges(_ context.Context, before time.Time, limit int) (int, error) {
+	return r.prune("breaker changes", before, limit)
+}
+
 func TestRecordsArePrunedEachAfterItsOwnTime(t *testing.T) {
 	t.Parallel()
-	keep := jobs.RecordRetention{Operations: time.Hour, ReadNotifications: 2 * time.Hour, UnreadNotifications: 3 * time.Hour, Audit: 4 * time.Hour, JobRuns: 5 * time.Hour, Metrics: 6 * time.Hour}
+	keep := jobs.RecordRetention{Operations: time.Hour, ReadNotifications: 2 * time.Hour, UnreadNotifications: 3 * time.Hour, Audit: 4 * time.Hour, JobRuns: 5 * time.Hour, Metrics: 6 * time.Hour, BreakerChanges: 7 * time.Hour}
 	reg, log := prometheus.NewRegistry(), &bytes.Buffer{}
 	r := &records{now: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC), left: map[string]int{}}
 	now := r.now
@@ -70,20 +78,22 @@ func TestRecordsArePrunedEachAfterItsOwnTime(t *testing.T) {
 	pruned := func(operations, notifications, audit int) {
 		t.Helper()
 		require.NoError(t, testutil.GatherAndCompare(reg, strings.NewReader(fmt.Sprintf(`
-# HELP dawsos_records_pruned_total Records deleted at the end of their retention: operations on dead letters, notifications, entries of the audit trail, runs of periodic jobs, figures of portfolios.
+# HELP dawsos_records_pruned_total Records deleted at the end of their retention: operations on dead letters, notifications, entries of the audit trail, runs of periodic jobs, figures of portfolios, changes of circuit breakers, sessions of the console.
 # TYPE dawsos_records_pruned_total counter
 dawsos_records_pruned_total{record="audit"} %d
+dawsos_records_pruned_total{record="breaker_change"} 0
 dawsos_records_pruned_total{record="job_run"} 0
 dawsos_records_pruned_total{record="notification"} %d
 dawsos_records_pruned_total{record="operation"} %d
 dawsos_records_pruned_total{record="portfolio_metrics"} 0
+dawsos_records_pruned_total{record="session"} 0
 `, audit, notifications, operations))))
 	}
 	pruned(0, 0, 0)
 	require.NoError(t, w.Work(t.Context(), &river.Job[jobs.PruneRecordsArgs]{}))
 	require.Equal(t, []string{
 		"operations older than 1h0m0s", "read older than 2h0m0s", "unread older than 3h0m0s", "audit older than 4h0m0s",
-		"job runs older than 5h0m0s", "metrics older than 6h0m0s",
+		"job runs older than 5h0m0s", "metrics older than 6h0m0s", "sessions older than 24h0m0s", "breaker changes older than 7h0m0s",
 	}, r.asked)
 	require.Empty(t, log.String(), "nothing to tell")
 

@@ -2,6 +2,7 @@ package loadtest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,6 +24,8 @@ const (
 	answerTimeout = 40 * time.Second
 	// refusedPause is how long a sender that found nobody listening waits.
 	refusedPause = 20 * time.Millisecond
+	// againPause is how long one that persists waits before it posts an event again.
+	againPause = 100 * time.Millisecond
 	// maxAnswer bounds the answer to a request.
 	maxAnswer = 64 << 10
 	// maxEvents bounds one load, and with it what is remembered of it.
@@ -48,6 +51,15 @@ type Load struct {
 	Rate float64
 	// Async asks for an answer before anything is sent.
 	Async bool
+	// Asks tells, when it is set, which events do so besides.
+	Asks func(n int) bool
+	// Persist is how long an event whose request failed is posted again, under the same
+	// Idempotency-Key and to the next target; 0 means that none is, and that there is no key.
+	Persist time.Duration
+	// Timeout bounds a request. Default: more than the API's own.
+	Timeout time.Duration
+	// Acknowledged, when it is set, is told of each as it comes, by several goroutines.
+	Acknowledged func(Acknowledgement)
 }
 
 // Acknowledgement is an event that the API has answered for.
@@ -55,6 +67,9 @@ type Acknowledgement struct {
 	EventID uuid.UUID
 	Status  int // 200 or 202
 	Took    time.Duration
+	Number  int       // of the event, from 0
+	Target  int       // which one has answered
+	Posted  time.Time // when it was posted for the first time
 }
 
 // Sent is what came of a load.
@@ -67,6 +82,9 @@ type Sent struct {
 	// Unexpected are all other answers; Problems holds the first few.
 	Unexpected int
 	Problems   []string
+	// GivenUp are events that were posted again for as long as Persist says, without an answer to
+	// the end.
+	GivenUp int
 	// Elapsed is from the first request to the last answer.
 	Elapsed time.Duration
 }
@@ -99,7 +117,7 @@ func quantile[T int | int64 | time.Duration | float64](values []T, q float64) T 
 func (l Load) Send(ctx context.Context) Sent {
 	transport := &http.Transport{MaxIdleConnsPerHost: l.Concurrency, MaxConnsPerHost: l.Concurrency}
 	defer transport.CloseIdleConnections()
-	client := &http.Client{Transport: transport, Timeout: answerTimeout}
+	client := &http.Client{Transport: transport, Timeout: cmp.Or(l.Timeout, answerTimeout)}
 	limit := l.Events
 	if limit == 0 {
 		limit = maxEvents
@@ -132,13 +150,30 @@ func (l Load) Send(ctx context.Context) Sent {
 					return
 				}
 				// What has begun is awaited: a request broken off by us would say nothing about the API.
-				ack, err := l.post(context.WithoutCancel(ctx), client, n)
-				ack.Took = time.Since(at)
-				mu.Lock()
-				refused := sent.add(ack, err)
-				mu.Unlock()
-				if refused && pause(ctx, refusedPause) != nil {
-					return
+				whole := context.WithoutCancel(ctx)
+				begun := time.Now()
+				for try := 0; ; try++ {
+					ack, err := l.post(whole, client, n, n+try)
+					ack.Took, ack.Posted = time.Since(at), begun
+					mu.Lock()
+					refused := sent.add(ack, err)
+					mu.Unlock()
+					if err == nil && l.Acknowledged != nil {
+						l.Acknowledged(ack)
+					}
+					if err == nil || l.Persist == 0 {
+						if refused && pause(ctx, refusedPause) != nil {
+							return
+						}
+						break
+					}
+					if time.Since(begun) > l.Persist || !again(err) {
+						mu.Lock()
+						sent.GivenUp++
+						mu.Unlock()
+						break
+					}
+					_ = pause(whole, againPause)
 				}
 			}
 		})
@@ -169,6 +204,12 @@ func (s *Sent) add(ack Acknowledgement, err error) (refused bool) {
 		s.Unanswered++
 	}
 	return false
+}
+
+// again tells whether the same request may have another answer: not one that the API finds wrong.
+func again(err error) bool {
+	unexpected, ok := errors.AsType[*unexpectedError](err)
+	return !ok || unexpected.status >= http.StatusInternalServerError
 }
 
 // unexpectedError is an answer that the API should not have given.
@@ -207,17 +248,22 @@ func (l Load) body(n int) ([]byte, error) {
 	return json.Marshal(d)
 }
 
-func (l Load) post(ctx context.Context, client *http.Client, n int) (Acknowledgement, error) {
+// post posts the nth event to the target whose turn it is.
+func (l Load) post(ctx context.Context, client *http.Client, n, turn int) (Acknowledgement, error) {
 	body, err := l.body(n)
 	if err != nil {
 		return Acknowledgement{}, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.Targets[n%len(l.Targets)], bytes.NewReader(body))
+	target := turn % len(l.Targets)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.Targets[target], bytes.NewReader(body))
 	if err != nil {
 		return Acknowledgement{}, err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	if l.Async {
+	if l.Persist > 0 {
+		req.Header.Set("Idempotency-Key", fmt.Sprintf("%s/%d", l.Run, n))
+	}
+	if l.Async || l.Asks != nil && l.Asks(n) {
 		req.Header.Set("Prefer", "respond-async")
 	}
 	resp, err := client.Do(req)
@@ -240,7 +286,7 @@ func (l Load) post(ctx context.Context, client *http.Client, n int) (Acknowledge
 		if err := json.Unmarshal(answer, &receipt); err != nil || receipt.EventID == uuid.Nil {
 			return Acknowledgement{}, &unexpectedError{resp.StatusCode, answer}
 		}
-		return Acknowledgement{EventID: receipt.EventID, Status: resp.StatusCode}, nil
+		return Acknowledgement{EventID: receipt.EventID, Status: resp.StatusCode, Number: n, Target: target}, nil
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 		return Acknowledgement{}, errRefused
 	default:

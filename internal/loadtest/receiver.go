@@ -29,7 +29,25 @@ type Answer struct {
 	Status int
 	After  time.Duration // how long it takes
 	Never  bool          // it hangs until the sender gives up
+	Manner Manner        // of the answer; "" is as HTTP has it
+	// RetryAfter and Location are headers; "" is none.
+	RetryAfter, Location string
 }
+
+// Manner is how an answer is written.
+type Manner string
+
+// The manners that no receiver should have. All but Reset begin with the status line.
+const (
+	Dropped  Manner = "dropped"  // the connection is closed before the body that was announced
+	Garbage  Manner = "garbage"  // a body of bytes that are nothing, under a wrong type
+	Overlong Manner = "overlong" // more body than was announced
+	Trickled Manner = "trickled" // byte by byte, from the first one on
+	Reset    Manner = "reset"    // the connection is reset, without an answer
+)
+
+// trickle is the pause after each byte of a trickled answer, which has about 60.
+const trickle = 20 * time.Millisecond
 
 // Behaviour decides how the nth attempt (from 1) to deliver a message is answered. It may be called
 // by several goroutines at the same time.
@@ -185,7 +203,45 @@ func (r *Receiver) serve(w http.ResponseWriter, req *http.Request) {
 	if answer.Status == http.StatusOK {
 		r.accept(body.Data.EventID)
 	}
+	if answer.Manner != "" {
+		answer.misbehave(w, req)
+		return
+	}
+	for name, value := range map[string]string{"Retry-After": answer.RetryAfter, "Location": answer.Location} {
+		if value != "" {
+			w.Header().Set(name, value)
+		}
+	}
 	w.WriteHeader(answer.Status)
+}
+
+// misbehave writes an answer by hand. It ends the connection.
+func (a Answer) misbehave(w http.ResponseWriter, req *http.Request) {
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	defer conn.Close()
+	head := fmt.Sprintf("HTTP/1.1 %d %s\r\n", a.Status, http.StatusText(a.Status))
+	switch a.Manner {
+	case Reset:
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			_ = tcp.SetLinger(0) // what is closed is then reset
+		}
+	case Dropped:
+		_, _ = buffered.WriteString(head + "Content-Length: 1000\r\n\r\n{\"ok\":")
+	case Overlong:
+		_, _ = buffered.WriteString(head + "Content-Length: 2\r\n\r\nok, and much that nobody has announced\r\n\r\nHTTP/1.1 500 Oh\r\n\r\n")
+	case Garbage:
+		_, _ = buffered.WriteString(head + "Content-Type: application/json\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n\x00\xff\xfe{{{")
+	case Trickled:
+		for _, b := range []byte(head + "Content-Length: 0\r\n\r\n") {
+			if _, err := conn.Write([]byte{b}); err != nil || pause(req.Context(), trickle) != nil {
+				return
+			}
+		}
+	}
+	_ = buffered.Flush()
 }
 
 // count notes a request's begin (1) or end (-1).
@@ -246,6 +302,17 @@ func (r *Receiver) Messages() map[uuid.UUID]Message {
 		all[event] = *m
 	}
 	return all
+}
+
+// acceptedAt returns when an event was accepted; false when it was not.
+func (r *Receiver) acceptedAt(event uuid.UUID) (time.Time, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := r.messages[event]
+	if m == nil || m.Accepted == 0 {
+		return time.Time{}, false
+	}
+	return m.AcceptedAt, true
 }
 
 // Forget makes the receiver as new.

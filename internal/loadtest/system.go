@@ -37,10 +37,30 @@ type Place struct {
 	Root string
 	// DatabaseURL is an empty, migrated database of the run's own.
 	DatabaseURL string
+	// Server is the PostgreSQL beneath that database, where it may be taken away.
+	Server Server
+	// Disk is what that database's tables lie on, where it may be filled; NoDisk says why there is none.
+	Disk   Disk
+	NoDisk string
 	// Logs is the folder that the programs' logs go to.
 	Logs string
 	// Say is told, a line each, what is going on.
 	Say func(format string, args ...any)
+}
+
+// Server is a PostgreSQL server that can be taken away and given back.
+type Server interface {
+	// Crash ends it at once, as pg_ctl -m immediate does.
+	Crash(context.Context) error
+	// Start starts it again, under the same address. One that is up stays so.
+	Start(context.Context) error
+}
+
+// Disk is a file system of limited size.
+type Disk interface {
+	// Fill leaves no room on it, Free gives the room back.
+	Fill() error
+	Free() error
 }
 
 // System is a number of APIs and workers over one database.
@@ -89,7 +109,7 @@ func NewSystem(p Place, apis, workers int, settings ...string) (*System, error) 
 				"WEBHOOK_SECRET=whsec_" + base64.StdEncoding.EncodeToString([]byte("a load test's secret, 32 bytes..")),
 				"PATTERNS_DIR=" + filepath.Join(p.Root, "configs/patterns"), "AGENTS_FILE=" + filepath.Join(p.Root, "configs/agents.yaml"),
 				"ANALYTICS_DIR=" + filepath.Join(p.Root, "configs/analytics"),
-				"WEBHOOK_ALLOW_PRIVATE=true", "LOG_LEVEL=error", "LOG_FORMAT=text", "SHUTDOWN_GRACE=" + shutdownGrace,
+				"WEBHOOK_ALLOW_PRIVATE=true", "AUTH_ANONYMOUS=admin", "LOG_LEVEL=error", "LOG_FORMAT=text", "SHUTDOWN_GRACE=" + shutdownGrace,
 			}, settings...)
 			s.members = append(s.members, m)
 		}
@@ -161,6 +181,44 @@ func (s *System) Kill(n int) error {
 	process.Kill()
 	<-process.Done()
 	return s.start(m)
+}
+
+// Down is kill -9 of the nth process, which stays down until Up.
+func (s *System) Down(n int) {
+	m := s.members[n]
+	m.mu.Lock()
+	m.stopped = true
+	process := m.process
+	m.mu.Unlock()
+	process.Kill()
+	<-process.Done()
+}
+
+// Up starts the nth process again.
+func (s *System) Up(n int) error {
+	m := s.members[n]
+	m.mu.Lock()
+	m.stopped = false
+	m.mu.Unlock()
+	return s.start(m)
+}
+
+// PID is the nth process's present id.
+func (s *System) PID(n int) int {
+	m := s.members[n]
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.process.PID()
+}
+
+// Pause has the kernel run the nth process no more, until the function that is returned is called.
+func (s *System) Pause(n int) (resume func()) {
+	m := s.members[n]
+	m.mu.Lock()
+	process := m.process
+	m.mu.Unlock()
+	process.Signal(syscall.SIGSTOP)
+	return func() { process.Signal(syscall.SIGCONT) }
 }
 
 // Size is the number of processes.

@@ -36,6 +36,8 @@ type Options struct {
 	API, Worker string
 	// DatabaseURL is the PostgreSQL that the exporter reads. Required.
 	DatabaseURL string
+	// APIKey is what Alertmanager shows to the API.
+	APIKey string
 	// Environment is "development" or "production"; it names where spans come from that don't say.
 	Environment string
 	// Programs are what Locate found. Those that are missing are left out.

@@ -19,6 +19,10 @@ func plan(o Options, a Addresses) ([]launch, error) {
 	if err != nil {
 		return nil, err
 	}
+	key := filepath.Join(filepath.Dir(alertmanager), "dawsos.key") // where its configuration looks for it
+	if err := os.WriteFile(key, []byte(o.APIKey), 0o600); err != nil {
+		return nil, fmt.Errorf("write Alertmanager's API key: %w", err)
+	}
 	data := func(name string) string { return filepath.Join(o.Dir, "data", name) }
 	for _, folder := range []string{"keys", "values"} { // Badger makes the last folder only
 		if err := os.MkdirAll(filepath.Join(data("jaeger"), folder), 0o755); err != nil {

@@ -25,6 +25,7 @@ import (
 
 const (
 	defaultTimeout = 30 * time.Second
+	defaultAnswer  = 80 << 20        // bytes
 	connectTimeout = 5 * time.Second // of TCP and of TLS, each
 	idleTimeout    = 60 * time.Second
 
@@ -33,6 +34,9 @@ const (
 	maxIdle             = 1024
 	tlsSessionCacheSize = 256
 )
+
+// ErrTooLarge is what reading an answer ends with that has more bytes than it may.
+var ErrTooLarge = errors.New("the answer is too large")
 
 // Options configures a dialer or a client.
 type Options struct {
@@ -48,20 +52,56 @@ type Options struct {
 
 	TracerProvider trace.TracerProvider          // nil means the process's default
 	Propagator     propagation.TextMapPropagator // nil means the process's default
+
+	// MaxAnswer bounds the body of an answer, in bytes: reading on is [ErrTooLarge]. It stands behind
+	// what callers bound themselves. 0 means 80 MiB, which is above all of those.
+	MaxAnswer int64
+
+	resolver *net.Resolver // of tests; nil means the system's
 }
 
-// NewDialer returns a dialer that refuses what the policy refuses.
-func NewDialer(o Options) *net.Dialer {
-	return &net.Dialer{
-		Timeout: connectTimeout,
-		ControlContext: func(_ context.Context, network, address string, _ syscall.RawConn) error {
-			return checkAddress(o.Policy, network, address)
-		},
+// Dialer is a dialer that refuses what its policy refuses.
+type Dialer struct {
+	dialer net.Dialer
+	policy Policy
+}
+
+// NewDialer returns a dialer that goes by o's policy.
+func NewDialer(o Options) *Dialer {
+	d := &Dialer{policy: o.Policy}
+	d.dialer = net.Dialer{Timeout: connectTimeout, Resolver: o.resolver, ControlContext: d.control}
+	return d
+}
+
+// byRange marks the context of a dial whose host is not in the allow-list by name: the address that it
+// comes to must be.
+type byRange struct{}
+
+// DialContext connects to address. The name is matched against the allow-list before it is resolved, so
+// that one that can't be allowed is not even looked up; each address that it resolves to is checked on
+// its way to connect(2), so that nothing comes between the check and the use.
+func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	if allow := d.policy.Allow; !allow.Empty() {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, &RefusedError{Network: NotIP}
+		}
+		if !allow.names(host) {
+			if len(allow.prefixes) == 0 {
+				return nil, d.policy.unlisted(netip.Addr{})
+			}
+			ctx = context.WithValue(ctx, byRange{}, true)
+		}
 	}
+	return d.dialer.DialContext(ctx, network, address)
 }
 
-// checkAddress is called with the address about to be connected to, after resolution.
-func checkAddress(p Policy, network, address string) error {
+// control is called with the address about to be connected to, after resolution.
+func (d *Dialer) control(ctx context.Context, network, address string, _ syscall.RawConn) error {
+	return d.policy.checkAddress(network, address, ctx.Value(byRange{}) != nil)
+}
+
+func (p Policy) checkAddress(network, address string, listed bool) error {
 	if network != "tcp4" && network != "tcp6" {
 		return &RefusedError{Network: NotIP}
 	}
@@ -69,7 +109,17 @@ func checkAddress(p Policy, network, address string) error {
 	if err != nil {
 		return &RefusedError{Network: NotIP}
 	}
-	return p.Check(ap.Addr())
+	if err := p.Check(ap.Addr()); err != nil {
+		return err
+	}
+	if listed && !p.Allow.contains(ap.Addr()) {
+		return p.unlisted(ap.Addr())
+	}
+	return nil
+}
+
+func (p Policy) unlisted(addr netip.Addr) error {
+	return &RefusedError{Addr: addr, Unlisted: true, Setting: p.AllowSetting}
 }
 
 // NewClient returns a client that goes through a guarded dialer. It never follows a redirect, the
@@ -78,7 +128,8 @@ func checkAddress(p Policy, network, address string) error {
 //
 // Each exchange is a client span and carries its traceparent. Paths and queries, which hold
 // tokens as often as not, stay out of the span; [WithoutURL] keeps them out of errors. Answers are not
-// decompressed, so that reading n bytes costs n bytes; how many to read is the caller's to bound.
+// decompressed, so that reading n bytes costs n bytes. Callers bound how many they read by what they
+// expect; MaxAnswer bounds those that forget to.
 func NewClient(o Options) *http.Client {
 	timeout := cmp.Or(o.Timeout, defaultTimeout)
 	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12}
@@ -111,6 +162,7 @@ func NewClient(o Options) *http.Client {
 	return &http.Client{
 		Transport: &traced{
 			Transport: transport, tracer: tracerProvider.Tracer(tracerName), propagator: propagator,
+			maxAnswer: cmp.Or(o.MaxAnswer, defaultAnswer),
 		},
 		Timeout:       timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

@@ -42,14 +42,24 @@ func TestPolicy(t *testing.T) {
 		{"100.64.0.1", Shared, private},
 		{"192.0.2.1", Reserved, private},
 		{"198.18.0.1", Reserved, private},
-		{"0.1.2.3", Reserved, private},
 		{"240.0.0.1", Reserved, private},
 		{"2001:db8::1", Reserved, private},
-		{"2001:0:7f00:1::", Reserved, private},
+		{"2001:1::1", Reserved, private},
 		{"4000::1", Reserved, private},
 		{"100::1", Reserved, private},
 
+		{"192.0.0.8", Reserved, private},
+		{"192.88.99.1", Reserved, private},
+		{"198.19.255.255", Reserved, private},
+		{"198.51.100.1", Reserved, private},
+		{"203.0.113.1", Reserved, private},
+		{"255.255.255.254", Reserved, private},
+		{"100.127.255.255", Shared, private},
+		{"5f00::1", Reserved, private},
+		{"3fff::1", Reserved, private},
+
 		{"0.0.0.0", Unspecified, never},
+		{"0.1.2.3", Unspecified, never},
 		{"::", Unspecified, never},
 		{"169.254.169.254", LinkLocal, never},
 		{"169.254.170.2", LinkLocal, never},
@@ -57,6 +67,10 @@ func TestPolicy(t *testing.T) {
 		{"fd00:ec2::254", Metadata, never},
 		{"100.100.100.200", Metadata, never},
 		{"168.63.129.16", Metadata, never},
+		{"fd20:ce::254", Metadata, never},
+		{"fd00:42::42", Metadata, never},
+		{"fd00:c1::a9fe:a9fe", Metadata, never},
+		{"fe80::a9fe:a9fe", LinkLocal, never},
 		{"192.0.0.192", Metadata, never},
 		{"224.0.0.1", Multicast, never},
 		{"255.255.255.255", Multicast, never},
@@ -72,6 +86,15 @@ func TestPolicy(t *testing.T) {
 		{"2002:a9fe:a9fe::1", LinkLocal, never},
 		{"::127.0.0.1", Loopback, private},
 		{"::169.254.169.254", LinkLocal, never},
+		{"::ffff:0:169.254.169.254", LinkLocal, never},
+		{"::ffff:0:10.0.0.1", Private, private},
+		{"64:ff9b:1::169.254.169.254", LinkLocal, never},
+		{"64:ff9b:1:a9fe:a9:fe00::", LinkLocal, never},
+		{"2001:0:7f00:1::", Tunnel, never},
+		{"2001:0:808:808:0:0:f5ff:fffe", Tunnel, never}, // of 10.0.0.1
+		{"2600::5efe:169.254.169.254", LinkLocal, never},
+		{"2600::200:5efe:10.0.0.1", Private, private},
+		{"2600::5efe:8.8.8.8", Public, always},
 	}
 	for _, test := range tests {
 		t.Run(test.addr, func(t *testing.T) {
@@ -98,10 +121,23 @@ func TestRefusalNamesTheNetworkOnly(t *testing.T) {
 	require.EqualError(t, err, "address refused: it belongs to a private network")
 }
 
+// TestRefusalTellsTheSetting: who reads it learns what to change, where there is something to change.
+func TestRefusalTellsTheSetting(t *testing.T) {
+	t.Parallel()
+
+	p := Policy{PrivateSetting: "WEBHOOK_ALLOW_PRIVATE", AllowSetting: "WEBHOOK_ALLOW"}
+	require.EqualError(t, p.Check(netip.MustParseAddr("10.1.2.3")),
+		"address refused: it belongs to a private network, and WEBHOOK_ALLOW_PRIVATE is off")
+	require.EqualError(t, p.Check(netip.MustParseAddr("169.254.169.254")),
+		"address refused: it belongs to a link-local network, which no setting allows")
+	require.EqualError(t, p.unlisted(netip.Addr{}), "address refused: it is not in the list that WEBHOOK_ALLOW allows")
+	require.EqualError(t, Policy{}.unlisted(netip.Addr{}), "address refused: it is not in the list of those that are allowed")
+}
+
 func TestCheckAddress(t *testing.T) {
 	t.Parallel()
 
-	require.NoError(t, checkAddress(Policy{}, "tcp4", "8.8.8.8:443"))
+	require.NoError(t, Policy{}.checkAddress("tcp4", "8.8.8.8:443", false))
 	for _, test := range []struct{ network, address string }{
 		{"udp4", "8.8.8.8:53"},
 		{"unix", "/run/x.sock"},
@@ -109,7 +145,7 @@ func TestCheckAddress(t *testing.T) {
 		{"tcp4", "localhost:80"},
 		{"tcp6", "[fe80::1%lo]:80"},
 	} {
-		require.ErrorIs(t, checkAddress(Policy{AllowPrivate: true}, test.network, test.address), ErrRefused, test.address)
+		require.ErrorIs(t, Policy{AllowPrivate: true}.checkAddress(test.network, test.address, false), ErrRefused, test.address)
 	}
 }
 
@@ -136,6 +172,10 @@ func FuzzPolicy(f *testing.F) {
 		// Allowing more allows no less.
 		if strict == nil {
 			require.NoError(t, lax)
+		}
+		// Nothing hides a link-local address from the laxest policy.
+		if last := addr.AsSlice(); addr.Is6() && localNAT64.Contains(addr) && last[12] == 169 && last[13] == 254 {
+			require.ErrorIs(t, lax, ErrRefused)
 		}
 		// However an IPv4 address is dressed up, it is judged alike.
 		if plain.Is4() {

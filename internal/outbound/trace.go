@@ -25,6 +25,7 @@ type traced struct {
 
 	tracer     trace.Tracer
 	propagator propagation.TextMapPropagator
+	maxAnswer  int64
 }
 
 // RoundTrip makes one exchange.
@@ -48,6 +49,9 @@ func (t *traced) RoundTrip(r *http.Request) (*http.Response, error) {
 	t.propagator.Inject(ctx, propagation.HeaderCarrier(r.Header))
 
 	resp, err := t.Transport.RoundTrip(r)
+	if err == nil {
+		resp.Body = &boundedBody{ReadCloser: resp.Body, left: t.maxAnswer}
+	}
 	if !recording {
 		span.End()
 		return resp, err
@@ -63,6 +67,29 @@ func (t *traced) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	resp.Body = &tracedBody{ReadCloser: resp.Body, end: sync.OnceFunc(func() { span.End() })}
 	return resp, nil
+}
+
+// boundedBody fails once more has come than may.
+type boundedBody struct {
+	io.ReadCloser
+
+	left int64
+}
+
+// Read implements io.Reader. The byte behind the last one that may come tells whether there is more.
+func (b *boundedBody) Read(p []byte) (int, error) {
+	if b.left < 0 {
+		return 0, ErrTooLarge
+	}
+	if int64(len(p)) > b.left+1 {
+		p = p[:b.left+1]
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.left -= int64(n)
+	if b.left < 0 {
+		return n - 1, ErrTooLarge
+	}
+	return n, err
 }
 
 // tracedBody ends the exchange's span with the body.

@@ -14,6 +14,9 @@ import (
 	"github.com/dawsos/dawsos/internal/portfolio"
 )
 
+// maxAnswer is how many bytes of an answer are waited for: the API has cached its parts by then.
+const maxAnswer = 64 << 20
+
 // PrewarmReport is what a prewarming came to.
 type PrewarmReport struct {
 	Requests int `json:"requests"`
@@ -27,6 +30,7 @@ type PrewarmOptions struct {
 	APIURL     string   // such as http://127.0.0.1:8000
 	Patterns   []string // ids of patterns whose only required input is portfolio_id
 	Portfolios int      // the first so many, in the order of GET /v1/portfolios
+	Key        string   // the API key that is shown; "" for none
 	Client     *http.Client
 }
 
@@ -74,6 +78,9 @@ func (w *Prewarmer) Prewarm(ctx context.Context, pack Pack) (report PrewarmRepor
 	}
 	if report.Requests > 0 && report.Answered == 0 {
 		skipped = fmt.Sprintf("the API at %s answered none of %d requests", w.opts.APIURL, report.Requests)
+		if report.Refused[http.StatusUnauthorized]+report.Refused[http.StatusForbidden] > 0 {
+			skipped += ": it does not let the worker in; API_KEY must be a key of the role service"
+		}
 	}
 	return report, skipped, nil
 }
@@ -96,12 +103,15 @@ func (w *Prewarmer) execute(ctx context.Context, pattern, portfolioID string, as
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "dawsos-prewarm")
+	if w.opts.Key != "" {
+		req.Header.Set("Authorization", "Bearer "+w.opts.Key)
+	}
 	resp, err := w.opts.Client.Do(req)
 	if err != nil {
 		return 0, err
 	}
 	defer resp.Body.Close()
-	_, err = io.Copy(io.Discard, resp.Body)
+	_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, maxAnswer))
 	return resp.StatusCode, err
 }
 

@@ -141,6 +141,7 @@ type subject struct {
 	refused   error     // why the ledger can't be booked
 	nav       []float64 // by pack
 	known     []bool    // whether nav is there
+	begins    time.Time // the History's first day; zero when it has none
 	booked    int       // transactions that holdings are made of
 	holdings  portfolio.Holdings
 }
@@ -161,6 +162,9 @@ func newBatch(l *library, calendar string, packs []Pack, list []portfolio.Portfo
 		if err != nil {
 			s.refused = err
 			continue
+		}
+		if len(h.Days) > 0 {
+			s.begins = h.Days[0]
 		}
 		for i, pack := range packs {
 			if day, found := slices.BinarySearchFunc(h.Days, pack.Date, time.Time.Compare); found {
@@ -207,6 +211,8 @@ func (b *batch) compare(ctx context.Context, pack Pack, i int, found *reasons, r
 			}
 		case !v.Total.Valid:
 			found.add(fmt.Sprintf("portfolio %s has a value of %.2f by its history, and none by its lots: %s", s.portfolio.ID, s.nav[i], v.Unpriced))
+		case !s.known[i] && v.Total.Decimal.IsZero() && (s.begins.IsZero() || pack.Date.Before(s.begins)):
+			// All that was booked by then has been undone, and a history begins with what has not.
 		case !s.known[i]:
 			found.add(fmt.Sprintf("portfolio %s is worth %s by its lots, and its history has no value of the day",
 				s.portfolio.ID, v.Total.Decimal.StringFixed(2)))

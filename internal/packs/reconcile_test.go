@@ -76,6 +76,30 @@ func TestReconcileOfEveryTypeOfBooking(t *testing.T) {
 	require.Equal(t, len(days), r.Valuations)
 }
 
+// Whose first booking was undone has nothing until the next one. Found by fuzzing: one such portfolio put every
+// pack in between in error, for everybody.
+func TestReconcileAfterTheFirstBookingIsUndone(t *testing.T) {
+	t.Parallel()
+	m := newMarket(t)
+	p := m.portfolio("CHF")
+	_, booked, err := m.shelf.AppendTransactions(t.Context(), store.DefaultTenant, p.ID, []portfolio.Transaction{
+		m.tx("2005-01-03", portfolio.Fee, "", "", "", "CHF", "-0.5"),
+	})
+	require.NoError(t, err)
+	_, err = m.shelf.ReverseTransaction(t.Context(), store.DefaultTenant, p.ID, booked[0].ID, nil)
+	require.NoError(t, err)
+	_, _, err = m.shelf.AppendTransactions(t.Context(), store.DefaultTenant, p.ID, []portfolio.Transaction{
+		m.tx("2005-01-12", portfolio.Deposit, "", "", "", "CHF", "100"),
+	})
+	require.NoError(t, err)
+
+	list := m.build()
+	r := m.reconcile(list)
+	require.Empty(t, reasons(r))
+	require.Positive(t, r.Valuations, "the days from the deposit on")
+	require.Less(t, r.Valuations, len(list))
+}
+
 // skewed is a source whose series differ from the rows that quotes are made of: what a defect in either
 // way of valuing, or damaged rows, would look like.
 type skewed struct {

@@ -70,6 +70,8 @@ type Request struct {
 	// Recorded makes Execute return only after the run has been recorded, or with the error that
 	// kept it from being.
 	Recorded bool
+	// Unrecorded keeps a look at what a run yields, such as a page that is opened, out of the records.
+	Unrecorded bool
 	// OnEvent, when not nil, is told how the run goes on while it does. Calls come one at a time and
 	// hold up the run: it must return at once.
 	OnEvent func(Event)
@@ -319,6 +321,17 @@ func (o *Orchestrator) Definition(id string) (*pattern.Definition, error) {
 	return p.definition, nil
 }
 
+// Waits returns for each step of a pattern, by place, those that it begins after: whose results it looks at, and
+// the last before it that changes what it reads. It must not be changed. It is fault.NotFound for an unknown
+// pattern.
+func (o *Orchestrator) Waits(id string) ([][]int, error) {
+	g := o.serving.Load()
+	if _, err := g.plan(id); err != nil {
+		return nil, err
+	}
+	return g.programs[id].waits, nil
+}
+
 // DefinitionHash names the content of a definition, or returns fault.NotFound.
 func (o *Orchestrator) DefinitionHash(id string) (string, error) {
 	p, err := o.serving.Load().plan(id)
@@ -430,7 +443,7 @@ func (o *Orchestrator) execute(
 	if answer != nil {
 		answer.RunID = id
 	}
-	if o.recorder != nil {
+	if o.recorder != nil && !req.Unrecorded {
 		if failed := o.record(ctx, r, req, id, start, answer, err); failed != nil && err == nil {
 			return nil, failed
 		}

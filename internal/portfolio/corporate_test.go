@@ -78,16 +78,11 @@ func TestSplitIsNoJump(t *testing.T) {
 			require.InDelta(t, 0.02, one.Local, 1e-15)
 
 			for i, on := range h.Days {
-				v := valued(t, "CHF", ledger, h2(market), on.Format("2006-01-02"))
+				v := valued(t, "CHF", ledger, market, on.Format("2006-01-02"))
 				require.InDelta(t, h.NAV[i], v.Total.Decimal.InexactFloat64(), 1e-12)
 			}
 		})
 	}
-}
-
-// h2 leaves the calendar series out of a market.
-func h2(market portfolio.SeriesSet) portfolio.SeriesSet {
-	return portfolio.SeriesSet{Prices: map[string]portfolio.Series{"A": market.Prices["A"]}, FX: market.FX}
 }
 
 func TestSplitsBeforeAndAfterTheHistory(t *testing.T) {

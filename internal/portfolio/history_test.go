@@ -1,6 +1,7 @@
 package portfolio_test
 
 import (
+	"maps"
 	"math"
 	"testing"
 	"time"
@@ -50,6 +51,7 @@ func series(points ...float64) portfolio.Series {
 // january is a portfolio in CHF over the valuation days 3, 4, 5, 6, 7 and 10 January 2005.
 func january(t *testing.T, asof string, market portfolio.SeriesSet, ledger ...portfolio.Transaction) *portfolio.History {
 	t.Helper()
+	market.Prices = maps.Clone(market.Prices) // parallel subtests share one
 	if market.Prices == nil {
 		market.Prices = map[string]portfolio.Series{}
 	}

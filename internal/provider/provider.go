@@ -179,10 +179,7 @@ func (s service) get(ctx context.Context, subject, path string, query url.Values
 // quote shortens what a service said, and takes out the key, which some of them repeat.
 func (s service) quote(body []byte) string {
 	text := strings.Join(strings.Fields(strings.ToValidUTF8(string(body), "")), " ")
-	if s.key != "" {
-		text = strings.ReplaceAll(text, s.key, "[key]")
-		text = strings.ReplaceAll(text, url.QueryEscape(s.key), "[key]")
-	}
+	text = outbound.Mask(text, s.key)
 	if len(text) > maxDetail {
 		text = strings.ToValidUTF8(text[:maxDetail], "") + "..."
 	}

@@ -19,7 +19,7 @@ import (
 
 // Inserter writes runs.
 type Inserter interface {
-	// InsertRuns records runs, all or none; those that are there already stay as they are.
+	// InsertRuns records runs, those of a tenant all or none; those that are there already stay as they are.
 	// fault.Invalid says that one of them can't be recorded at all, whatever else that trying again
 	// may help.
 	InsertRuns(ctx context.Context, recorded []patterns.Run) error

@@ -27,10 +27,11 @@ func OutcomeOf(r patterns.Run) Outcome {
 
 // Filter selects runs of a list. Its zero value selects all.
 type Filter struct {
-	PatternID string    // "" for every pattern
-	Outcome   Outcome   // "" for both
-	Since     time.Time // started at or after it; the zero time for no bound
-	Until     time.Time // started before it; the zero time for no bound
+	PatternID   string    // "" for every pattern
+	PortfolioID string    // UUID; "" for every run, those about no portfolio included
+	Outcome     Outcome   // "" for both
+	Since       time.Time // started at or after it; the zero time for no bound
+	Until       time.Time // started before it; the zero time for no bound
 }
 
 // Cursor is a place in the list of runs, which stands newest first: behind the run with these

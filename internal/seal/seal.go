@@ -8,6 +8,13 @@
 // The key id is the beginning of the key's SHA-256: it tells which of several keys to open a text
 // with, and nothing about the key. A text is bound to what it belongs to: opened for anything else, it
 // counts as forged. Nonces are random, which is safe for 2^32 texts under one key.
+//
+// The cipher and its nonces are the standard library's (crypto/cipher.NewGCMWithRandomNonce); what is
+// here is the choice of the key and the binding to an owner. Tink's AEAD does the same with the same
+// cipher and as many bytes (its prefix is a version and a key id too), but keeps its keys in keysets of a format of its
+// own, which wants a tool to make and a second secret or a KMS to wrap: SECRETS_KEY is one line from
+// `openssl rand`. age encrypts files to people and binds a text to nothing. The version byte is where another
+// scheme would begin.
 package seal
 
 import (

@@ -84,7 +84,7 @@ func unstorable(err error) error {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && strings.HasPrefix(pg.Code, dataException) {
 		return fault.Wrap(err, fault.Invalid, "the event holds a value that can't be stored: %s", pg.Message)
 	}
-	return err
+	return orForbidden(err)
 }
 
 // dataException is the class of PostgreSQL's errors about values.

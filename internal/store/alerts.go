@@ -115,7 +115,7 @@ func (s *Store) insertRule(ctx context.Context, r alerts.Rule, actor string) (al
 			CreatedAt: now, Most: maxRules,
 		})
 		if err != nil {
-			return fmt.Errorf("insert rule: %w", err)
+			return fmt.Errorf("insert rule: %w", orForbidden(err))
 		}
 		if inserted == 0 {
 			return nil
@@ -184,7 +184,7 @@ func (s *Alerts) ChangeRule(
 			LastValue: row.LastValue, LastError: row.LastError, Revision: row.Revision, UpdatedAt: row.UpdatedAt,
 		})
 		if err != nil {
-			return fmt.Errorf("update rule %s: %w", id, err)
+			return fmt.Errorf("update rule %s: %w", id, orForbidden(err))
 		}
 		return s.auditRule(ctx, tx, tenantID, id, entry)
 	})

@@ -36,10 +36,7 @@ func addAudit(ctx context.Context, tx pgx.Tx, e audit.Entry) error {
 
 // AuditLog returns up to limit entries that precede before (newest first); uuid.Max starts.
 func (s *Store) AuditLog(ctx context.Context, tenantID string, f audit.Filter, before uuid.UUID, limit int) ([]audit.Entry, error) {
-	rows, err := s.q.AuditLog(ctx, db.AuditLogParams{
-		TenantID: tenantID, Before: before, RowLimit: int32(limit), //nolint:gosec // bounded by the API
-		Subject: nilIfZero(f.Subject), SubjectID: nilIfZero(f.SubjectID), Action: nilIfZero(f.Action), Actor: nilIfZero(f.Actor),
-	})
+	rows, err := s.listAudit(ctx, tenantID, f, before, int32(limit)) //nolint:gosec // bounded by the API
 	if err != nil {
 		return nil, fmt.Errorf("list audit log: %w", err)
 	}
@@ -51,6 +48,29 @@ func (s *Store) AuditLog(ctx context.Context, tenantID string, f audit.Filter, b
 		}
 	}
 	return entries, nil
+}
+
+// listAudit asks by the index that finds the fewest entries.
+func (s *Store) listAudit(ctx context.Context, tenantID string, f audit.Filter, before uuid.UUID, limit int32) ([]db.AuditLog, error) {
+	switch {
+	case f.SubjectID != "":
+		return s.q.AuditLogOfSubjectID(ctx, db.AuditLogOfSubjectIDParams{
+			TenantID: tenantID, SubjectID: f.SubjectID, Before: before, RowLimit: limit,
+			Subject: nilIfZero(f.Subject), Action: nilIfZero(f.Action), Actor: nilIfZero(f.Actor),
+		})
+	case f.Actor != "":
+		return s.q.AuditLogOfActor(ctx, db.AuditLogOfActorParams{
+			TenantID: tenantID, Actor: f.Actor, Before: before, RowLimit: limit, Subject: nilIfZero(f.Subject), Action: nilIfZero(f.Action),
+		})
+	case f.Action != "":
+		return s.q.AuditLogOfAction(ctx, db.AuditLogOfActionParams{
+			TenantID: tenantID, Action: f.Action, Before: before, RowLimit: limit, Subject: nilIfZero(f.Subject),
+		})
+	case f.Subject != "":
+		return s.q.AuditLogOfSubject(ctx, db.AuditLogOfSubjectParams{TenantID: tenantID, Subject: f.Subject, Before: before, RowLimit: limit})
+	default:
+		return s.q.AuditLog(ctx, tenantID, before, limit)
+	}
 }
 
 // PruneAuditLog deletes up to limit entries that were written before a time, and returns how many.

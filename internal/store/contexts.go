@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,14 +26,14 @@ const lookupTimeout = 5 * time.Second
 // It is the arrangement of a database's group commit. Keeping answers for a while instead would be
 // cheaper still, and would sometimes not show a caller the transaction that it has just booked.
 //
-// Pinned queries go by themselves: they are rare.
+// Pinned queries go by themselves: they are rare. Tenants have lookups of their own, one after the other.
 type Contexts struct {
 	store  *Store
 	lookup func(context.Context, []contextKey) ([]db.CircumstancesRow, error)
 
 	mu     sync.Mutex
-	next   *round // gathers requests for the next lookup; nil when none wait
-	active bool   // a goroutine makes lookups
+	next   []*round // gather requests for the next lookups, one round for each tenant that waits
+	active bool     // a goroutine makes lookups
 }
 
 // NewContexts returns a source that reads through s.
@@ -42,6 +43,7 @@ func NewContexts(s *Store) *Contexts { return &Contexts{store: s, lookup: s.circ
 // lookup begins, and don't change after done is closed.
 type round struct {
 	ctx   context.Context // of the request that opened the round, without its end
+	of    caller
 	keys  []contextKey
 	index map[contextKey]int // of keys
 	done  chan struct{}
@@ -74,11 +76,14 @@ func (c *Contexts) Resolve(ctx context.Context, q patterns.ContextQuery) (agent.
 func (c *Contexts) join(ctx context.Context, key contextKey) (*round, int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	r := c.next
-	if r == nil {
+	of := callerOf(ctx)
+	var r *round
+	if at := slices.IndexFunc(c.next, func(r *round) bool { return r.of == of }); at >= 0 {
+		r = c.next[at]
+	} else {
 		// The statement's span hangs below that of the request that needed it first.
-		r = &round{ctx: context.WithoutCancel(ctx), index: make(map[contextKey]int, 1), done: make(chan struct{})}
-		c.next = r
+		r = &round{ctx: context.WithoutCancel(ctx), of: of, index: make(map[contextKey]int, 1), done: make(chan struct{})}
+		c.next = append(c.next, r)
 		if !c.active {
 			c.active = true
 			go c.work()
@@ -96,13 +101,13 @@ func (c *Contexts) join(ctx context.Context, key contextKey) (*round, int) {
 func (c *Contexts) work() {
 	for {
 		c.mu.Lock()
-		r := c.next
-		c.next = nil // who comes from now on waits for the lookup after this one
-		if r == nil {
+		if len(c.next) == 0 {
 			c.active = false
 			c.mu.Unlock()
 			return
 		}
+		r := c.next[0]
+		c.next = slices.Delete(c.next, 0, 1) // who comes from now on waits for the lookup after this one
 		c.mu.Unlock()
 
 		ctx, cancel := context.WithTimeout(r.ctx, lookupTimeout)

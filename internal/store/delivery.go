@@ -25,11 +25,12 @@ import (
 // Deliveries keeps events, attempts and dead letters, and puts jobs in beside them. What comes at the
 // same time is written together: see group.
 type Deliveries struct {
-	pool *pgxpool.Pool
-	q    *db.Queries
-	jobs *river.Client[pgx.Tx]
-	log  *slog.Logger
-	now  func() time.Time
+	pool  *pgxpool.Pool
+	q     *db.Queries
+	lists *db.Queries // for statements with optional filters: see planned
+	jobs  *river.Client[pgx.Tx]
+	log   *slog.Logger
+	now   func() time.Time
 	// outcome repeats the recording of something that has already happened.
 	outcome failsafe.Executor[any]
 
@@ -50,7 +51,7 @@ func NewDeliveries(pool *pgxpool.Pool, inserter *river.Client[pgx.Tx], log *slog
 		WithBackoff(50*time.Millisecond, 2*time.Second).WithMaxRetries(-1).
 		ReturnLastFailure().Build()
 	s := &Deliveries{
-		pool: pool, q: db.New(pool), jobs: inserter, log: log, now: now,
+		pool: pool, q: db.New(pool), lists: db.New(planned{pool}), jobs: inserter, log: log, now: now,
 		outcome: failsafe.With[any](again),
 	}
 	s.accepting = &group[delivery.Acceptance, delivery.Accepted]{write: s.acceptAll, apart: sameKey}
@@ -145,9 +146,9 @@ func (*Deliveries) history(ctx context.Context, q *db.Queries, tenantID string, 
 
 // DeadLetters returns up to limit letters that precede before (newest first); uuid.Max starts.
 func (s *Deliveries) DeadLetters(ctx context.Context, tenantID string, f delivery.LetterFilter, before uuid.UUID, limit int) ([]delivery.DeadLetter, error) {
-	rows, err := s.q.DeadLetters(ctx, db.DeadLettersParams{
+	rows, err := s.lists.DeadLetters(ctx, db.DeadLettersParams{
 		TenantID: tenantID, Before: before, RowLimit: int32(limit), //nolint:gosec // bounded by the API
-		State: nilIfZero(string(f.State)), Channel: nilIfZero(f.Channel),
+		States: statesOf(f), Channel: nilIfZero(f.Channel),
 		Target: nilIfZero(targetOf(f.Destination)), AlertID: nilIfZero(f.AlertID), UserID: nilIfZero(f.UserID),
 		Cause: nilIfZero(string(f.Cause)), OperationID: nilIfZero(f.OperationID),
 		CreatedAfter: nilIfZero(f.CreatedAfter), CreatedBefore: nilIfZero(f.CreatedBefore), Search: nilIfZero(f.Search),

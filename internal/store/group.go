@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/dawsos/dawsos/internal/auth"
 )
 
 // group lets callers who come at the same time share one transaction: what each of them wants
@@ -12,7 +14,8 @@ import (
 // come meanwhile. Nobody waits for company: a caller who is alone is written at once. No caller is
 // told that something is written before it is durable.
 //
-// A batch that fails is written again item by item, so that one that can't be written fails alone.
+// A batch that fails is written again item by item, so that one that can't be written fails alone. Callers
+// who may see other rows than each other are in different batches.
 type group[T, R any] struct {
 	write func(ctx context.Context, items []T) ([]R, error) // one result an item, all written or none
 	// apart reports whether two items must not be in one batch; nil means that any may.
@@ -26,6 +29,7 @@ type group[T, R any] struct {
 type waiter[T, R any] struct {
 	ctx    context.Context // of the caller: whose trace the write belongs to
 	item   T
+	caller caller
 	taken  bool // guarded by the group's mutex: it is in a batch
 	done   chan struct{}
 	result R
@@ -45,7 +49,7 @@ const (
 
 // do returns once item is written, or was not. When ctx ends before its batch has begun, it is not.
 func (g *group[T, R]) do(ctx context.Context, item T) (R, error) {
-	w := &waiter[T, R]{ctx: ctx, item: item, done: make(chan struct{})}
+	w := &waiter[T, R]{ctx: ctx, item: item, caller: callerOf(ctx), done: make(chan struct{})}
 	g.mu.Lock()
 	g.waiting = append(g.waiting, w)
 	if g.writers < groupWriters {
@@ -120,6 +124,9 @@ func (g *group[T, R]) take() []*waiter[T, R] {
 }
 
 func (g *group[T, R]) clashes(batch []*waiter[T, R], w *waiter[T, R]) bool {
+	if len(batch) > 0 && batch[0].caller != w.caller {
+		return true
+	}
 	if g.apart == nil {
 		return false
 	}
@@ -129,6 +136,14 @@ func (g *group[T, R]) clashes(batch []*waiter[T, R], w *waiter[T, R]) bool {
 		}
 	}
 	return false
+}
+
+// caller is whose rows are seen.
+type caller struct{ tenant, user string }
+
+func callerOf(ctx context.Context) caller {
+	p, _ := auth.From(ctx)
+	return caller{p.TenantID, p.Personal()}
 }
 
 // writeAll writes a batch. Its statements are in the trace of the first who waited for it, and it ends

@@ -493,7 +493,7 @@ func (m *importRun) store(ctx context.Context) error {
 		}
 	}
 	if changes >= analyzeFrom {
-		if _, err := m.tx.Exec(ctx, "ANALYZE "+m.table); err != nil {
+		if _, err := m.tx.Exec(ctx, "CALL analyze_table($1)", m.table); err != nil {
 			return fmt.Errorf("analyze %s: %w", m.table, err)
 		}
 	}

@@ -281,8 +281,14 @@ func (s *Store) append(ctx context.Context, tenantID string, p *portfolio.Portfo
 			rows[i].Reverses = &original
 		}
 	}
-	if _, err := s.q.InsertTransactions(ctx, rows); err != nil {
-		return err
+	var failed error
+	s.q.InsertTransactions(ctx, rows).Exec(func(_ int, err error) {
+		if failed == nil { // what follows the first failure fails for that reason
+			failed = err
+		}
+	})
+	if failed != nil {
+		return failed
 	}
 	return s.q.MoveLedger(ctx, db.MoveLedgerParams{
 		TenantID: tenantID, ID: uuid.MustParse(p.ID),

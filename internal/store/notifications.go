@@ -30,6 +30,18 @@ func (s *Store) Notifications(ctx context.Context, tenantID string, f inapp.Filt
 	return answers(rows, notification), nil
 }
 
+// Inboxes returns up to limit users who have notifications, those behind after, in order of their names. Of
+// each the unread notifications are counted, up to most.
+func (s *Store) Inboxes(ctx context.Context, tenantID, after string, most, limit int) ([]inapp.Count, error) {
+	rows, err := s.q.Inboxes(ctx, db.InboxesParams{
+		TenantID: tenantID, After: after, Most: int32(most), RowLimit: int32(limit), //nolint:gosec // constants of the console
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list inboxes: %w", err)
+	}
+	return answers(rows, func(r db.InboxesRow) inapp.Count { return inapp.Count{UserID: r.UserID, Unread: int(r.Unread)} }), nil
+}
+
 // CountUnread counts a user's unread notifications, up to most.
 func (s *Store) CountUnread(ctx context.Context, tenantID, userID string, most int) (int, error) {
 	n, err := s.q.CountUnread(ctx, tenantID, userID, int32(most)) //nolint:gosec // a constant of the API

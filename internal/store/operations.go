@@ -41,29 +41,44 @@ type storedFilter struct {
 	Search        string         `json:"search,omitempty"`
 	CreatedAfter  time.Time      `json:"created_after,omitzero"`
 	CreatedBefore time.Time      `json:"created_before,omitzero"`
+	OperationID   uuid.UUID      `json:"operation_id,omitzero"`
 }
 
 func toStoredFilter(f delivery.LetterFilter) storedFilter {
 	return storedFilter{
 		State: f.State, Channel: f.Channel, Destination: f.Destination, AlertID: f.AlertID, UserID: f.UserID, Cause: f.Cause,
-		Search: f.Search, CreatedAfter: f.CreatedAfter, CreatedBefore: f.CreatedBefore,
+		Search: f.Search, CreatedAfter: f.CreatedAfter, CreatedBefore: f.CreatedBefore, OperationID: f.OperationID,
 	}
 }
 
 func (f storedFilter) domain() delivery.LetterFilter {
 	return delivery.LetterFilter{
 		State: f.State, Channel: f.Channel, Destination: f.Destination, AlertID: f.AlertID, UserID: f.UserID, Cause: f.Cause,
-		Search: f.Search, CreatedAfter: f.CreatedAfter, CreatedBefore: f.CreatedBefore,
+		Search: f.Search, CreatedAfter: f.CreatedAfter, CreatedBefore: f.CreatedBefore, OperationID: f.OperationID,
+	}
+}
+
+// openStates are those of letters that are in front of the operators.
+var openStates = []string{string(delivery.Pending), string(delivery.Exhausted)}
+
+// statesOf returns the states that a filter selects, nil for all.
+func statesOf(f delivery.LetterFilter) []string {
+	switch {
+	case f.State != "":
+		return []string{string(f.State)}
+	case f.Open:
+		return openStates
+	default:
+		return nil
 	}
 }
 
 // eligible returns the states whose letters an operation takes on. What was discarded, somebody gave
 // up on purpose: it is replayed only where that is asked for.
 func eligible(kind delivery.OperationKind, asked delivery.State) ([]string, error) {
-	open := []string{string(delivery.Pending), string(delivery.Exhausted)}
 	switch {
 	case asked == "":
-		return open, nil
+		return openStates, nil
 	case asked == delivery.Pending, asked == delivery.Exhausted, asked == delivery.Discarded && kind == delivery.Replay:
 		return []string{string(asked)}, nil
 	case kind == delivery.Replay:
@@ -83,6 +98,7 @@ func (s *Deliveries) matching(tenantID string, kind delivery.OperationKind, f de
 		TenantID: tenantID, States: states, Channel: nilIfZero(f.Channel), Target: nilIfZero(targetOf(f.Destination)),
 		AlertID: nilIfZero(f.AlertID), UserID: nilIfZero(f.UserID), Cause: nilIfZero(string(f.Cause)),
 		CreatedAfter: nilIfZero(f.CreatedAfter), CreatedBefore: nilIfZero(f.CreatedBefore), Search: nilIfZero(f.Search),
+		OfOperation: nilIfZero(f.OperationID),
 	}
 	if kind == delivery.Replay {
 		p.SendableAt = new(s.now().UTC())
@@ -98,13 +114,14 @@ func (s *Deliveries) PreviewOperation(ctx context.Context, tenantID string, kind
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	total, err := countLetters(ctx, s.q, m)
+	total, err := countLetters(ctx, s.lists, m)
 	if err != nil {
 		return delivery.Preview{}, err
 	}
-	sample, err := s.q.SampleLetters(ctx, db.SampleLettersParams{
+	sample, err := s.lists.SampleLetters(ctx, db.SampleLettersParams{
 		TenantID: m.TenantID, States: m.States, SendableAt: m.SendableAt, Channel: m.Channel, Target: m.Target, AlertID: m.AlertID,
-		UserID: m.UserID, Cause: m.Cause, CreatedAfter: m.CreatedAfter, CreatedBefore: m.CreatedBefore, Search: m.Search, RowLimit: sampleSize,
+		UserID: m.UserID, Cause: m.Cause, CreatedAfter: m.CreatedAfter, CreatedBefore: m.CreatedBefore, Search: m.Search, OfOperation: m.OfOperation,
+		RowLimit: sampleSize,
 	})
 	if err != nil {
 		return delivery.Preview{}, tooMany(err, "sample dead letters")
@@ -116,7 +133,7 @@ func countLetters(ctx context.Context, q *db.Queries, m db.LockLettersParams) (i
 	n, err := q.CountLetters(ctx, db.CountLettersParams{
 		TenantID: m.TenantID, States: m.States, SendableAt: m.SendableAt, Channel: m.Channel, Target: m.Target, AlertID: m.AlertID,
 		UserID: m.UserID, Cause: m.Cause, CreatedAfter: m.CreatedAfter, CreatedBefore: m.CreatedBefore, Search: m.Search,
-		RowLimit: delivery.MaxCounted + 1,
+		OfOperation: m.OfOperation, RowLimit: delivery.MaxCounted + 1,
 	})
 	return int(n), tooMany(err, "count dead letters")
 }
@@ -146,7 +163,7 @@ func (s *Deliveries) StartOperation(ctx context.Context, o delivery.Operation) (
 	}
 	counting, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	if o.Total, err = countLetters(counting, s.q, m); err != nil {
+	if o.Total, err = countLetters(counting, s.lists, m); err != nil {
 		return delivery.Operation{}, err
 	}
 	if o.ID, err = uuid.NewV7(); err != nil {
@@ -699,6 +716,30 @@ func (s *Deliveries) changeLetter(ctx context.Context, tenantID string, id uuid.
 		})
 	})
 	return l, err
+}
+
+// LetterCounts counts the letters that match by state and cause. complete is false when there are more than
+// were looked at, delivery.MaxCounted.
+func (s *Deliveries) LetterCounts(ctx context.Context, tenantID string, f delivery.LetterFilter) (counts []delivery.LetterCount, complete bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	rows, err := s.lists.LetterCounts(ctx, db.LetterCountsParams{
+		TenantID: tenantID, States: statesOf(f), Channel: nilIfZero(f.Channel), Target: nilIfZero(targetOf(f.Destination)),
+		AlertID: nilIfZero(f.AlertID), UserID: nilIfZero(f.UserID), Cause: nilIfZero(string(f.Cause)), OperationID: nilIfZero(f.OperationID),
+		CreatedAfter: nilIfZero(f.CreatedAfter), CreatedBefore: nilIfZero(f.CreatedBefore), Search: nilIfZero(f.Search),
+		RowLimit: delivery.MaxCounted + 1,
+	})
+	if err != nil {
+		return nil, false, tooMany(err, "count dead letters by cause")
+	}
+	looked := 0
+	for _, r := range rows {
+		looked += int(r.Letters)
+		counts = append(counts, delivery.LetterCount{
+			State: delivery.State(r.State), Cause: delivery.Cause(r.Cause), Letters: int(r.Letters), Oldest: r.Oldest.UTC(),
+		})
+	}
+	return counts, looked <= delivery.MaxCounted, nil
 }
 
 // DeadLetterStats tells what is in the queue: the accounts, and open letters in groups.

@@ -276,14 +276,26 @@ func (s *Packs) PricingPack(ctx context.Context, tenantID string, id uuid.UUID) 
 
 // PricingPacks returns up to limit packs behind a cursor, newest first.
 func (s *Packs) PricingPacks(ctx context.Context, tenantID string, f packs.Filter, behind packs.Cursor, limit int) ([]packs.Pack, error) {
-	p := db.PacksParams{
-		TenantID: tenantID, BeforeDate: behind.Date, BeforeRevision: behind.Revision, State: nilIfZero(string(f.State)),
-		FromDate: nilIfZero(f.From), ToDate: nilIfZero(f.To), MaxRows: int32(limit), //nolint:gosec // bounded by the API
+	before := behind
+	if before.Date.IsZero() {
+		before = packs.Cursor{Date: endOfTime}
 	}
-	if behind.Date.IsZero() {
-		p.BeforeDate = endOfTime
+	if next := f.To.AddDate(0, 0, 1); !f.To.IsZero() && next.Before(before.Date) {
+		before = packs.Cursor{Date: next} // no revision is below 1
 	}
-	rows, err := s.q.Packs(ctx, p)
+	p := db.PacksInStateParams{
+		TenantID: tenantID, State: string(f.State), BeforeDate: before.Date, BeforeRevision: before.Revision, FromDate: f.From,
+		MaxRows: int32(limit), //nolint:gosec // bounded by the API
+	}
+	var rows []db.PricingPack
+	var err error
+	if f.State != "" {
+		rows, err = s.q.PacksInState(ctx, p)
+	} else {
+		rows, err = s.q.Packs(ctx, db.PacksParams{
+			TenantID: p.TenantID, BeforeDate: p.BeforeDate, BeforeRevision: p.BeforeRevision, FromDate: p.FromDate, MaxRows: p.MaxRows,
+		})
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list pricing packs: %w", err)
 	}

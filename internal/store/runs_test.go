@@ -194,6 +194,7 @@ func TestRunsListsWhatTheFilterSelects(t *testing.T) {
 	t.Parallel()
 	s, _ := setup(t)
 	random := rand.New(rand.NewPCG(1, 2))
+	portfolios := []string{uuid.NewString(), uuid.NewString()}
 	all := make([]patterns.Run, 200)
 	for i := range all {
 		all[i] = aRun(func(r *patterns.Run) {
@@ -201,6 +202,11 @@ func TestRunsListsWhatTheFilterSelects(t *testing.T) {
 			r.TenantID = []string{"default", "default", "other"}[random.IntN(3)]
 			r.Context.TenantID = r.TenantID
 			r.StartedAt = runsStart.Add(time.Duration(random.IntN(20)) * time.Minute) // many at the same time
+			if of := random.IntN(3); of < 2 {
+				r.Context.Portfolio.ID = portfolios[of]
+			} else {
+				r.Context.Portfolio = nil
+			}
 			if random.IntN(4) == 0 {
 				failed(r)
 			}
@@ -223,6 +229,11 @@ func TestRunsListsWhatTheFilterSelects(t *testing.T) {
 		{Since: bound(5), Until: bound(15), PatternID: "c"},
 		{Since: bound(5), Until: bound(15), Outcome: runs.Error},
 		{Since: bound(15), Until: bound(5)},
+		{PortfolioID: portfolios[0]},
+		{PortfolioID: strings.ToUpper(portfolios[1]), PatternID: "a", Outcome: runs.Success},
+		{PortfolioID: portfolios[1], Outcome: runs.Error, Since: bound(3), Until: bound(18)},
+		{PortfolioID: uuid.NewString()},
+		{PortfolioID: "mine"},
 	} {
 		t.Run(fmt.Sprintf("%+v", f), func(t *testing.T) {
 			t.Parallel()
@@ -232,6 +243,7 @@ func TestRunsListsWhatTheFilterSelects(t *testing.T) {
 			}) {
 				if r.TenantID == "default" && (f.PatternID == "" || r.PatternID == f.PatternID) &&
 					(f.Outcome == "" || runs.OutcomeOf(r) == f.Outcome) &&
+					(f.PortfolioID == "" || r.Context.Portfolio != nil && strings.EqualFold(r.Context.Portfolio.ID, f.PortfolioID)) &&
 					!r.StartedAt.Before(f.Since) && (f.Until.IsZero() || r.StartedAt.Before(f.Until)) {
 					want = append(want, r.ID)
 				}
@@ -294,11 +306,12 @@ func TestRunsAreFoundByIndex(t *testing.T) {
 	exec(t, pool, `
 		INSERT INTO pattern_runs (id, tenant_id, request_id, trace_id, pattern_id, definition_hash, inputs, asof, require_fresh,
 			pricing_pack_id, pricing_pack_date, pricing_pack_revision, pricing_pack_hash, started_at, duration_seconds,
-			outcome, error_code, data_hash, warnings, trace)
+			outcome, error_code, data_hash, warnings, trace, portfolio_id, base_currency, ledger_version, ledger_seq)
 		SELECT gen_random_uuid(), CASE n % 5 WHEN 0 THEN 'default' ELSE 't' || n % 5 END, '', '', 'p' || n % 50, '', '{}', '2026-01-01', false, gen_random_uuid(), '2026-01-01', 1, '',
 			timestamptz '2026-01-01' + n * interval '1 second', 1,
 			CASE WHEN n % 100 = 0 THEN 'error' ELSE 'success' END, CASE WHEN n % 100 = 0 THEN 'internal' END,
-			CASE WHEN n % 100 <> 0 THEN 'x' END, '[]', '{}'
+			CASE WHEN n % 100 <> 0 THEN 'x' END, '[]', '{}',
+			('00000000-0000-0000-0000-' || lpad((n % 70)::text, 12, '0'))::uuid, 'CHF', '', 1
 		FROM generate_series(1, 20000) AS n`)
 	exec(t, pool, `ANALYZE pattern_runs`)
 	conn, err := pool.Acquire(t.Context())
@@ -318,6 +331,8 @@ func TestRunsAreFoundByIndex(t *testing.T) {
 		{runs.Filter{PatternID: "p7", Outcome: runs.Success}, "pattern_runs_of_pattern"},
 		{runs.Filter{Outcome: runs.Error}, "pattern_runs_failed"},
 		{runs.Filter{PatternID: "p7", Outcome: runs.Error}, "pattern_runs_failed"},
+		{runs.Filter{PortfolioID: "00000000-0000-0000-0000-000000000007"}, "pattern_runs_of_portfolio"},
+		{runs.Filter{PortfolioID: "00000000-0000-0000-0000-000000000007", Outcome: runs.Error}, "pattern_runs_of_portfolio"},
 	} {
 		recorder.sql = ""
 		_, _, err := s.Runs(t.Context(), "default", c.filter, runs.Cursor{}, 50)
@@ -347,6 +362,11 @@ func literals(args []any) string {
 		switch a := a.(type) {
 		case time.Time:
 			list[i] = "'" + a.Format(time.RFC3339Nano) + "'"
+		case *time.Time:
+			list[i] = "NULL"
+			if a != nil {
+				list[i] = "'" + a.Format(time.RFC3339Nano) + "'"
+			}
 		case *string:
 			list[i] = "NULL"
 			if a != nil {

@@ -1,8 +1,10 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -28,22 +30,42 @@ func (s *Deliveries) Summaries(ctx context.Context, tenantID string, f delivery.
 func listEvents(
 	ctx context.Context, q *db.Queries, tenantID string, f delivery.EventFilter, before uuid.UUID, limit int32,
 ) ([]db.EventSummariesRow, error) {
-	source := nilIfZero(string(f.Source))
+	p := db.EventSummariesParams{
+		TenantID: tenantID, Before: before, Source: nilIfZero(string(f.Source)), RowLimit: limit,
+		AcceptedAfter: nilIfZero(f.AcceptedAfter), AcceptedBefore: nilIfZero(f.AcceptedBefore),
+	}
+	if !f.AcceptedAfter.IsZero() {
+		p.Since = idAt(f.AcceptedAfter.Add(-idSlack))
+	}
+	if end := idAt(f.AcceptedBefore.Add(idSlack)); !f.AcceptedBefore.IsZero() && bytes.Compare(end[:], before[:]) < 0 {
+		p.Before = end
+	}
 	switch {
 	case f.AlertID != "":
 		rows, err := q.EventSummariesOfAlert(ctx, db.EventSummariesOfAlertParams{
-			TenantID: tenantID, AlertID: f.AlertID, Before: before, UserID: nilIfZero(f.UserID), Source: source, RowLimit: limit,
+			TenantID: p.TenantID, AlertID: f.AlertID, UserID: nilIfZero(f.UserID), Source: p.Source, Before: p.Before, Since: p.Since,
+			AcceptedAfter: p.AcceptedAfter, AcceptedBefore: p.AcceptedBefore, RowLimit: p.RowLimit,
 		})
 		return answers(rows, func(r db.EventSummariesOfAlertRow) db.EventSummariesRow { return db.EventSummariesRow(r) }), err
 	case f.UserID != "":
 		rows, err := q.EventSummariesOfUser(ctx, db.EventSummariesOfUserParams{
-			TenantID: tenantID, UserID: f.UserID, Before: before, Source: source, RowLimit: limit,
+			TenantID: p.TenantID, UserID: f.UserID, Source: p.Source, Before: p.Before, Since: p.Since,
+			AcceptedAfter: p.AcceptedAfter, AcceptedBefore: p.AcceptedBefore, RowLimit: p.RowLimit,
 		})
 		return answers(rows, func(r db.EventSummariesOfUserRow) db.EventSummariesRow { return db.EventSummariesRow(r) }), err
+	case f.Source != "" && f.Source != delivery.Direct:
+		rows, err := q.EventSummariesOfSource(ctx, db.EventSummariesOfSourceParams{
+			TenantID: p.TenantID, Source: string(f.Source), Before: p.Before, Since: p.Since,
+			AcceptedAfter: p.AcceptedAfter, AcceptedBefore: p.AcceptedBefore, RowLimit: p.RowLimit,
+		})
+		return answers(rows, func(r db.EventSummariesOfSourceRow) db.EventSummariesRow { return db.EventSummariesRow(r) }), err
 	default:
-		return q.EventSummaries(ctx, db.EventSummariesParams{TenantID: tenantID, Before: before, Source: source, RowLimit: limit})
+		return q.EventSummaries(ctx, p)
 	}
 }
+
+// idSlack is how far an event's id may be from when it was accepted: they are made one after the other.
+const idSlack = time.Second
 
 // SummariesOf returns the events with these ids, in their order, with where each stands.
 func (s *Deliveries) SummariesOf(ctx context.Context, tenantID string, ids []uuid.UUID) ([]delivery.Summary, error) {

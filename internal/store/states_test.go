@@ -15,6 +15,7 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dawsos/dawsos/internal/audit"
 	"github.com/dawsos/dawsos/internal/dbtest"
 	"github.com/dawsos/dawsos/internal/delivery"
 	"github.com/dawsos/dawsos/internal/store"
@@ -68,6 +69,9 @@ func TestEventsAreFoundByIndex(t *testing.T) {
 		{delivery.EventFilter{AlertID: "a15", UserID: "u20"}, 0, "alert_events_of_alert"},
 		{delivery.EventFilter{UserID: "u15"}, 50, "alert_events_of_user"},
 		{delivery.EventFilter{UserID: "u15", Source: delivery.Rule}, 0, "alert_events_of_user"},
+		{delivery.EventFilter{Source: delivery.Rule}, 0, "alert_events_source"},
+		{delivery.EventFilter{AcceptedBefore: time.Now().Add(-time.Hour)}, 0, "alert_events_list"},
+		{delivery.EventFilter{AcceptedAfter: time.Now().Add(time.Hour)}, 0, "alert_events_list"},
 	} {
 		found, err := s.Summaries(t.Context(), "default", c.filter, uuid.Max, 50)
 		require.NoError(t, err)
@@ -76,6 +80,44 @@ func TestEventsAreFoundByIndex(t *testing.T) {
 			require.Contains(t, []string{"", f.Event.AlertID}, c.filter.AlertID)
 			require.Contains(t, []string{"", f.Event.UserID}, c.filter.UserID)
 		}
+		require.Regexp(t, `Index Scan (using|on) `+c.index+` `, plan(t, pool, *listed.last.Load()), "%+v", c.filter)
+	}
+}
+
+// The trail is listed by whatever it is filtered by, through an index.
+func TestAuditEntriesAreFoundByIndex(t *testing.T) {
+	t.Parallel()
+	config := dbtest.New(t).Config()
+	listed := &listing{name: "AuditLog"}
+	config.ConnConfig.Tracer = listed
+	config.ConnConfig.RuntimeParams["plan_cache_mode"] = "force_generic_plan"
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	exec(t, pool, `
+		INSERT INTO audit_log (id, tenant_id, at, actor, action, subject, subject_id, detail)
+		SELECT gen_random_uuid(), CASE n % 5 WHEN 0 THEN 'default' ELSE 't' || n % 5 END, now(), 'actor' || n % 200, 'action' || n % 150, 'subject' || n % 100,
+			'id' || n % 1000, '{}'
+		FROM generate_series(1, 20000) AS n`)
+	exec(t, pool, `ANALYZE audit_log`)
+	s := store.New(pool, store.Options{})
+	for _, c := range []struct {
+		filter audit.Filter
+		found  int
+		index  string
+	}{
+		{audit.Filter{}, 50, "audit_log_list"},
+		{audit.Filter{Actor: "actor15"}, 50, "audit_log_actor"},
+		{audit.Filter{Actor: "actor15", Action: "action15"}, 34, "audit_log_actor"},
+		{audit.Filter{Action: "action15"}, 50, "audit_log_action"},
+		{audit.Filter{Action: "action15", Subject: "subject16"}, 0, "audit_log_action"},
+		{audit.Filter{Subject: "subject15"}, 50, "audit_log_kind"},
+		{audit.Filter{SubjectID: "id15"}, 20, "audit_log_subject_id"},
+		{audit.Filter{SubjectID: "id15", Subject: "subject15", Actor: "actor15"}, 20, "audit_log_subject_id"},
+	} {
+		found, err := s.AuditLog(t.Context(), "default", c.filter, uuid.Max, 50)
+		require.NoError(t, err)
+		require.Len(t, found, c.found, "%+v", c.filter)
 		require.Regexp(t, `Index Scan (using|on) `+c.index+` `, plan(t, pool, *listed.last.Load()), "%+v", c.filter)
 	}
 }

@@ -2,7 +2,8 @@
 // what it returns are domain values, what it refuses are [fault.Error]s.
 //
 // Every method takes the tenant whose rows it may see. A row of another tenant does not exist for
-// it, so that ids from outside need no further check.
+// it, so that ids from outside need no further check. The database sees to it once more, by who calls in the
+// context (package roles): a method that forgets its tenant shows nothing of others.
 package store
 
 import (
@@ -14,13 +15,14 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/store/db"
 )
 
-// DefaultTenant is the tenant that the first migration creates. It owns everything until callers
-// are told apart by access control.
+// DefaultTenant is the tenant that the first migration creates: the one of who operates the system, see
+// [auth.OperatingTenant]. The sample is its.
 const DefaultTenant = "default"
 
 // DB is what a store works on: a *pgxpool.Pool, or a pgx.Tx when its writes are part of a larger
@@ -64,6 +66,20 @@ func orNotFound(err error, format string, args ...any) error {
 	}
 	return err
 }
+
+// orForbidden turns a row that would belong to somebody whose rows the caller may not see into
+// [fault.Forbidden]. A right that our role lacks is a defect, and stays one.
+func orForbidden(err error) error {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if ok && pg.Code == insufficientPrivilege && strings.Contains(pg.Message, "row-level security") {
+		return fault.Wrap(err, fault.Forbidden, "this would belong to somebody else")
+	}
+	return err
+}
+
+// insufficientPrivilege is PostgreSQL's code for what row level security refuses, and for rights that are
+// missing.
+const insufficientPrivilege = "42501"
 
 // storable reports whether PostgreSQL has a form for a text: it takes neither zero bytes nor what is
 // not UTF-8.

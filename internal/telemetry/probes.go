@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -79,6 +80,18 @@ func (p *Probes) Readyz(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	writeReport(w, http.StatusOK, Report{Status: "ready", Warnings: warnings})
+}
+
+// Unready says in a sentence why Readyz would not answer 200, "" when it would.
+func (p *Probes) Unready(ctx context.Context) string {
+	if p.stopping.Load() {
+		return "stopping"
+	}
+	var all []string
+	for _, r := range p.run(ctx) {
+		all = append(all, r.Check+" "+r.Error)
+	}
+	return strings.Join(all, "; ")
 }
 
 func (p *Probes) run(ctx context.Context) []Reason {

@@ -365,7 +365,7 @@ ORDER BY attempt;
 SELECT * FROM alert_dlq
 WHERE tenant_id = @tenant_id
   AND id < @before
-  AND (sqlc.narg('state')::text IS NULL OR state = sqlc.narg('state'))
+  AND (sqlc.narg('states')::text[] IS NULL OR state = ANY(sqlc.narg('states')))
   AND (sqlc.narg('channel')::text IS NULL OR channel = sqlc.narg('channel'))
   AND (sqlc.narg('target')::text IS NULL OR target = sqlc.narg('target'))
   AND (sqlc.narg('alert_id')::text IS NULL OR alert_id = sqlc.narg('alert_id'))

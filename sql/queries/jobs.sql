@@ -21,14 +21,14 @@ WHERE id = @id;
 INSERT INTO job_runs (id, job, tenant_id, trigger, chain, attempt, status, started_at, ended_at, error)
 SELECT unnest(@ids::uuid[]), unnest(@jobs::text[]), sqlc.narg(tenant_id), 'chain', @chain, 0, 'skipped', @at::timestamptz, @at, @reason::text;
 
+-- JobRuns and LastJobRuns are the newest runs of a job, and of each of some. With an equality and no order by
+-- job, the plan may walk all runs backwards by id to find that a job has none.
 -- name: JobRuns :many
 SELECT * FROM job_runs
-WHERE job = @job AND id < @before
-ORDER BY id DESC
+WHERE job BETWEEN @job AND @job AND id < @before
+ORDER BY job, id DESC
 LIMIT @max_rows::integer;
 
--- LastJobRuns are the newest runs of each job. With an equality and no order by job, the plan may walk all
--- runs backwards by id to find that a job has none.
 -- name: LastJobRuns :many
 SELECT sqlc.embed(job_runs)
 FROM (SELECT unnest(@jobs::text[]) AS name) AS k

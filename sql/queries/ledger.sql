@@ -27,7 +27,7 @@ INSERT INTO portfolios (
 UPDATE portfolios SET ledger_seq = @ledger_seq, ledger_version = @ledger_version
 WHERE tenant_id = @tenant_id AND id = @id;
 
--- name: InsertTransactions :copyfrom
+-- name: InsertTransactions :batchexec
 INSERT INTO transactions (
     id, tenant_id, portfolio_id, seq, date, type, symbol, quantity, price, currency, amount,
     reverses, ledger_version

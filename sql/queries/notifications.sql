@@ -37,3 +37,20 @@ WHERE id IN (
     LIMIT @row_limit
     FOR UPDATE SKIP LOCKED
 );
+
+-- name: Inboxes :many
+-- Users who have notifications, by name, each with as many of the unread ones as most allows. The walk goes
+-- from user to user through the index, however many notifications each has.
+WITH RECURSIVE inbox AS (
+    (SELECT n.user_id FROM notifications n WHERE n.tenant_id = @tenant_id AND n.user_id > @after ORDER BY n.user_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT n.user_id FROM notifications n WHERE n.tenant_id = @tenant_id AND n.user_id > i.user_id ORDER BY n.user_id LIMIT 1)
+    FROM inbox i WHERE i.user_id IS NOT NULL
+)
+SELECT i.user_id::text AS user_id,
+       (SELECT count(*) FROM (
+           SELECT FROM notifications n WHERE n.tenant_id = @tenant_id AND n.user_id = i.user_id AND n.read_at IS NULL LIMIT @most
+       ) AS unread) AS unread
+FROM inbox i
+WHERE i.user_id IS NOT NULL
+LIMIT @row_limit;

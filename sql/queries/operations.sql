@@ -13,6 +13,7 @@ WHERE l.tenant_id = @tenant_id
   AND (sqlc.narg('alert_id')::text IS NULL OR l.alert_id = sqlc.narg('alert_id'))
   AND (sqlc.narg('user_id')::text IS NULL OR l.user_id = sqlc.narg('user_id'))
   AND (sqlc.narg('cause')::text IS NULL OR l.cause = sqlc.narg('cause'))
+  AND (sqlc.narg('of_operation')::uuid IS NULL OR l.operation_id = sqlc.narg('of_operation'))
   AND (sqlc.narg('created_after')::timestamptz IS NULL OR l.created_at >= sqlc.narg('created_after'))
   AND (sqlc.narg('created_before')::timestamptz IS NULL OR l.created_at < sqlc.narg('created_before'))
   AND (sqlc.narg('search')::text IS NULL
@@ -35,6 +36,7 @@ WHERE l.tenant_id = @tenant_id
   AND (sqlc.narg('alert_id')::text IS NULL OR l.alert_id = sqlc.narg('alert_id'))
   AND (sqlc.narg('user_id')::text IS NULL OR l.user_id = sqlc.narg('user_id'))
   AND (sqlc.narg('cause')::text IS NULL OR l.cause = sqlc.narg('cause'))
+  AND (sqlc.narg('of_operation')::uuid IS NULL OR l.operation_id = sqlc.narg('of_operation'))
   AND (sqlc.narg('created_after')::timestamptz IS NULL OR l.created_at >= sqlc.narg('created_after'))
   AND (sqlc.narg('created_before')::timestamptz IS NULL OR l.created_at < sqlc.narg('created_before'))
   AND (sqlc.narg('search')::text IS NULL
@@ -61,6 +63,7 @@ WHERE l.tenant_id = @tenant_id
   AND (sqlc.narg('alert_id')::text IS NULL OR l.alert_id = sqlc.narg('alert_id'))
   AND (sqlc.narg('user_id')::text IS NULL OR l.user_id = sqlc.narg('user_id'))
   AND (sqlc.narg('cause')::text IS NULL OR l.cause = sqlc.narg('cause'))
+  AND (sqlc.narg('of_operation')::uuid IS NULL OR l.operation_id = sqlc.narg('of_operation'))
   AND (sqlc.narg('created_after')::timestamptz IS NULL OR l.created_at >= sqlc.narg('created_after'))
   AND (sqlc.narg('created_before')::timestamptz IS NULL OR l.created_at < sqlc.narg('created_before'))
   AND (sqlc.narg('search')::text IS NULL
@@ -226,6 +229,29 @@ FROM (SELECT d.channel, d.target, d.cause, d.state, d.created_at FROM alert_dlq 
       ORDER BY d.id LIMIT @row_limit) AS letter
 GROUP BY channel, target, cause, state
 ORDER BY letters DESC, channel, target, cause, state;
+
+-- name: LetterCounts :many
+-- How many letters match, by state and cause, and since when. Looking ends at row_limit letters, whichever
+-- come first: in order of age, it could not be answered from an index alone.
+SELECT state, cause, count(*) AS letters, min(created_at)::timestamptz AS oldest
+FROM (SELECT l.state, l.cause, l.created_at FROM alert_dlq l
+      WHERE l.tenant_id = @tenant_id
+        AND (sqlc.narg('states')::text[] IS NULL OR l.state = ANY(sqlc.narg('states')))
+        AND (sqlc.narg('channel')::text IS NULL OR l.channel = sqlc.narg('channel'))
+        AND (sqlc.narg('target')::text IS NULL OR l.target = sqlc.narg('target'))
+        AND (sqlc.narg('alert_id')::text IS NULL OR l.alert_id = sqlc.narg('alert_id'))
+        AND (sqlc.narg('user_id')::text IS NULL OR l.user_id = sqlc.narg('user_id'))
+        AND (sqlc.narg('cause')::text IS NULL OR l.cause = sqlc.narg('cause'))
+        AND (sqlc.narg('operation_id')::uuid IS NULL OR l.operation_id = sqlc.narg('operation_id'))
+        AND (sqlc.narg('created_after')::timestamptz IS NULL OR l.created_at >= sqlc.narg('created_after'))
+        AND (sqlc.narg('created_before')::timestamptz IS NULL OR l.created_at < sqlc.narg('created_before'))
+        AND (sqlc.narg('search')::text IS NULL
+             OR position(lower(sqlc.narg('search')) IN lower(l.alert_data ->> 'title')) > 0
+             OR position(lower(sqlc.narg('search')) IN lower(l.alert_data ->> 'message')) > 0
+             OR position(lower(sqlc.narg('search')) IN lower(l.error_message)) > 0)
+      LIMIT @row_limit) AS letter
+GROUP BY state, cause
+ORDER BY letters DESC, state, cause;
 
 -- name: PeriodicRuns :many
 -- The newest run of each kind. The rows of a kind are as many as River's retention leaves.

@@ -137,13 +137,18 @@ FROM (
 ) AS locked
 WHERE k.id = locked.id;
 
+-- Packs and PacksInState stand apart, since one query for a state or none would walk all packs to find those
+-- of a rare one.
 -- name: Packs :many
 SELECT * FROM pricing_packs
-WHERE tenant_id = @tenant_id
-    AND (date, revision) < (@before_date::date, @before_revision::bigint)
-    AND state = coalesce(sqlc.narg(state)::text, state)
-    AND date >= coalesce(sqlc.narg(from_date)::date, date)
-    AND date <= coalesce(sqlc.narg(to_date)::date, date)
+WHERE tenant_id = @tenant_id AND (date, revision) < (@before_date::date, @before_revision::bigint) AND date >= @from_date::date
+ORDER BY date DESC, revision DESC
+LIMIT @max_rows::integer;
+
+-- name: PacksInState :many
+SELECT * FROM pricing_packs
+WHERE tenant_id = @tenant_id AND state = @state
+    AND (date, revision) < (@before_date::date, @before_revision::bigint) AND date >= @from_date::date
 ORDER BY date DESC, revision DESC
 LIMIT @max_rows::integer;
 

@@ -19,10 +19,14 @@ FROM alert_dlq l WHERE l.tenant_id = @tenant_id AND l.event_id = ANY(@ids::uuid[
 -- messages and data stay where they are, a page of those would not fit into memory.
 --
 -- There is one statement for each index. With all filters optional in a single one, the plan that
--- PostgreSQL keeps for it could use none but the first index.
+-- PostgreSQL keeps for it could use none but the first index. Times are exact by accepted_at; the ids, which
+-- are times too, bound how far the index is read.
 SELECT id, tenant_id, source, alert_id, user_id, title, severity, channels, accepted_at, expires_at FROM alert_events
 WHERE tenant_id = @tenant_id
   AND id < @before
+  AND id >= @since
+  AND (sqlc.narg('accepted_after')::timestamptz IS NULL OR accepted_at >= sqlc.narg('accepted_after'))
+  AND (sqlc.narg('accepted_before')::timestamptz IS NULL OR accepted_at < sqlc.narg('accepted_before'))
   AND (sqlc.narg('source')::text IS NULL OR source = sqlc.narg('source'))
 ORDER BY id DESC
 LIMIT @row_limit;
@@ -32,6 +36,9 @@ SELECT id, tenant_id, source, alert_id, user_id, title, severity, channels, acce
 WHERE tenant_id = @tenant_id
   AND alert_id = @alert_id
   AND id < @before
+  AND id >= @since
+  AND (sqlc.narg('accepted_after')::timestamptz IS NULL OR accepted_at >= sqlc.narg('accepted_after'))
+  AND (sqlc.narg('accepted_before')::timestamptz IS NULL OR accepted_at < sqlc.narg('accepted_before'))
   AND (sqlc.narg('user_id')::text IS NULL OR user_id = sqlc.narg('user_id'))
   AND (sqlc.narg('source')::text IS NULL OR source = sqlc.narg('source'))
 ORDER BY id DESC
@@ -42,7 +49,23 @@ SELECT id, tenant_id, source, alert_id, user_id, title, severity, channels, acce
 WHERE tenant_id = @tenant_id
   AND user_id = @user_id
   AND id < @before
+  AND id >= @since
+  AND (sqlc.narg('accepted_after')::timestamptz IS NULL OR accepted_at >= sqlc.narg('accepted_after'))
+  AND (sqlc.narg('accepted_before')::timestamptz IS NULL OR accepted_at < sqlc.narg('accepted_before'))
   AND (sqlc.narg('source')::text IS NULL OR source = sqlc.narg('source'))
+ORDER BY id DESC
+LIMIT @row_limit;
+
+-- name: EventSummariesOfSource :many
+-- Not for direct events: those are the most, and in no index of their sources.
+SELECT id, tenant_id, source, alert_id, user_id, title, severity, channels, accepted_at, expires_at FROM alert_events
+WHERE tenant_id = @tenant_id
+  AND source = @source
+  AND source <> 'direct'
+  AND id < @before
+  AND id >= @since
+  AND (sqlc.narg('accepted_after')::timestamptz IS NULL OR accepted_at >= sqlc.narg('accepted_after'))
+  AND (sqlc.narg('accepted_before')::timestamptz IS NULL OR accepted_at < sqlc.narg('accepted_before'))
 ORDER BY id DESC
 LIMIT @row_limit;
 

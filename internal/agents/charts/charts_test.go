@@ -209,7 +209,7 @@ func TestSpecsCompile(t *testing.T) {
 	for _, k := range charts.New().Capabilities() {
 		all = append(all, specsOf(t, k)...)
 	}
-	cmd := exec.CommandContext(t.Context(), node, "testdata/compile.mjs", "../../httpapi/docs/vega")
+	cmd := exec.CommandContext(t.Context(), node, "testdata/compile.mjs", "../../console/npm")
 	cmd.Stdin = bytes.NewReader(agenttest.Bytes(t, all))
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

@@ -148,7 +148,7 @@ func (c *Chat) ask(ctx context.Context, system, question string) (string, error)
 		return "", unreachable(ctx, err, "broke off its answer")
 	}
 	if resp.StatusCode != http.StatusOK {
-		return "", &failure{fmt.Sprintf("the model's server answered with status %d", resp.StatusCode), reported(raw)}
+		return "", &failure{fmt.Sprintf("the model's server answered with status %d", resp.StatusCode), c.reported(raw)}
 	}
 	if int64(len(raw)) > c.maxResponse {
 		return "", &failure{fmt.Sprintf("the model's server answered with more than %d bytes", c.maxResponse), nil}
@@ -169,7 +169,8 @@ func unreachable(ctx context.Context, err error, what string) error {
 }
 
 // reported reads why a server refused, for the log: {"error": {"message": ...}}, or the error as a text.
-func reported(raw []byte) error {
+// Servers that refuse a key like to repeat it.
+func (c *Chat) reported(raw []byte) error {
 	const most = 300
 	var body struct {
 		Error json.RawMessage `json:"error"`
@@ -187,8 +188,8 @@ func reported(raw []byte) error {
 	if e.Message == "" && e.Type == "" {
 		return nil
 	}
-	text := clean(e.Message)
-	return errors.New(cmp.Or(e.Type, "error") + ": " + text[:min(len(text), most)])
+	text := clean(outbound.Mask(cmp.Or(e.Type, "error")+": "+e.Message, c.key))
+	return errors.New(text[:min(len(text), most)])
 }
 
 func answerOf(raw []byte) (string, error) {

@@ -2,7 +2,9 @@ package remote
 
 import (
 	"encoding/json"
+	"net/http"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -85,5 +87,38 @@ func FuzzAnswer(f *testing.F) {
 		value, err := json.Marshal(r.Value) // encoding/json escapes <, > and &
 		require.NoError(t, err)
 		require.Equal(t, string(value), string(second.Value.(json.RawMessage)))
+	})
+}
+
+// Whatever a service answers a failed call with, what of it reaches the caller is bounded, and is of the protocol.
+func FuzzProblem(f *testing.F) {
+	for _, seed := range []struct {
+		status int
+		media  string
+		body   string
+	}{
+		{422, "application/problem+json", `{"status": 422, "code": "invalid", "detail": "no", "errors": [{"pointer": "/a", "detail": "x"}]}`},
+		{503, "application/problem+json; charset=utf-8", `{"code": "unavailable"}`},
+		{500, "application/problem+json", `{"code": "made_up"}`},
+		{200, "application/problem+json", `{"code": "invalid"}`},
+		{404, "text/html", "<html>"},
+		{400, "application/problem+json", "{"},
+		{400, "application/problem+json", "\xff"},
+		{400, ";", `{"code": "invalid"}`},
+	} {
+		f.Add(seed.status, seed.media, []byte(seed.body))
+	}
+	f.Fuzz(func(t *testing.T, status int, media string, body []byte) {
+		resp := &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {media}}}
+		p, ok := parseProblem(resp, body)
+		if !ok {
+			return
+		}
+		require.GreaterOrEqual(t, status, 400)
+		require.Contains(t, codes, p.Code)
+		told := sentence(p.Detail)
+		require.True(t, utf8.ValidString(told))
+		require.Less(t, len(told), 4*len(p.Detail)+16)
+		require.Equal(t, told, sentence(told), "what has been made a sentence is one")
 	})
 }

@@ -31,6 +31,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/dawsos/dawsos/internal/fault"
+	"github.com/dawsos/dawsos/internal/outbound"
 	"github.com/dawsos/dawsos/pkg/agent"
 )
 
@@ -139,6 +140,16 @@ func (a *Agent) Version() string {
 	return a.listing.version
 }
 
+// Description returns what the service last said that it does, "" when it did not.
+func (a *Agent) Description() string {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	if a.listing == nil {
+		return ""
+	}
+	return a.listing.description
+}
+
 // Capabilities implements agent.Agent: those of the last good listing, none before the first.
 func (a *Agent) Capabilities() []agent.Capability {
 	a.mu.RLock()
@@ -171,7 +182,7 @@ func (a *Agent) Discover(ctx context.Context) (changed bool, err error) {
 	}
 	l, err := parseListing(a.name, body)
 	if err != nil {
-		return false, fault.New(fault.Internal, "the list of agent %s can't be used: %s", a.name, sentence(err.Error()))
+		return false, fault.New(fault.Internal, "the list of agent %s can't be used: %s", a.name, sentence(outbound.Mask(err.Error(), a.token)))
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -252,6 +263,7 @@ func (a *Agent) exchange(req *http.Request) ([]byte, error) {
 	if resp.StatusCode != http.StatusOK {
 		// What can't be read of a failure is not needed: the status says enough.
 		body, _ := io.ReadAll(io.LimitReader(resp.Body, maxProblem))
+		body = []byte(outbound.Mask(string(body), a.token)) // it ends up in logs and answers
 		_, _ = io.CopyN(io.Discard, resp.Body, maxDrain)
 		return nil, a.failure(resp, body)
 	}

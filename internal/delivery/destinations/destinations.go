@@ -406,11 +406,7 @@ func shown(channel string, e delivery.Endpoint) string {
 	if channel == chat {
 		return u.Scheme + "://…"
 	}
-	address := u.Scheme + "://" + u.Host
-	if strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
-		address += "/…"
-	}
-	return address
+	return delivery.ShownURL(e.URL)
 }
 
 // entry is what the trail says of a change.

@@ -3,13 +3,11 @@
 package exchange
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -90,23 +88,10 @@ func Failure(err error) delivery.Outcome {
 	return o
 }
 
-const (
-	masked = "[hidden]"
-	// leastSecret is the shortest text that is masked in an answer: shorter ones would be found in
-	// any, and protect nothing.
-	leastSecret = 8
-)
-
 // Excerpt returns the beginning of a receiver's answer without the secrets that stand in it.
 func Excerpt(answer []byte, secrets []string) string {
 	// Masked as a whole before it is cut: half a secret would not be recognized.
-	s := string(answer[:min(len(answer), maxBody)])
-	secrets = slices.DeleteFunc(slices.Clone(secrets), func(v string) bool { return len(v) < leastSecret })
-	// The longest first: a secret can be part of another.
-	slices.SortFunc(secrets, func(a, b string) int { return cmp.Or(cmp.Compare(len(b), len(a)), strings.Compare(a, b)) })
-	for _, secret := range secrets {
-		s = strings.ReplaceAll(s, secret, masked)
-	}
+	s := outbound.Mask(string(answer[:min(len(answer), maxBody)]), secrets...)
 	return strings.ToValidUTF8(s[:min(len(s), maxExcerpt)], "")
 }
 

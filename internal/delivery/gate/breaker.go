@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/dawsos/dawsos/internal/delivery"
@@ -39,6 +40,8 @@ type breaker struct {
 	until   time.Time // when an open breaker lets a probe through
 	scouted bool      // somebody has been told to come at until
 	probe   *pass     // under way in half-open; nil: the next attempt is the probe
+
+	tell func(from, to state, at time.Time, reason string) // nil when nobody listens
 }
 
 // verdict is what an outcome says of an endpoint's health.
@@ -84,7 +87,7 @@ func (b *breaker) admit(p *pass, now time.Time, random func() float64) (time.Tim
 		return until, false
 	}
 	if b.state == open {
-		b.change(halfOpen)
+		b.change(halfOpen, now, "The delay is over: this attempt probes.")
 	}
 	if b.state == halfOpen {
 		b.probe = p
@@ -106,27 +109,31 @@ func (b *breaker) record(p *pass, now time.Time, o delivery.Outcome) {
 	case v == healthy:
 		b.streak, b.backoff = 0, 0
 		if b.state == halfOpen {
-			b.change(closed)
+			b.change(closed, now, "The probe reached the endpoint.")
 		}
 	case b.state == halfOpen:
 		b.streak++
-		b.trip(now, o, min(2*b.backoff, maxBackoff*b.delay))
+		b.trip(now, o, min(2*b.backoff, maxBackoff*b.delay), "The probe failed")
 	default:
 		if b.streak == 0 {
 			b.since = now
 		}
 		b.streak++
 		if b.streak >= b.failures && now.Sub(b.since) >= b.after {
-			b.trip(now, o, b.delay)
+			why := "An attempt failed"
+			if b.streak > 1 {
+				why = fmt.Sprintf("%d attempts in a row failed, the last one", b.streak)
+			}
+			b.trip(now, o, b.delay, why)
 		}
 	}
 }
 
 // trip opens the breaker for a time, or for as long as the receiver asks for within the same bound.
-func (b *breaker) trip(now time.Time, o delivery.Outcome, d time.Duration) {
+func (b *breaker) trip(now time.Time, o delivery.Outcome, d time.Duration, why string) {
 	b.backoff, b.scouted = d, false
 	b.until = now.Add(max(d, min(o.RetryAfter, maxBackoff*b.delay)))
-	b.change(open)
+	b.change(open, now, fmt.Sprintf("%s with the cause %s; the next probe comes after %v.", why, o.Cause, b.until.Sub(now)))
 }
 
 // shown is the state as of now: an open breaker whose time is over only waits for somebody who probes, and
@@ -138,7 +145,11 @@ func (b *breaker) shown(now time.Time) state {
 	return b.state
 }
 
-func (b *breaker) change(to state) {
+func (b *breaker) change(to state, at time.Time, reason string) {
+	from := b.state
 	b.state, b.probe = to, nil
 	b.era++
+	if b.tell != nil {
+		b.tell(from, to, at, reason)
+	}
 }

@@ -34,6 +34,7 @@ import (
 	"cmp"
 	"container/list"
 	"context"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -64,8 +65,19 @@ type Options struct {
 	Timeout    time.Duration // of an attempt at an endpoint that has none of its own; positive
 	Registerer prometheus.Registerer
 	Log        *slog.Logger
-	Now        func() time.Time // nil: time.Now
-	Rand       func() float64   // uniform in [0, 1), safe for concurrent use; nil: rand.Float64
+	// OnChange is told each change of a breaker, in their order for each breaker. It is called while
+	// attempts wait for the gate, so it must return at once. Nil means that nobody is told.
+	OnChange func(Change)
+	Now      func() time.Time // nil: time.Now
+	Rand     func() float64   // uniform in [0, 1), safe for concurrent use; nil: rand.Float64
+}
+
+// Change is a breaker that went from one state to another.
+type Change struct {
+	TenantID, Endpoint string // Endpoint.ID
+	From, To           string // closed, open or half_open; To is "" when the breaker was forgotten
+	At                 time.Time
+	Reason             string // without addresses and secrets
 }
 
 // Gate implements [delivery.Gate]. It is safe for concurrent use.
@@ -157,6 +169,11 @@ func (g *Gate) at(k key) *endpoint {
 		return e
 	}
 	e := &endpoint{key: k, breaker: breaker{failures: g.Failures, after: g.After, delay: g.Delay}}
+	if g.OnChange != nil {
+		e.breaker.tell = func(from, to state, at time.Time, reason string) {
+			g.OnChange(Change{k.tenant, k.id, states[from], states[to], at, reason})
+		}
+	}
 	e.slots.init()
 	e.place = g.recent.PushFront(e)
 	g.endpoints[k] = e
@@ -166,6 +183,12 @@ func (g *Gate) at(k key) *endpoint {
 		if old != e && old.idle(g.Now()) {
 			g.recent.Remove(old.place)
 			delete(g.endpoints, old.key)
+			if g.OnChange != nil && old.breaker.era > 0 { // its changes were told
+				g.OnChange(Change{
+					TenantID: old.key.tenant, Endpoint: old.key.id, From: states[old.breaker.state], At: g.Now(),
+					Reason: fmt.Sprintf("Forgotten: more than %d endpoints were in use after it.", maxEndpoints),
+				})
+			}
 		}
 	}
 	return e

@@ -38,15 +38,17 @@ type bundle struct {
 	*Gate
 	registry *prometheus.Registry
 	log      *bytes.Buffer
+	told     *[]Change
 }
 
 func setup(t testing.TB) bundle {
 	t.Helper()
-	b := bundle{registry: prometheus.NewRegistry(), log: new(bytes.Buffer)}
+	b := bundle{registry: prometheus.NewRegistry(), log: new(bytes.Buffer), told: new([]Change)}
 	b.Gate = New(Options{
 		Failures: 5, After: 10 * time.Second, Delay: 30 * time.Second, Timeout: 10 * time.Second,
 		Registerer: b.registry, Log: slog.New(slog.NewTextHandler(b.log, nil)),
-		Rand: rand.New(rand.NewPCG(1, 2)).Float64,
+		OnChange: func(c Change) { *b.told = append(*b.told, c) }, // within the gate's lock
+		Rand:     rand.New(rand.NewPCG(1, 2)).Float64,
 	})
 	return b
 }
@@ -167,6 +169,28 @@ func TestRecovery(t *testing.T) {
 		require.Equal(t, closed, b.state(ops))
 		require.False(t, b.attempt(t, ops, good), "recovered twice")
 		require.Contains(t, b.log.String(), "circuit breaker closed")
+	})
+}
+
+func TestChangesAreTold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := setup(t)
+		b.trip(t)
+		opened := time.Now()
+		wait(b.Delay)
+		b.attempt(t, ops, bad)
+		wait(2 * b.Delay)
+		b.attempt(t, ops, good)
+		b.attempt(t, ops, good)
+		probed, closed := opened.Add(b.Delay), opened.Add(3*b.Delay)
+		require.Equal(t, []Change{
+			{tenant, "destination:ops", "closed", "open", opened, "5 attempts in a row failed, the last one with the cause http_5xx; the next probe comes after 30s."},
+			{tenant, "destination:ops", "open", "half_open", probed, "The delay is over: this attempt probes."},
+			{tenant, "destination:ops", "half_open", "open", probed, "The probe failed with the cause http_5xx; the next probe comes after 1m0s."},
+			{tenant, "destination:ops", "open", "half_open", closed, "The delay is over: this attempt probes."},
+			{tenant, "destination:ops", "half_open", "closed", closed, "The probe reached the endpoint."},
+		}, *b.told)
 	})
 }
 
@@ -442,6 +466,13 @@ func TestMemoryIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := setup(t)
 		b.trip(t)
+		gone := delivery.Endpoint{ID: "webhook:gone"}
+		for range 5 {
+			b.attempt(t, gone, bad)
+			wait(b.After / 4)
+		}
+		require.Equal(t, open, b.state(gone))
+		*b.told = nil
 		busy := b.enter(t, delivery.Endpoint{ID: "webhook:busy"})
 		for i := range 2 * maxEndpoints {
 			b.attempt(t, delivery.Endpoint{ID: fmt.Sprintf("webhook:%d", i)}, bad)
@@ -453,6 +484,10 @@ func TestMemoryIsBounded(t *testing.T) {
 		require.Equal(t, len(b.endpoints), b.recent.Len())
 		require.Contains(t, b.endpoints, key{tenant, "webhook:busy"})
 		require.NotContains(t, b.endpoints, key{tenant, "webhook:0"})
+		require.Equal(t, []Change{{
+			TenantID: tenant, Endpoint: "webhook:gone", From: "open", At: time.Now(),
+			Reason: "Forgotten: more than 10000 endpoints were in use after it.",
+		}}, *b.told, "of those that never changed nothing was told")
 		busy.Leave(good)
 	})
 }

@@ -26,3 +26,9 @@ type Filter struct {
 	UserID string
 	Unread bool // only those that have not been read
 }
+
+// Count says how many notifications of a user are unread.
+type Count struct {
+	UserID string
+	Unread int
+}

@@ -49,31 +49,234 @@ const auditLog = `-- name: AuditLog :many
 SELECT id, tenant_id, at, actor, action, subject, subject_id, reason, detail FROM audit_log
 WHERE tenant_id = $1
   AND id < $2
-  AND ($3::text IS NULL OR subject = $3)
-  AND ($4::text IS NULL OR subject_id = $4)
+ORDER BY id DESC
+LIMIT $3
+`
+
+// Newest first; before is the last id of the page before.
+//
+// There is one statement for each index, as with lists of events. What can select less than the
+// statement's own filter is optional in it.
+func (q *Queries) AuditLog(ctx context.Context, tenantID string, before uuid.UUID, rowLimit int32) ([]AuditLog, error) {
+	rows, err := q.db.Query(ctx, auditLog, tenantID, before, rowLimit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []AuditLog{}
+	for rows.Next() {
+		var i AuditLog
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.At,
+			&i.Actor,
+			&i.Action,
+			&i.Subject,
+			&i.SubjectID,
+			&i.Reason,
+			&i.Detail,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const auditLogOfAction = `-- name: AuditLogOfAction :many
+SELECT id, tenant_id, at, actor, action, subject, subject_id, reason, detail FROM audit_log
+WHERE tenant_id = $1
+  AND action = $2
+  AND id < $3
+  AND ($4::text IS NULL OR subject = $4)
+ORDER BY id DESC
+LIMIT $5
+`
+
+type AuditLogOfActionParams struct {
+	TenantID string
+	Action   string
+	Before   uuid.UUID
+	Subject  *string
+	RowLimit int32
+}
+
+func (q *Queries) AuditLogOfAction(ctx context.Context, arg AuditLogOfActionParams) ([]AuditLog, error) {
+	rows, err := q.db.Query(ctx, auditLogOfAction,
+		arg.TenantID,
+		arg.Action,
+		arg.Before,
+		arg.Subject,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []AuditLog{}
+	for rows.Next() {
+		var i AuditLog
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.At,
+			&i.Actor,
+			&i.Action,
+			&i.Subject,
+			&i.SubjectID,
+			&i.Reason,
+			&i.Detail,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const auditLogOfActor = `-- name: AuditLogOfActor :many
+SELECT id, tenant_id, at, actor, action, subject, subject_id, reason, detail FROM audit_log
+WHERE tenant_id = $1
+  AND actor = $2
+  AND id < $3
+  AND ($4::text IS NULL OR subject = $4)
+  AND ($5::text IS NULL OR action = $5)
+ORDER BY id DESC
+LIMIT $6
+`
+
+type AuditLogOfActorParams struct {
+	TenantID string
+	Actor    string
+	Before   uuid.UUID
+	Subject  *string
+	Action   *string
+	RowLimit int32
+}
+
+func (q *Queries) AuditLogOfActor(ctx context.Context, arg AuditLogOfActorParams) ([]AuditLog, error) {
+	rows, err := q.db.Query(ctx, auditLogOfActor,
+		arg.TenantID,
+		arg.Actor,
+		arg.Before,
+		arg.Subject,
+		arg.Action,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []AuditLog{}
+	for rows.Next() {
+		var i AuditLog
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.At,
+			&i.Actor,
+			&i.Action,
+			&i.Subject,
+			&i.SubjectID,
+			&i.Reason,
+			&i.Detail,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const auditLogOfSubject = `-- name: AuditLogOfSubject :many
+SELECT id, tenant_id, at, actor, action, subject, subject_id, reason, detail FROM audit_log
+WHERE tenant_id = $1
+  AND subject = $2
+  AND id < $3
+ORDER BY id DESC
+LIMIT $4
+`
+
+type AuditLogOfSubjectParams struct {
+	TenantID string
+	Subject  string
+	Before   uuid.UUID
+	RowLimit int32
+}
+
+func (q *Queries) AuditLogOfSubject(ctx context.Context, arg AuditLogOfSubjectParams) ([]AuditLog, error) {
+	rows, err := q.db.Query(ctx, auditLogOfSubject,
+		arg.TenantID,
+		arg.Subject,
+		arg.Before,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []AuditLog{}
+	for rows.Next() {
+		var i AuditLog
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.At,
+			&i.Actor,
+			&i.Action,
+			&i.Subject,
+			&i.SubjectID,
+			&i.Reason,
+			&i.Detail,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const auditLogOfSubjectID = `-- name: AuditLogOfSubjectID :many
+SELECT id, tenant_id, at, actor, action, subject, subject_id, reason, detail FROM audit_log
+WHERE tenant_id = $1
+  AND subject_id = $2
+  AND id < $3
+  AND ($4::text IS NULL OR subject = $4)
   AND ($5::text IS NULL OR action = $5)
   AND ($6::text IS NULL OR actor = $6)
 ORDER BY id DESC
 LIMIT $7
 `
 
-type AuditLogParams struct {
+type AuditLogOfSubjectIDParams struct {
 	TenantID  string
+	SubjectID string
 	Before    uuid.UUID
 	Subject   *string
-	SubjectID *string
 	Action    *string
 	Actor     *string
 	RowLimit  int32
 }
 
-// Newest first; before is the last id of the page before.
-func (q *Queries) AuditLog(ctx context.Context, arg AuditLogParams) ([]AuditLog, error) {
-	rows, err := q.db.Query(ctx, auditLog,
+func (q *Queries) AuditLogOfSubjectID(ctx context.Context, arg AuditLogOfSubjectIDParams) ([]AuditLog, error) {
+	rows, err := q.db.Query(ctx, auditLogOfSubjectID,
 		arg.TenantID,
+		arg.SubjectID,
 		arg.Before,
 		arg.Subject,
-		arg.SubjectID,
 		arg.Action,
 		arg.Actor,
 		arg.RowLimit,

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/shopspring/decimal"
 )
 
 var (
@@ -68,8 +69,7 @@ type InsertRunParams struct {
 	Trace               []byte
 }
 
-// InsertRun leaves a run alone that is there already. It is for batches whose commit was not
-// confirmed and which are therefore sent again: COPY costs half as much, but can't do that.
+// InsertRun leaves a run alone that is there already: a batch whose commit was not confirmed is sent again.
 func (q *Queries) InsertRun(ctx context.Context, arg []InsertRunParams) *InsertRunBatchResults {
 	batch := &pgx.Batch{}
 	for _, a := range arg {
@@ -124,6 +124,165 @@ func (b *InsertRunBatchResults) Exec(f func(int, error)) {
 }
 
 func (b *InsertRunBatchResults) Close() error {
+	b.closed = true
+	return b.br.Close()
+}
+
+const insertTransactions = `-- name: InsertTransactions :batchexec
+INSERT INTO transactions (
+    id, tenant_id, portfolio_id, seq, date, type, symbol, quantity, price, currency, amount,
+    reverses, ledger_version
+) VALUES (
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11,
+    $12, $13
+)
+`
+
+type InsertTransactionsBatchResults struct {
+	br     pgx.BatchResults
+	tot    int
+	closed bool
+}
+
+type InsertTransactionsParams struct {
+	ID            uuid.UUID
+	TenantID      string
+	PortfolioID   uuid.UUID
+	Seq           int64
+	Date          time.Time
+	Type          string
+	Symbol        *string
+	Quantity      *decimal.Decimal
+	Price         *decimal.Decimal
+	Currency      string
+	Amount        decimal.Decimal
+	Reverses      *uuid.UUID
+	LedgerVersion string
+}
+
+func (q *Queries) InsertTransactions(ctx context.Context, arg []InsertTransactionsParams) *InsertTransactionsBatchResults {
+	batch := &pgx.Batch{}
+	for _, a := range arg {
+		vals := []interface{}{
+			a.ID,
+			a.TenantID,
+			a.PortfolioID,
+			a.Seq,
+			a.Date,
+			a.Type,
+			a.Symbol,
+			a.Quantity,
+			a.Price,
+			a.Currency,
+			a.Amount,
+			a.Reverses,
+			a.LedgerVersion,
+		}
+		batch.Queue(insertTransactions, vals...)
+	}
+	br := q.db.SendBatch(ctx, batch)
+	return &InsertTransactionsBatchResults{br, len(arg), false}
+}
+
+func (b *InsertTransactionsBatchResults) Exec(f func(int, error)) {
+	defer b.br.Close()
+	for t := 0; t < b.tot; t++ {
+		if b.closed {
+			if f != nil {
+				f(t, ErrBatchAlreadyClosed)
+			}
+			continue
+		}
+		_, err := b.br.Exec()
+		if f != nil {
+			f(t, err)
+		}
+	}
+}
+
+func (b *InsertTransactionsBatchResults) Close() error {
+	b.closed = true
+	return b.br.Close()
+}
+
+const recordBreakerChange = `-- name: RecordBreakerChange :batchexec
+WITH added AS (
+    INSERT INTO breaker_changes (id, tenant_id, role, host, pid, kind, name, from_state, to_state, at, reason)
+    VALUES ($9, $1, $2, $3, $4, $5, $6, $10, $7, $8, $11)
+    ON CONFLICT (id) DO NOTHING
+), gone AS (
+    DELETE FROM breaker_states AS s
+    WHERE $7 = 'GONE' AND s.role = $2 AND s.host = $3 AND s.pid = $4 AND s.kind = $5 AND s.name = $6
+        AND s.tenant_id IS NOT DISTINCT FROM $1 AND s.change_id < $9
+)
+INSERT INTO breaker_states (tenant_id, role, host, pid, kind, name, state, since, change_id)
+SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9
+WHERE $7 <> 'GONE'
+ON CONFLICT (role, host, pid, kind, name, tenant_id) DO UPDATE
+SET state = excluded.state, since = excluded.since, change_id = excluded.change_id
+WHERE breaker_states.change_id < excluded.change_id
+`
+
+type RecordBreakerChangeBatchResults struct {
+	br     pgx.BatchResults
+	tot    int
+	closed bool
+}
+
+type RecordBreakerChangeParams struct {
+	TenantID  *string
+	Role      string
+	Host      string
+	Pid       int32
+	Kind      string
+	Name      string
+	ToState   string
+	At        time.Time
+	ID        uuid.UUID
+	FromState string
+	Reason    string
+}
+
+// RecordBreakerChange may come twice, when a commit was not confirmed. A breaker that is gone has no state.
+func (q *Queries) RecordBreakerChange(ctx context.Context, arg []RecordBreakerChangeParams) *RecordBreakerChangeBatchResults {
+	batch := &pgx.Batch{}
+	for _, a := range arg {
+		vals := []interface{}{
+			a.TenantID,
+			a.Role,
+			a.Host,
+			a.Pid,
+			a.Kind,
+			a.Name,
+			a.ToState,
+			a.At,
+			a.ID,
+			a.FromState,
+			a.Reason,
+		}
+		batch.Queue(recordBreakerChange, vals...)
+	}
+	br := q.db.SendBatch(ctx, batch)
+	return &RecordBreakerChangeBatchResults{br, len(arg), false}
+}
+
+func (b *RecordBreakerChangeBatchResults) Exec(f func(int, error)) {
+	defer b.br.Close()
+	for t := 0; t < b.tot; t++ {
+		if b.closed {
+			if f != nil {
+				f(t, ErrBatchAlreadyClosed)
+			}
+			continue
+		}
+		_, err := b.br.Exec()
+		if f != nil {
+			f(t, err)
+		}
+	}
+}
+
+func (b *RecordBreakerChangeBatchResults) Close() error {
 	b.closed = true
 	return b.br.Close()
 }

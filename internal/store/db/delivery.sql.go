@@ -322,7 +322,7 @@ const deadLetters = `-- name: DeadLetters :many
 SELECT id, tenant_id, event_id, channel, alert_id, user_id, content_hash, alert_data, state, cause, error_message, retry_count, attempts, interruptions, accepted_at, created_at, last_retry_at, next_retry_at, job_id, trace_id, traceparent, target, endpoint, subject, expires_at, held_by, operation_id, closed_at FROM alert_dlq
 WHERE tenant_id = $1
   AND id < $2
-  AND ($3::text IS NULL OR state = $3)
+  AND ($3::text[] IS NULL OR state = ANY($3))
   AND ($4::text IS NULL OR channel = $4)
   AND ($5::text IS NULL OR target = $5)
   AND ($6::text IS NULL OR alert_id = $6)
@@ -342,7 +342,7 @@ LIMIT $13
 type DeadLettersParams struct {
 	TenantID      string
 	Before        uuid.UUID
-	State         *string
+	States        []string
 	Channel       *string
 	Target        *string
 	AlertID       *string
@@ -360,7 +360,7 @@ func (q *Queries) DeadLetters(ctx context.Context, arg DeadLettersParams) ([]Ale
 	rows, err := q.db.Query(ctx, deadLetters,
 		arg.TenantID,
 		arg.Before,
-		arg.State,
+		arg.States,
 		arg.Channel,
 		arg.Target,
 		arg.AlertID,

@@ -159,11 +159,13 @@ func (q *Queries) EndJobRun(ctx context.Context, arg EndJobRunParams) error {
 
 const jobRuns = `-- name: JobRuns :many
 SELECT id, job, tenant_id, trigger, chain, job_id, attempt, status, started_at, ended_at, error, detail FROM job_runs
-WHERE job = $1 AND id < $2
-ORDER BY id DESC
+WHERE job BETWEEN $1 AND $1 AND id < $2
+ORDER BY job, id DESC
 LIMIT $3::integer
 `
 
+// JobRuns and LastJobRuns are the newest runs of a job, and of each of some. With an equality and no order by
+// job, the plan may walk all runs backwards by id to find that a job has none.
 func (q *Queries) JobRuns(ctx context.Context, job string, before uuid.UUID, maxRows int32) ([]JobRun, error) {
 	rows, err := q.db.Query(ctx, jobRuns, job, before, maxRows)
 	if err != nil {
@@ -211,8 +213,6 @@ type LastJobRunsRow struct {
 	JobRun JobRun
 }
 
-// LastJobRuns are the newest runs of each job. With an equality and no order by job, the plan may walk all
-// runs backwards by id to find that a job has none.
 func (q *Queries) LastJobRuns(ctx context.Context, jobs []string, most int32) ([]LastJobRunsRow, error) {
 	rows, err := q.db.Query(ctx, lastJobRuns, jobs, most)
 	if err != nil {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/shopspring/decimal"
 )
 
 const bookedTransaction = `-- name: BookedTransaction :one
@@ -90,22 +89,6 @@ func (q *Queries) InsertPortfolio(ctx context.Context, arg InsertPortfolioParams
 		arg.CreatedAt,
 	)
 	return err
-}
-
-type InsertTransactionsParams struct {
-	ID            uuid.UUID
-	TenantID      string
-	PortfolioID   uuid.UUID
-	Seq           int64
-	Date          time.Time
-	Type          string
-	Symbol        *string
-	Quantity      *decimal.Decimal
-	Price         *decimal.Decimal
-	Currency      string
-	Amount        decimal.Decimal
-	Reverses      *uuid.UUID
-	LedgerVersion string
 }
 
 const ledgerSeq = `-- name: LedgerSeq :one

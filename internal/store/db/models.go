@@ -186,6 +186,22 @@ type AlertRule struct {
 	UpdatedAt       time.Time
 }
 
+type ApiKey struct {
+	ID          string
+	TenantID    string
+	Name        string
+	Role        string
+	Scopes      []string
+	UserID      *string
+	Hash        []byte
+	CreatedAt   time.Time
+	CreatedBy   string
+	ExpiresAt   *time.Time
+	RevokedAt   *time.Time
+	LastUsedAt  *time.Time
+	RotatedFrom *string
+}
+
 type AuditLog struct {
 	ID        uuid.UUID
 	TenantID  string
@@ -196,6 +212,32 @@ type AuditLog struct {
 	SubjectID string
 	Reason    *string
 	Detail    json.RawMessage
+}
+
+type BreakerChange struct {
+	ID        uuid.UUID
+	TenantID  *string
+	Role      string
+	Host      string
+	Pid       int32
+	Kind      string
+	Name      string
+	FromState string
+	ToState   string
+	At        time.Time
+	Reason    string
+}
+
+type BreakerState struct {
+	TenantID *string
+	Role     string
+	Host     string
+	Pid      int32
+	Kind     string
+	Name     string
+	State    string
+	Since    time.Time
+	ChangeID uuid.UUID
 }
 
 type DataRevision struct {
@@ -389,6 +431,19 @@ type PricingPack struct {
 	FreshAt      *time.Time
 }
 
+type Process struct {
+	ID        uuid.UUID
+	Role      string
+	Host      string
+	Pid       int32
+	Version   string
+	Commit    string
+	StartedAt time.Time
+	HeardAt   time.Time
+	StoppedAt *time.Time
+	Reason    *string
+}
+
 type Rating struct {
 	TenantID   string
 	SecurityID uuid.UUID
@@ -437,6 +492,18 @@ type SecurityChange struct {
 	Role       string
 	Duration   *decimal.Decimal
 	Convexity  *decimal.Decimal
+}
+
+type Session struct {
+	Hash       []byte
+	TenantID   string
+	KeyID      *string
+	Subject    string
+	UserID     *string
+	Role       string
+	CreatedAt  time.Time
+	LastSeenAt time.Time
+	ExpiresAt  time.Time
 }
 
 type Tenant struct {

@@ -28,6 +28,61 @@ func (q *Queries) CountUnread(ctx context.Context, tenantID string, userID strin
 	return count, err
 }
 
+const inboxes = `-- name: Inboxes :many
+WITH RECURSIVE inbox AS (
+    (SELECT n.user_id FROM notifications n WHERE n.tenant_id = $1 AND n.user_id > $4 ORDER BY n.user_id LIMIT 1)
+    UNION ALL
+    SELECT (SELECT n.user_id FROM notifications n WHERE n.tenant_id = $1 AND n.user_id > i.user_id ORDER BY n.user_id LIMIT 1)
+    FROM inbox i WHERE i.user_id IS NOT NULL
+)
+SELECT i.user_id::text AS user_id,
+       (SELECT count(*) FROM (
+           SELECT FROM notifications n WHERE n.tenant_id = $1 AND n.user_id = i.user_id AND n.read_at IS NULL LIMIT $2
+       ) AS unread) AS unread
+FROM inbox i
+WHERE i.user_id IS NOT NULL
+LIMIT $3
+`
+
+type InboxesParams struct {
+	TenantID string
+	Most     int32
+	RowLimit int32
+	After    string
+}
+
+type InboxesRow struct {
+	UserID string
+	Unread int64
+}
+
+// Users who have notifications, by name, each with as many of the unread ones as most allows. The walk goes
+// from user to user through the index, however many notifications each has.
+func (q *Queries) Inboxes(ctx context.Context, arg InboxesParams) ([]InboxesRow, error) {
+	rows, err := q.db.Query(ctx, inboxes,
+		arg.TenantID,
+		arg.Most,
+		arg.RowLimit,
+		arg.After,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []InboxesRow{}
+	for rows.Next() {
+		var i InboxesRow
+		if err := rows.Scan(&i.UserID, &i.Unread); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const notifications = `-- name: Notifications :many
 SELECT id, user_id, event_id, alert_id, title, message, severity, created_at, read_at FROM notifications
 WHERE tenant_id = $1 AND user_id = $2 AND id < $3

@@ -157,13 +157,14 @@ WHERE l.tenant_id = $1
   AND ($6::text IS NULL OR l.alert_id = $6)
   AND ($7::text IS NULL OR l.user_id = $7)
   AND ($8::text IS NULL OR l.cause = $8)
-  AND ($9::timestamptz IS NULL OR l.created_at >= $9)
-  AND ($10::timestamptz IS NULL OR l.created_at < $10)
-  AND ($11::text IS NULL
-       OR position(lower($11) IN lower(l.alert_data ->> 'title')) > 0
-       OR position(lower($11) IN lower(l.alert_data ->> 'message')) > 0
-       OR position(lower($11) IN lower(l.error_message)) > 0)
-LIMIT $12) AS letter
+  AND ($9::uuid IS NULL OR l.operation_id = $9)
+  AND ($10::timestamptz IS NULL OR l.created_at >= $10)
+  AND ($11::timestamptz IS NULL OR l.created_at < $11)
+  AND ($12::text IS NULL
+       OR position(lower($12) IN lower(l.alert_data ->> 'title')) > 0
+       OR position(lower($12) IN lower(l.alert_data ->> 'message')) > 0
+       OR position(lower($12) IN lower(l.error_message)) > 0)
+LIMIT $13) AS letter
 `
 
 type CountLettersParams struct {
@@ -175,6 +176,7 @@ type CountLettersParams struct {
 	AlertID       *string
 	UserID        *string
 	Cause         *string
+	OfOperation   *uuid.UUID
 	CreatedAfter  *time.Time
 	CreatedBefore *time.Time
 	Search        *string
@@ -192,6 +194,7 @@ func (q *Queries) CountLetters(ctx context.Context, arg CountLettersParams) (int
 		arg.AlertID,
 		arg.UserID,
 		arg.Cause,
+		arg.OfOperation,
 		arg.CreatedAfter,
 		arg.CreatedBefore,
 		arg.Search,
@@ -306,6 +309,90 @@ func (q *Queries) JobUnderWay(ctx context.Context, kind string) (bool, error) {
 	return exists, err
 }
 
+const letterCounts = `-- name: LetterCounts :many
+SELECT state, cause, count(*) AS letters, min(created_at)::timestamptz AS oldest
+FROM (SELECT l.state, l.cause, l.created_at FROM alert_dlq l
+      WHERE l.tenant_id = $1
+        AND ($2::text[] IS NULL OR l.state = ANY($2))
+        AND ($3::text IS NULL OR l.channel = $3)
+        AND ($4::text IS NULL OR l.target = $4)
+        AND ($5::text IS NULL OR l.alert_id = $5)
+        AND ($6::text IS NULL OR l.user_id = $6)
+        AND ($7::text IS NULL OR l.cause = $7)
+        AND ($8::uuid IS NULL OR l.operation_id = $8)
+        AND ($9::timestamptz IS NULL OR l.created_at >= $9)
+        AND ($10::timestamptz IS NULL OR l.created_at < $10)
+        AND ($11::text IS NULL
+             OR position(lower($11) IN lower(l.alert_data ->> 'title')) > 0
+             OR position(lower($11) IN lower(l.alert_data ->> 'message')) > 0
+             OR position(lower($11) IN lower(l.error_message)) > 0)
+      LIMIT $12) AS letter
+GROUP BY state, cause
+ORDER BY letters DESC, state, cause
+`
+
+type LetterCountsParams struct {
+	TenantID      string
+	States        []string
+	Channel       *string
+	Target        *string
+	AlertID       *string
+	UserID        *string
+	Cause         *string
+	OperationID   *uuid.UUID
+	CreatedAfter  *time.Time
+	CreatedBefore *time.Time
+	Search        *string
+	RowLimit      int32
+}
+
+type LetterCountsRow struct {
+	State   string
+	Cause   string
+	Letters int64
+	Oldest  time.Time
+}
+
+// How many letters match, by state and cause, and since when. Looking ends at row_limit letters, whichever
+// come first: in order of age, it could not be answered from an index alone.
+func (q *Queries) LetterCounts(ctx context.Context, arg LetterCountsParams) ([]LetterCountsRow, error) {
+	rows, err := q.db.Query(ctx, letterCounts,
+		arg.TenantID,
+		arg.States,
+		arg.Channel,
+		arg.Target,
+		arg.AlertID,
+		arg.UserID,
+		arg.Cause,
+		arg.OperationID,
+		arg.CreatedAfter,
+		arg.CreatedBefore,
+		arg.Search,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []LetterCountsRow{}
+	for rows.Next() {
+		var i LetterCountsRow
+		if err := rows.Scan(
+			&i.State,
+			&i.Cause,
+			&i.Letters,
+			&i.Oldest,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const lockLetter = `-- name: LockLetter :one
 SELECT l.id, l.tenant_id, l.event_id, l.channel, l.alert_id, l.user_id, l.content_hash, l.alert_data, l.state, l.cause, l.error_message, l.retry_count, l.attempts, l.interruptions, l.accepted_at, l.created_at, l.last_retry_at, l.next_retry_at, l.job_id, l.trace_id, l.traceparent, l.target, l.endpoint, l.subject, l.expires_at, l.held_by, l.operation_id, l.closed_at, EXISTS (
     SELECT FROM alert_events r
@@ -373,14 +460,15 @@ WHERE l.tenant_id = $1
   AND ($9::text IS NULL OR l.alert_id = $9)
   AND ($10::text IS NULL OR l.user_id = $10)
   AND ($11::text IS NULL OR l.cause = $11)
-  AND ($12::timestamptz IS NULL OR l.created_at >= $12)
-  AND ($13::timestamptz IS NULL OR l.created_at < $13)
-  AND ($14::text IS NULL
-       OR position(lower($14) IN lower(l.alert_data ->> 'title')) > 0
-       OR position(lower($14) IN lower(l.alert_data ->> 'message')) > 0
-       OR position(lower($14) IN lower(l.error_message)) > 0)
+  AND ($12::uuid IS NULL OR l.operation_id = $12)
+  AND ($13::timestamptz IS NULL OR l.created_at >= $13)
+  AND ($14::timestamptz IS NULL OR l.created_at < $14)
+  AND ($15::text IS NULL
+       OR position(lower($15) IN lower(l.alert_data ->> 'title')) > 0
+       OR position(lower($15) IN lower(l.alert_data ->> 'message')) > 0
+       OR position(lower($15) IN lower(l.error_message)) > 0)
 ORDER BY l.id
-LIMIT $15
+LIMIT $16
 FOR UPDATE SKIP LOCKED
 `
 
@@ -396,6 +484,7 @@ type LockLettersParams struct {
 	AlertID       *string
 	UserID        *string
 	Cause         *string
+	OfOperation   *uuid.UUID
 	CreatedAfter  *time.Time
 	CreatedBefore *time.Time
 	Search        *string
@@ -425,6 +514,7 @@ func (q *Queries) LockLetters(ctx context.Context, arg LockLettersParams) ([]Loc
 		arg.AlertID,
 		arg.UserID,
 		arg.Cause,
+		arg.OfOperation,
 		arg.CreatedAfter,
 		arg.CreatedBefore,
 		arg.Search,
@@ -938,14 +1028,15 @@ WHERE l.tenant_id = $1
   AND ($6::text IS NULL OR l.alert_id = $6)
   AND ($7::text IS NULL OR l.user_id = $7)
   AND ($8::text IS NULL OR l.cause = $8)
-  AND ($9::timestamptz IS NULL OR l.created_at >= $9)
-  AND ($10::timestamptz IS NULL OR l.created_at < $10)
-  AND ($11::text IS NULL
-       OR position(lower($11) IN lower(l.alert_data ->> 'title')) > 0
-       OR position(lower($11) IN lower(l.alert_data ->> 'message')) > 0
-       OR position(lower($11) IN lower(l.error_message)) > 0)
+  AND ($9::uuid IS NULL OR l.operation_id = $9)
+  AND ($10::timestamptz IS NULL OR l.created_at >= $10)
+  AND ($11::timestamptz IS NULL OR l.created_at < $11)
+  AND ($12::text IS NULL
+       OR position(lower($12) IN lower(l.alert_data ->> 'title')) > 0
+       OR position(lower($12) IN lower(l.alert_data ->> 'message')) > 0
+       OR position(lower($12) IN lower(l.error_message)) > 0)
 ORDER BY l.id
-LIMIT $12
+LIMIT $13
 `
 
 type SampleLettersParams struct {
@@ -957,6 +1048,7 @@ type SampleLettersParams struct {
 	AlertID       *string
 	UserID        *string
 	Cause         *string
+	OfOperation   *uuid.UUID
 	CreatedAfter  *time.Time
 	CreatedBefore *time.Time
 	Search        *string
@@ -974,6 +1066,7 @@ func (q *Queries) SampleLetters(ctx context.Context, arg SampleLettersParams) ([
 		arg.AlertID,
 		arg.UserID,
 		arg.Cause,
+		arg.OfOperation,
 		arg.CreatedAfter,
 		arg.CreatedBefore,
 		arg.Search,

@@ -451,33 +451,84 @@ func (q *Queries) PackTenants(ctx context.Context, tenantID *string) ([]string, 
 
 const packs = `-- name: Packs :many
 SELECT id, tenant_id, date, revision, hash, state, created_at, reason, built_at, reconciled_at, prewarmed_at, fresh_at FROM pricing_packs
-WHERE tenant_id = $1
-    AND (date, revision) < ($2::date, $3::bigint)
-    AND state = coalesce($4::text, state)
-    AND date >= coalesce($5::date, date)
-    AND date <= coalesce($6::date, date)
+WHERE tenant_id = $1 AND (date, revision) < ($2::date, $3::bigint) AND date >= $4::date
 ORDER BY date DESC, revision DESC
-LIMIT $7::integer
+LIMIT $5::integer
 `
 
 type PacksParams struct {
 	TenantID       string
 	BeforeDate     time.Time
 	BeforeRevision int64
-	State          *string
-	FromDate       *time.Time
-	ToDate         *time.Time
+	FromDate       time.Time
 	MaxRows        int32
 }
 
+// Packs and PacksInState stand apart, since one query for a state or none would walk all packs to find those
+// of a rare one.
 func (q *Queries) Packs(ctx context.Context, arg PacksParams) ([]PricingPack, error) {
 	rows, err := q.db.Query(ctx, packs,
 		arg.TenantID,
 		arg.BeforeDate,
 		arg.BeforeRevision,
-		arg.State,
 		arg.FromDate,
-		arg.ToDate,
+		arg.MaxRows,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []PricingPack{}
+	for rows.Next() {
+		var i PricingPack
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.Date,
+			&i.Revision,
+			&i.Hash,
+			&i.State,
+			&i.CreatedAt,
+			&i.Reason,
+			&i.BuiltAt,
+			&i.ReconciledAt,
+			&i.PrewarmedAt,
+			&i.FreshAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const packsInState = `-- name: PacksInState :many
+SELECT id, tenant_id, date, revision, hash, state, created_at, reason, built_at, reconciled_at, prewarmed_at, fresh_at FROM pricing_packs
+WHERE tenant_id = $1 AND state = $2
+    AND (date, revision) < ($3::date, $4::bigint) AND date >= $5::date
+ORDER BY date DESC, revision DESC
+LIMIT $6::integer
+`
+
+type PacksInStateParams struct {
+	TenantID       string
+	State          string
+	BeforeDate     time.Time
+	BeforeRevision int64
+	FromDate       time.Time
+	MaxRows        int32
+}
+
+func (q *Queries) PacksInState(ctx context.Context, arg PacksInStateParams) ([]PricingPack, error) {
+	rows, err := q.db.Query(ctx, packsInState,
+		arg.TenantID,
+		arg.State,
+		arg.BeforeDate,
+		arg.BeforeRevision,
+		arg.FromDate,
 		arg.MaxRows,
 	)
 	if err != nil {

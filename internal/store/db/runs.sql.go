@@ -10,35 +10,42 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
-type CopyRunsParams struct {
-	ID                  uuid.UUID
-	TenantID            string
-	RequestID           string
-	TraceID             string
-	UserID              *string
-	PatternID           string
-	DefinitionHash      string
-	Inputs              []byte
-	Asof                time.Time
-	RequireFresh        bool
-	PricingPackID       uuid.UUID
-	PricingPackDate     time.Time
-	PricingPackRevision int64
-	PricingPackHash     string
-	PortfolioID         *uuid.UUID
-	BaseCurrency        *string
-	LedgerVersion       *string
-	LedgerSeq           *int64
-	StartedAt           time.Time
-	DurationSeconds     float64
-	Outcome             string
-	ErrorCode           *string
-	ErrorDetail         *string
-	Warnings            []byte
-	DataHash            *string
-	Trace               []byte
+const countRuns = `-- name: CountRuns :one
+SELECT count(*) AS runs, coalesce(min(n.started_at), $1::timestamptz)::timestamptz AS since
+FROM (
+    SELECT started_at
+    FROM pattern_runs
+    WHERE tenant_id = $2 AND started_at >= $1::timestamptz AND started_at < $3::timestamptz
+    ORDER BY started_at DESC, id DESC
+    LIMIT $4
+) AS n
+`
+
+type CountRunsParams struct {
+	Since    time.Time
+	TenantID string
+	Until    time.Time
+	RowLimit int32
+}
+
+type CountRunsRow struct {
+	Runs  int64
+	Since time.Time
+}
+
+func (q *Queries) CountRuns(ctx context.Context, arg CountRunsParams) (CountRunsRow, error) {
+	row := q.db.QueryRow(ctx, countRuns,
+		arg.Since,
+		arg.TenantID,
+		arg.Until,
+		arg.RowLimit,
+	)
+	var i CountRunsRow
+	err := row.Scan(&i.Runs, &i.Since)
+	return i, err
 }
 
 const deleteRuns = `-- name: DeleteRuns :execrows
@@ -193,6 +200,149 @@ func (q *Queries) FailedRuns(ctx context.Context, arg FailedRunsParams) ([]Faile
 	return items, nil
 }
 
+const minute = `-- name: Minute :one
+
+SELECT date_trunc('minute', now())::timestamptz AS minute
+`
+
+// What follows sums up the runs of a period, the newest of them when there are more than a page can afford to
+// look at. All see the same runs when they are asked in one transaction, and Minute is when that began.
+func (q *Queries) Minute(ctx context.Context) (time.Time, error) {
+	row := q.db.QueryRow(ctx, minute)
+	var minute time.Time
+	err := row.Scan(&minute)
+	return minute, err
+}
+
+const patternFigures = `-- name: PatternFigures :many
+WITH newest AS MATERIALIZED (
+    SELECT pattern_id, outcome, duration_seconds
+    FROM pattern_runs
+    WHERE tenant_id = $1 AND started_at >= $2::timestamptz AND started_at < $3::timestamptz
+    ORDER BY started_at DESC, id DESC
+    LIMIT $4
+)
+SELECT
+    pattern_id,
+    count(*) AS runs,
+    count(*) FILTER (WHERE outcome = 'error') AS failed,
+    percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY duration_seconds)::double precision[] AS percentiles,
+    max(duration_seconds)::double precision AS slowest
+FROM newest
+GROUP BY pattern_id
+ORDER BY pattern_id
+`
+
+type PatternFiguresParams struct {
+	TenantID string
+	Since    time.Time
+	Until    time.Time
+	RowLimit int32
+}
+
+type PatternFiguresRow struct {
+	PatternID   string
+	Runs        int64
+	Failed      int64
+	Percentiles []float64
+	Slowest     float64
+}
+
+func (q *Queries) PatternFigures(ctx context.Context, arg PatternFiguresParams) ([]PatternFiguresRow, error) {
+	rows, err := q.db.Query(ctx, patternFigures,
+		arg.TenantID,
+		arg.Since,
+		arg.Until,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []PatternFiguresRow{}
+	for rows.Next() {
+		var i PatternFiguresRow
+		if err := rows.Scan(
+			&i.PatternID,
+			&i.Runs,
+			&i.Failed,
+			&i.Percentiles,
+			&i.Slowest,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const periodFigures = `-- name: PeriodFigures :many
+WITH newest AS MATERIALIZED (
+    SELECT started_at, outcome, duration_seconds
+    FROM pattern_runs
+    WHERE tenant_id = $3 AND started_at >= $2::timestamptz AND started_at < $4::timestamptz
+    ORDER BY started_at DESC, id DESC
+    LIMIT $5
+)
+SELECT
+    date_bin($1::interval, started_at, $2::timestamptz)::timestamptz AS began,
+    count(*) AS runs,
+    count(*) FILTER (WHERE outcome = 'error') AS failed,
+    percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY duration_seconds)::double precision[] AS percentiles
+FROM newest
+GROUP BY 1
+ORDER BY 1
+`
+
+type PeriodFiguresParams struct {
+	Length   pgtype.Interval
+	Since    time.Time
+	TenantID string
+	Until    time.Time
+	RowLimit int32
+}
+
+type PeriodFiguresRow struct {
+	Began       time.Time
+	Runs        int64
+	Failed      int64
+	Percentiles []float64
+}
+
+func (q *Queries) PeriodFigures(ctx context.Context, arg PeriodFiguresParams) ([]PeriodFiguresRow, error) {
+	rows, err := q.db.Query(ctx, periodFigures,
+		arg.Length,
+		arg.Since,
+		arg.TenantID,
+		arg.Until,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []PeriodFiguresRow{}
+	for rows.Next() {
+		var i PeriodFiguresRow
+		if err := rows.Scan(
+			&i.Began,
+			&i.Runs,
+			&i.Failed,
+			&i.Percentiles,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const run = `-- name: Run :one
 SELECT id, tenant_id, request_id, trace_id, user_id, pattern_id, definition_hash, inputs, asof, require_fresh, pricing_pack_id, pricing_pack_date, pricing_pack_revision, pricing_pack_hash, portfolio_id, base_currency, ledger_version, ledger_seq, started_at, duration_seconds, outcome, error_code, error_detail, warnings, data_hash, trace FROM pattern_runs WHERE tenant_id = $1 AND id = $2
 `
@@ -229,6 +379,57 @@ func (q *Queries) Run(ctx context.Context, tenantID string, iD uuid.UUID) (Patte
 		&i.Trace,
 	)
 	return i, err
+}
+
+const runSteps = `-- name: RunSteps :many
+WITH chosen AS MATERIALIZED (
+    SELECT id, replace(trace::text, '\u0000', '\ufffd')::json -> 'steps' AS steps
+    FROM pattern_runs
+    WHERE tenant_id = $1 AND id = ANY($2::uuid[])
+)
+SELECT
+    c.id,
+    count(*) AS steps,
+    count(*) FILTER (WHERE s.status = 'cached') AS cached,
+    count(*) FILTER (WHERE s.status = 'skipped') AS skipped
+FROM chosen AS c
+CROSS JOIN LATERAL json_to_recordset(CASE json_typeof(c.steps) WHEN 'array' THEN c.steps END) AS s (status text)
+GROUP BY c.id
+`
+
+type RunStepsRow struct {
+	ID      uuid.UUID
+	Steps   int64
+	Cached  int64
+	Skipped int64
+}
+
+// RunSteps counts the steps of some runs by how they ended. PostgreSQL does not look into JSON with the
+// character U+0000, which error texts may hold: here and below it reads U+FFFD for it. Steps are null in the
+// trace of a run that failed before it had one.
+func (q *Queries) RunSteps(ctx context.Context, tenantID string, ids []uuid.UUID) ([]RunStepsRow, error) {
+	rows, err := q.db.Query(ctx, runSteps, tenantID, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []RunStepsRow{}
+	for rows.Next() {
+		var i RunStepsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Steps,
+			&i.Cached,
+			&i.Skipped,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const runs = `-- name: Runs :many
@@ -441,6 +642,258 @@ func (q *Queries) RunsOfPattern(ctx context.Context, arg RunsOfPatternParams) ([
 			&i.ErrorDetail,
 			&i.Warnings,
 			&i.DataHash,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const runsOfPortfolio = `-- name: RunsOfPortfolio :many
+SELECT
+    id, tenant_id, request_id, trace_id, user_id, pattern_id, definition_hash,
+    (CASE WHEN pg_column_size(inputs) <= 8192 THEN inputs END)::json AS inputs,
+    asof, require_fresh, pricing_pack_id, pricing_pack_date, pricing_pack_revision, pricing_pack_hash,
+    portfolio_id, base_currency, ledger_version, ledger_seq,
+    started_at, duration_seconds, outcome, error_code, error_detail, warnings, data_hash
+FROM pattern_runs
+WHERE tenant_id = $1
+    AND (started_at, id) < ($2::timestamptz, $3::uuid)
+    AND started_at >= $4::timestamptz
+    AND portfolio_id = $5::uuid
+    AND ($6::text IS NULL OR pattern_id = $6)
+    AND ($7::text IS NULL OR outcome = $7)
+ORDER BY started_at DESC, id DESC
+LIMIT $8
+`
+
+type RunsOfPortfolioParams struct {
+	TenantID    string
+	BeforeStart time.Time
+	BeforeID    uuid.UUID
+	Since       time.Time
+	PortfolioID uuid.UUID
+	PatternID   *string
+	Outcome     *string
+	RowLimit    int32
+}
+
+type RunsOfPortfolioRow struct {
+	ID                  uuid.UUID
+	TenantID            string
+	RequestID           string
+	TraceID             string
+	UserID              *string
+	PatternID           string
+	DefinitionHash      string
+	Inputs              []byte
+	Asof                time.Time
+	RequireFresh        bool
+	PricingPackID       uuid.UUID
+	PricingPackDate     time.Time
+	PricingPackRevision int64
+	PricingPackHash     string
+	PortfolioID         *uuid.UUID
+	BaseCurrency        *string
+	LedgerVersion       *string
+	LedgerSeq           *int64
+	StartedAt           time.Time
+	DurationSeconds     float64
+	Outcome             string
+	ErrorCode           *string
+	ErrorDetail         *string
+	Warnings            []byte
+	DataHash            *string
+}
+
+func (q *Queries) RunsOfPortfolio(ctx context.Context, arg RunsOfPortfolioParams) ([]RunsOfPortfolioRow, error) {
+	rows, err := q.db.Query(ctx, runsOfPortfolio,
+		arg.TenantID,
+		arg.BeforeStart,
+		arg.BeforeID,
+		arg.Since,
+		arg.PortfolioID,
+		arg.PatternID,
+		arg.Outcome,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []RunsOfPortfolioRow{}
+	for rows.Next() {
+		var i RunsOfPortfolioRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.RequestID,
+			&i.TraceID,
+			&i.UserID,
+			&i.PatternID,
+			&i.DefinitionHash,
+			&i.Inputs,
+			&i.Asof,
+			&i.RequireFresh,
+			&i.PricingPackID,
+			&i.PricingPackDate,
+			&i.PricingPackRevision,
+			&i.PricingPackHash,
+			&i.PortfolioID,
+			&i.BaseCurrency,
+			&i.LedgerVersion,
+			&i.LedgerSeq,
+			&i.StartedAt,
+			&i.DurationSeconds,
+			&i.Outcome,
+			&i.ErrorCode,
+			&i.ErrorDetail,
+			&i.Warnings,
+			&i.DataHash,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const slowestRuns = `-- name: SlowestRuns :many
+WITH newest AS MATERIALIZED (
+    SELECT id, pattern_id, started_at, outcome, duration_seconds
+    FROM pattern_runs
+    WHERE tenant_id = $2 AND started_at >= $3::timestamptz AND started_at < $4::timestamptz
+    ORDER BY started_at DESC, id DESC
+    LIMIT $5
+)
+SELECT id, pattern_id, started_at, outcome, duration_seconds
+FROM newest
+ORDER BY duration_seconds DESC, id DESC
+LIMIT $1
+`
+
+type SlowestRunsParams struct {
+	Most     int32
+	TenantID string
+	Since    time.Time
+	Until    time.Time
+	RowLimit int32
+}
+
+type SlowestRunsRow struct {
+	ID              uuid.UUID
+	PatternID       string
+	StartedAt       time.Time
+	Outcome         string
+	DurationSeconds float64
+}
+
+func (q *Queries) SlowestRuns(ctx context.Context, arg SlowestRunsParams) ([]SlowestRunsRow, error) {
+	rows, err := q.db.Query(ctx, slowestRuns,
+		arg.Most,
+		arg.TenantID,
+		arg.Since,
+		arg.Until,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []SlowestRunsRow{}
+	for rows.Next() {
+		var i SlowestRunsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.PatternID,
+			&i.StartedAt,
+			&i.Outcome,
+			&i.DurationSeconds,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const stepFigures = `-- name: StepFigures :many
+WITH newest AS MATERIALIZED (
+    SELECT pattern_id, replace(trace::text, '\u0000', '\ufffd')::json -> 'steps' AS steps
+    FROM pattern_runs
+    WHERE tenant_id = $1 AND started_at >= $2::timestamptz AND started_at < $3::timestamptz
+    ORDER BY started_at DESC, id DESC
+    LIMIT $4
+)
+SELECT
+    n.pattern_id,
+    s."as"::text AS step,
+    s.capability::text AS capability,
+    count(*) AS calls,
+    count(*) FILTER (WHERE s.status = 'cached') AS cached,
+    count(*) FILTER (WHERE s.status = 'skipped') AS skipped,
+    count(*) FILTER (WHERE s.status = 'error') AS failed,
+    (percentile_cont(ARRAY[0.5, 0.95]) WITHIN GROUP (ORDER BY s.duration_seconds)
+        FILTER (WHERE s.status IN ('success', 'error')))::double precision[] AS percentiles
+FROM newest AS n
+CROSS JOIN LATERAL json_to_recordset(CASE json_typeof(n.steps) WHEN 'array' THEN n.steps END) AS s ("as" text, capability text, status text, duration_seconds double precision)
+GROUP BY 1, 2, 3
+ORDER BY 1, 2, 3
+`
+
+type StepFiguresParams struct {
+	TenantID string
+	Since    time.Time
+	Until    time.Time
+	RowLimit int32
+}
+
+type StepFiguresRow struct {
+	PatternID   string
+	Step        string
+	Capability  string
+	Calls       int64
+	Cached      int64
+	Skipped     int64
+	Failed      int64
+	Percentiles []float64
+}
+
+// StepFigures reads traces, which are JSON: some 30 µs a run. A step that was cached or skipped did no work,
+// so how long it took is not in the percentiles, which are null when none did any.
+func (q *Queries) StepFigures(ctx context.Context, arg StepFiguresParams) ([]StepFiguresRow, error) {
+	rows, err := q.db.Query(ctx, stepFigures,
+		arg.TenantID,
+		arg.Since,
+		arg.Until,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []StepFiguresRow{}
+	for rows.Next() {
+		var i StepFiguresRow
+		if err := rows.Scan(
+			&i.PatternID,
+			&i.Step,
+			&i.Capability,
+			&i.Calls,
+			&i.Cached,
+			&i.Skipped,
+			&i.Failed,
+			&i.Percentiles,
 		); err != nil {
 			return nil, err
 		}

@@ -76,16 +76,22 @@ const eventSummaries = `-- name: EventSummaries :many
 SELECT id, tenant_id, source, alert_id, user_id, title, severity, channels, accepted_at, expires_at FROM alert_events
 WHERE tenant_id = $1
   AND id < $2
-  AND ($3::text IS NULL OR source = $3)
+  AND id >= $3
+  AND ($4::timestamptz IS NULL OR accepted_at >= $4)
+  AND ($5::timestamptz IS NULL OR accepted_at < $5)
+  AND ($6::text IS NULL OR source = $6)
 ORDER BY id DESC
-LIMIT $4
+LIMIT $7
 `
 
 type EventSummariesParams struct {
-	TenantID string
-	Before   uuid.UUID
-	Source   *string
-	RowLimit int32
+	TenantID       string
+	Before         uuid.UUID
+	Since          uuid.UUID
+	AcceptedAfter  *time.Time
+	AcceptedBefore *time.Time
+	Source         *string
+	RowLimit       int32
 }
 
 type EventSummariesRow struct {
@@ -105,11 +111,15 @@ type EventSummariesRow struct {
 // messages and data stay where they are, a page of those would not fit into memory.
 //
 // There is one statement for each index. With all filters optional in a single one, the plan that
-// PostgreSQL keeps for it could use none but the first index.
+// PostgreSQL keeps for it could use none but the first index. Times are exact by accepted_at; the ids, which
+// are times too, bound how far the index is read.
 func (q *Queries) EventSummaries(ctx context.Context, arg EventSummariesParams) ([]EventSummariesRow, error) {
 	rows, err := q.db.Query(ctx, eventSummaries,
 		arg.TenantID,
 		arg.Before,
+		arg.Since,
+		arg.AcceptedAfter,
+		arg.AcceptedBefore,
 		arg.Source,
 		arg.RowLimit,
 	)
@@ -196,19 +206,25 @@ SELECT id, tenant_id, source, alert_id, user_id, title, severity, channels, acce
 WHERE tenant_id = $1
   AND alert_id = $2
   AND id < $3
-  AND ($4::text IS NULL OR user_id = $4)
-  AND ($5::text IS NULL OR source = $5)
+  AND id >= $4
+  AND ($5::timestamptz IS NULL OR accepted_at >= $5)
+  AND ($6::timestamptz IS NULL OR accepted_at < $6)
+  AND ($7::text IS NULL OR user_id = $7)
+  AND ($8::text IS NULL OR source = $8)
 ORDER BY id DESC
-LIMIT $6
+LIMIT $9
 `
 
 type EventSummariesOfAlertParams struct {
-	TenantID string
-	AlertID  string
-	Before   uuid.UUID
-	UserID   *string
-	Source   *string
-	RowLimit int32
+	TenantID       string
+	AlertID        string
+	Before         uuid.UUID
+	Since          uuid.UUID
+	AcceptedAfter  *time.Time
+	AcceptedBefore *time.Time
+	UserID         *string
+	Source         *string
+	RowLimit       int32
 }
 
 type EventSummariesOfAlertRow struct {
@@ -229,6 +245,9 @@ func (q *Queries) EventSummariesOfAlert(ctx context.Context, arg EventSummariesO
 		arg.TenantID,
 		arg.AlertID,
 		arg.Before,
+		arg.Since,
+		arg.AcceptedAfter,
+		arg.AcceptedBefore,
 		arg.UserID,
 		arg.Source,
 		arg.RowLimit,
@@ -262,22 +281,104 @@ func (q *Queries) EventSummariesOfAlert(ctx context.Context, arg EventSummariesO
 	return items, nil
 }
 
+const eventSummariesOfSource = `-- name: EventSummariesOfSource :many
+SELECT id, tenant_id, source, alert_id, user_id, title, severity, channels, accepted_at, expires_at FROM alert_events
+WHERE tenant_id = $1
+  AND source = $2
+  AND source <> 'direct'
+  AND id < $3
+  AND id >= $4
+  AND ($5::timestamptz IS NULL OR accepted_at >= $5)
+  AND ($6::timestamptz IS NULL OR accepted_at < $6)
+ORDER BY id DESC
+LIMIT $7
+`
+
+type EventSummariesOfSourceParams struct {
+	TenantID       string
+	Source         string
+	Before         uuid.UUID
+	Since          uuid.UUID
+	AcceptedAfter  *time.Time
+	AcceptedBefore *time.Time
+	RowLimit       int32
+}
+
+type EventSummariesOfSourceRow struct {
+	ID         uuid.UUID
+	TenantID   string
+	Source     string
+	AlertID    string
+	UserID     string
+	Title      string
+	Severity   string
+	Channels   json.RawMessage
+	AcceptedAt time.Time
+	ExpiresAt  *time.Time
+}
+
+// Not for direct events: those are the most, and in no index of their sources.
+func (q *Queries) EventSummariesOfSource(ctx context.Context, arg EventSummariesOfSourceParams) ([]EventSummariesOfSourceRow, error) {
+	rows, err := q.db.Query(ctx, eventSummariesOfSource,
+		arg.TenantID,
+		arg.Source,
+		arg.Before,
+		arg.Since,
+		arg.AcceptedAfter,
+		arg.AcceptedBefore,
+		arg.RowLimit,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []EventSummariesOfSourceRow{}
+	for rows.Next() {
+		var i EventSummariesOfSourceRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.Source,
+			&i.AlertID,
+			&i.UserID,
+			&i.Title,
+			&i.Severity,
+			&i.Channels,
+			&i.AcceptedAt,
+			&i.ExpiresAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const eventSummariesOfUser = `-- name: EventSummariesOfUser :many
 SELECT id, tenant_id, source, alert_id, user_id, title, severity, channels, accepted_at, expires_at FROM alert_events
 WHERE tenant_id = $1
   AND user_id = $2
   AND id < $3
-  AND ($4::text IS NULL OR source = $4)
+  AND id >= $4
+  AND ($5::timestamptz IS NULL OR accepted_at >= $5)
+  AND ($6::timestamptz IS NULL OR accepted_at < $6)
+  AND ($7::text IS NULL OR source = $7)
 ORDER BY id DESC
-LIMIT $5
+LIMIT $8
 `
 
 type EventSummariesOfUserParams struct {
-	TenantID string
-	UserID   string
-	Before   uuid.UUID
-	Source   *string
-	RowLimit int32
+	TenantID       string
+	UserID         string
+	Before         uuid.UUID
+	Since          uuid.UUID
+	AcceptedAfter  *time.Time
+	AcceptedBefore *time.Time
+	Source         *string
+	RowLimit       int32
 }
 
 type EventSummariesOfUserRow struct {
@@ -298,6 +399,9 @@ func (q *Queries) EventSummariesOfUser(ctx context.Context, arg EventSummariesOf
 		arg.TenantID,
 		arg.UserID,
 		arg.Before,
+		arg.Since,
+		arg.AcceptedAfter,
+		arg.AcceptedBefore,
 		arg.Source,
 		arg.RowLimit,
 	)

@@ -38,3 +38,16 @@ func Down(ctx context.Context, databaseURL string) error {
 		return err
 	})
 }
+
+// DownTo takes our schema back to a version.
+func DownTo(ctx context.Context, databaseURL string, version int64) error {
+	return locked(ctx, databaseURL, func(pool *pgxpool.Pool) error {
+		ours, err := newProvider(pool)
+		if err != nil {
+			return err
+		}
+		defer ours.Close()
+		_, err = ours.DownTo(ctx, version)
+		return err
+	})
+}

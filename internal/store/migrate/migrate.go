@@ -120,7 +120,7 @@ func up(ctx context.Context, pool *pgxpool.Pool) (Report, error) {
 		report.Applied = append(report.Applied, Step{Part: "schema", Version: r.Source.Version, Name: r.Source.Path})
 	}
 	if err = errors.Join(err, ours.Close()); err != nil {
-		return report, fmt.Errorf("migrate the schema: %w", err)
+		return report, fmt.Errorf("migrate the schema: %w%s", err, statementOf(err))
 	}
 
 	river, err := newRiver(pool)
@@ -136,8 +136,22 @@ func up(ctx context.Context, pool *pgxpool.Pool) (Report, error) {
 	if err != nil {
 		return report, fmt.Errorf("migrate River's schema: %w", err)
 	}
+	// The roles of the processes reach what is new of either, and policies say whose its rows are.
+	if _, err := pool.Exec(ctx, "CALL grant_dawsos_roles()"); err != nil {
+		return report, fmt.Errorf("grant the processes' roles their rights: %w%s", err, statementOf(err))
+	}
 	report.Schema, report.River, err = versions(ctx, pool)
 	return report, err
+}
+
+// statementOf names the statement within a procedure that an error comes from, which its text does not: a lock
+// that was not had in time is a table's.
+func statementOf(err error) string {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Where != "" {
+		statement, _, _ := strings.Cut(pg.Where, "\n")
+		return ", at " + statement
+	}
+	return ""
 }
 
 // locked runs work on a pool of its own while holding the advisory lock.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
@@ -179,4 +180,67 @@ func TestCheckWithoutADatabase(t *testing.T) {
 	pool := dbtest.Connect(t, "postgres://someone@127.0.0.1:1/nowhere")
 	err := migrate.Check(t.Context(), pool)
 	require.ErrorContains(t, err, "read the schema's version")
+}
+
+// TestPoliciesBesideAnOlderRelease: a transaction that has changed one table and goes on to another one, which already
+// has its policies, is neither in the way of row level security nor stopped by it.
+func TestPoliciesBesideAnOlderRelease(t *testing.T) {
+	t.Parallel()
+	const before = 20 // the last version without
+	address := dbtest.EmptyURL(t)
+	pool := dbtest.Connect(t, address)
+	_, err := migrate.Up(t.Context(), address)
+	require.NoError(t, err)
+	require.NoError(t, migrate.DownTo(t.Context(), address, before))
+
+	older, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = older.Rollback(context.WithoutCancel(t.Context())) }()
+	_, err = older.Exec(t.Context(), `UPDATE portfolios SET name = name`)
+	require.NoError(t, err)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := migrate.Up(t.Context(), address)
+		ended <- err
+	}()
+	require.Eventually(t, func() bool {
+		var waits bool
+		err := pool.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'portfolios'::regclass)`).Scan(&waits)
+		require.NoError(t, err)
+		return waits
+	}, 30*time.Second, 5*time.Millisecond, "the migration comes to the table")
+	_, err = older.Exec(t.Context(), `SET LOCAL lock_timeout = '1s'; UPDATE alert_events SET title = title`)
+	require.NoError(t, err)
+	require.NoError(t, older.Commit(t.Context()))
+	require.NoError(t, <-ended)
+	var without int
+	require.NoError(t, pool.QueryRow(t.Context(), `SELECT count(*) FROM pg_class
+		WHERE relname IN ('alert_events', 'portfolios') AND NOT relrowsecurity`).Scan(&without))
+	require.Zero(t, without)
+}
+
+// TestLockedTableIsNamed: a migration that gives up on a table says on which, and goes on from there the next time.
+func TestLockedTableIsNamed(t *testing.T) {
+	t.Parallel()
+	address := dbtest.EmptyURL(t)
+	pool := dbtest.Connect(t, address)
+	_, err := migrate.Up(t.Context(), address)
+	require.NoError(t, err)
+	require.NoError(t, migrate.DownTo(t.Context(), address, 21))
+	_, err = pool.Exec(t.Context(), "DROP POLICY api ON portfolios")
+	require.NoError(t, err)
+	holder, err := pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = holder.Rollback(context.WithoutCancel(t.Context())) }()
+	_, err = holder.Exec(t.Context(), "LOCK TABLE portfolios IN ACCESS SHARE MODE")
+	require.NoError(t, err)
+
+	_, err = migrate.Up(t.Context(), address)
+	require.ErrorContains(t, err, "lock timeout")
+	require.ErrorContains(t, err, "portfolios")
+	require.Error(t, migrate.Check(t.Context(), pool), "processes wait for what is missing")
+	require.NoError(t, holder.Commit(t.Context()))
+	_, err = migrate.Up(t.Context(), address)
+	require.NoError(t, err)
+	require.NoError(t, migrate.Check(t.Context(), pool))
 }

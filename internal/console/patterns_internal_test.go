@@ -1,0 +1,97 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/dawsos/dawsos/internal/fault"
+	"github.com/dawsos/dawsos/internal/patterns"
+	"github.com/dawsos/dawsos/pkg/pattern"
+)
+
+// engine has a step and then does what it is told to.
+type engine struct{ end func() error }
+
+func (e engine) Execute(_ context.Context, r patterns.Request) (*patterns.Answer, error) {
+	r.OnEvent(patterns.Event{Type: patterns.StepStarted, Step: &patterns.StepTrace{As: "positions", StartedAt: time.Now()}})
+	return nil, e.end()
+}
+
+func streamOf(t *testing.T, end func() error) (body string, err error) {
+	t.Helper()
+	c := &Console{Options: Options{Patterns: engine{end}, Unavailable: func(err error) bool { return errors.Is(err, errGone) }}}
+	d, err := pattern.Parse([]byte(`{"id": "x", "name": "X", "steps": [{"capability": "a.b", "as": "positions"}], "outputs": ["positions"]}`))
+	require.NoError(t, err)
+	w := httptest.NewRecorder()
+	r := httptest.NewRequest(http.MethodPost, "/console/patterns/x/run", http.NoBody)
+	r.PostForm = url.Values{}
+	err = c.streamRun(w, r, d, patterns.Request{})
+	return w.Body.String(), err
+}
+
+var errGone = errors.New("connection refused to 10.0.0.7")
+
+// A failure of ours that comes when the stream has begun is told without what is inside, and reaches the
+// server, whose log is all that an operator has of it.
+func TestStreamedFailuresReachTheLog(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		end       func() error
+		told, log string
+	}{
+		"defect":        {func() error { return errors.New("index out of range") }, "internal", "index out of range"},
+		"panic":         {func() error { panic("no such thing") }, "internal", "patterns_internal_test.go"}, // where it happened
+		"database away": {func() error { return errGone }, "The database does not answer", "10.0.0.7"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			body, err := streamOf(t, c.end)
+			require.ErrorContains(t, err, c.log)
+			require.Contains(t, body, "event: step\n")
+			require.Contains(t, body, "event: failed\n")
+			require.Contains(t, body, c.told)
+			require.NotContains(t, body, c.log)
+		})
+	}
+}
+
+// There are only so many streams at a time, and one that ends makes room.
+func TestLiveStreamsAreBounded(t *testing.T) {
+	t.Parallel()
+	c, err := New(Options{})
+	require.NoError(t, err)
+	c.Stop() // streams end as they begin
+	ask := func() error {
+		return c.live(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/console/live?of=/console/patterns", http.NoBody))
+	}
+	c.Now, c.Catalog = time.Now, none{}
+	require.NoError(t, ask())
+	c.streams.Store(maxLive)
+	require.Equal(t, fault.Unavailable, fault.CodeOf(ask()))
+	require.Equal(t, int64(maxLive), c.streams.Load(), "who is refused takes no room")
+	c.streams.Store(maxLive - 1)
+	require.NoError(t, ask())
+}
+
+// none knows no patterns.
+type none struct{ Catalog }
+
+func (none) Definitions() []*pattern.Definition { return nil }
+
+// What a step calls a file is one only when it reads as one: agents may be anybody's.
+func TestFilesOfResults(t *testing.T) {
+	t.Parallel()
+	of := func(media, content string) *file {
+		return newSection("Report", "report", 3, object{{"media_type", media}, {"content_base64", content}, {"filename", "x"}}, hint{}).File
+	}
+	require.NotNil(t, of("application/pdf", "JVBERi0="))
+	require.Nil(t, of("text/html,<script>", "JVBERi0="))
+	require.Nil(t, of("application/pdf", "<script>"))
+}
