@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	_ "github.com/dawsos/dawsos/internal/app" // what is built below: its changes make old results invalid
 	"github.com/dawsos/dawsos/internal/dbtest"
@@ -39,7 +40,16 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	dbtest.Main(m)
+	dbtest.Main(m, leftByToxiproxy...)
+}
+
+// leftByToxiproxy are the goroutines that toxiproxy leaves of a connection which is aborted while bytes are under
+// way: nobody reads from its last stage any more, and the stages before it wait for that for ever
+// (TestAbortedConnection; the same in its newest version, 2.12). They are few, in a program that ends with its
+// campaign.
+var leftByToxiproxy = []goleak.Option{
+	goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"),
+	goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2.(*ToxicLink).read"),
 }
 
 func build() error {
