@@ -18,11 +18,12 @@ const tokenKeysTimeout = 5 * time.Second
 func (p *process) access(db *store.Store) (*auth.Authenticator, *auth.Manager, error) {
 	keys := auth.NewStoredKeys(db, time.Now)
 	o := auth.Options{Anonymous: auth.Role(p.cfg.AuthAnonymous), Registerer: p.tel.Registry}
+	readings := auth.NewReadings(p.tel.Registry)
 	if p.cfg.Takes(config.AuthKeys) {
 		o.Keys = keys
 	}
 	if p.cfg.Takes(config.AuthJWT) {
-		tokens, err := p.tokens(db)
+		tokens, err := p.tokens(db, readings)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -33,7 +34,7 @@ func (p *process) access(db *store.Store) (*auth.Authenticator, *auth.Manager, e
 
 // tokens are the signed tokens that the settings let in. Whether who issues them can be reached is seen when
 // the first one comes: the API starts without.
-func (p *process) tokens(db *store.Store) (*auth.SignedTokens, error) {
+func (p *process) tokens(db *store.Store, readings auth.Readings) (*auth.SignedTokens, error) {
 	o := auth.TokenOptions{
 		Secret: []byte(p.cfg.AuthJWTSecret), Issuer: p.cfg.AuthIssuer, Audience: p.cfg.AuthAudience, Skew: p.cfg.AuthClockSkew,
 		TenantClaim: p.cfg.AuthTenantClaim, RoleClaim: p.cfg.AuthRoleClaim, Tenants: db, Now: time.Now,
@@ -48,7 +49,7 @@ func (p *process) tokens(db *store.Store) (*auth.SignedTokens, error) {
 			client.CloseIdleConnections()
 			return nil
 		})
-		o.Keys = auth.NewKeySet(p.cfg.AuthJWKSURL, client, p.tel.Log, time.Now)
+		o.Keys = auth.NewKeySet(p.cfg.AuthJWKSURL, client, readings, p.tel.Log, time.Now)
 	}
 	return auth.NewSignedTokens(o)
 }

@@ -237,6 +237,7 @@ func TestAddressesOfAPI(t *testing.T) {
 	for _, what := range []string{"missing", "token", "key"} {
 		require.Contains(t, metrics, `dawsos_auth_refused_total{shown="`+what+`"} 1`)
 	}
+	require.Contains(t, metrics, `dawsos_auth_key_set_readings_total{outcome="read"} 1`)
 
 	check := func(changes ...string) error {
 		asked := map[string]string{"ENVIRONMENT": "production"}

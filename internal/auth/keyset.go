@@ -13,15 +13,20 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"golang.org/x/sync/singleflight"
 
 	"github.com/dawsos/dawsos/internal/fault"
 )
 
 const (
-	keySetFresh = time.Hour        // a set that is older is read again, behind the requests
+	keySetFresh = time.Hour // a set that is older is read again, behind the requests
+	// keySetMost is how old a set may be and still verify: as old as a token gets. Whoever keeps us from reading
+	// it keeps a key that was taken out of it alive for no longer.
+	keySetMost  = mostTokenLife
 	keySetPause = 30 * time.Second // between two readings, whatever tokens ask for
-	// keySetRetry is the pause while no set was ever read: nobody gets in meanwhile.
+	// keySetRetry is the pause while there is no set that verifies: nobody gets in meanwhile.
 	keySetRetry    = 2 * time.Second
 	keySetTimeout  = 10 * time.Second
 	mostKeySet     = 256 << 10 // bytes
@@ -29,12 +34,13 @@ const (
 )
 
 // KeySet are the public keys of who issues tokens, read from a JSON Web Key Set (RFC 7517) over HTTP when
-// they are needed. While it can't be read, the keys that were read last stay.
+// they are needed. While it can't be read, the keys that were read last stay for a day.
 type KeySet struct {
-	url    string
-	client *http.Client
-	log    *slog.Logger
-	now    func() time.Time
+	url      string
+	client   *http.Client
+	readings Readings
+	log      *slog.Logger
+	now      func() time.Time
 
 	reading singleflight.Group
 
@@ -50,10 +56,22 @@ type keyName struct {
 	algorithm jose.SignatureAlgorithm
 }
 
+// Readings counts how often key sets were read.
+type Readings struct{ read, failed prometheus.Counter }
+
+// NewReadings registers the counters, which are there whether or not tokens are taken.
+func NewReadings(reg prometheus.Registerer) Readings {
+	readings := promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
+		Name: "dawsos_auth_key_set_readings_total",
+		Help: "Readings of the keys that verify tokens, by outcome: read or failed.",
+	}, []string{"outcome"})
+	return Readings{readings.WithLabelValues("read"), readings.WithLabelValues("failed")}
+}
+
 // NewKeySet returns the keys at an address. The client bounds where it may go; it must not follow
 // redirects.
-func NewKeySet(address string, client *http.Client, log *slog.Logger, now func() time.Time) *KeySet {
-	return &KeySet{url: address, client: client, log: log, now: now}
+func NewKeySet(address string, client *http.Client, readings Readings, log *slog.Logger, now func() time.Time) *KeySet {
+	return &KeySet{url: address, client: client, readings: readings, log: log, now: now}
 }
 
 // key returns the public key that verifies tokens of a key's id and an algorithm.
@@ -78,7 +96,7 @@ func (s *KeySet) key(ctx context.Context, id string, algorithm jose.SignatureAlg
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.keys == nil {
+	if s.none(s.now()) {
 		return nil, &fault.Error{
 			Code: fault.Unavailable, Detail: "the keys that verify tokens can't be read at the moment", RetryAfter: keySetRetry,
 		}
@@ -101,7 +119,7 @@ func (s *KeySet) find(id string, algorithm jose.SignatureAlgorithm) (any, sought
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	rested := now.Sub(s.tried) >= keySetPause
-	if s.keys == nil { // [KeySet.read] knows how long to wait
+	if s.none(now) { // [KeySet.readAgain] knows how long to wait
 		return nil, absentOld
 	}
 	key, ok := s.keys[keyName{id, algorithm}]
@@ -117,6 +135,11 @@ func (s *KeySet) find(id string, algorithm jose.SignatureAlgorithm) (any, sought
 		return nil, absentOld
 	}
 	return nil, absent
+}
+
+// none reports whether there is no set that verifies. The lock must be held.
+func (s *KeySet) none(now time.Time) bool {
+	return s.keys == nil || now.Sub(s.read) >= keySetMost
 }
 
 // only returns the key of an algorithm where there is one alone: then a token need not name it.
@@ -146,7 +169,7 @@ func (s *KeySet) readAgain(ctx context.Context) {
 	now := s.now()
 	s.mu.Lock()
 	pause := keySetPause
-	if s.keys == nil {
+	if s.none(now) {
 		pause = keySetRetry
 	}
 	if now.Sub(s.tried) < pause {
@@ -160,9 +183,11 @@ func (s *KeySet) readAgain(ctx context.Context) {
 	defer cancel()
 	keys, ignored, err := s.fetch(ctx)
 	if err != nil {
-		s.log.WarnContext(ctx, "the keys that verify tokens can't be read; those that were read before stay", "err", err)
+		s.readings.failed.Inc()
+		s.log.WarnContext(ctx, "the keys that verify tokens can't be read; those that were read before stay for a day", "err", err)
 		return
 	}
+	s.readings.read.Inc()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.keys, s.read = keys, now

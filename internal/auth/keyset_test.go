@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -115,6 +117,37 @@ func TestKeysStayWhileTheProviderIsAway(t *testing.T) {
 	require.NoError(t, ask("two"))
 }
 
+// TestKeysDontStayForever: after a day without a reading there is nothing left to judge tokens by, so that a key
+// that its provider took out is not kept alive by keeping its set away. A set that is old only because nobody
+// needed it is read before it is used.
+func TestKeysDontStayForever(t *testing.T) {
+	t.Parallel()
+	s := signers()
+	tokens, b := setupTokens(t, public(&s.ec.PublicKey, "one"))
+	ask := func() error {
+		_, err := tokens.Principal(t.Context(), sign(t, s.ec, header("ES256", "one"), claims(map[string]any{"exp": b.clock.Now().Add(time.Hour).Unix(), "iat": nil})))
+		return err
+	}
+	require.NoError(t, ask())
+	b.clock.add(7 * 24 * time.Hour)
+	require.NoError(t, ask(), "after a quiet week")
+	require.Equal(t, 2, b.provider.questions())
+
+	b.provider.answer(http.StatusServiceUnavailable, nil)
+	b.clock.add(keySetMost - time.Second)
+	require.NoError(t, ask())
+	require.Eventually(t, func() bool { return testutil.ToFloat64(b.readings.failed) == 1 }, 10*time.Second, time.Millisecond, "it is read behind the request")
+	b.clock.add(time.Second)
+	require.Equal(t, fault.Unavailable, fault.CodeOf(ask()))
+	b.clock.add(keySetRetry)
+	require.Equal(t, fault.Unavailable, fault.CodeOf(ask()))
+	b.provider.serve(t, public(&s.otherEC.PublicKey, "two"))
+	b.clock.add(keySetRetry)
+	require.ErrorContains(t, ask(), "is not known", "it was taken out meanwhile")
+	require.EqualValues(t, 3, testutil.ToFloat64(b.readings.read))
+	require.EqualValues(t, 2, testutil.ToFloat64(b.readings.failed), "a second after the last one it is not asked again")
+}
+
 // TestNoKeysYet: while no set was ever read, tokens can't be judged. That passes, and is no fault of the
 // caller's.
 func TestNoKeysYet(t *testing.T) {
@@ -158,7 +191,7 @@ func TestKeysAreReadAgain(t *testing.T) {
 				return nil, r.Context().Err()
 			}
 		})}
-		keys := NewKeySet("https://login.example.org/keys?tenant=secret", client, quiet(), time.Now)
+		keys := NewKeySet("https://login.example.org/keys?tenant=secret", client, NewReadings(prometheus.NewRegistry()), quiet(), time.Now)
 
 		slow = 3 * time.Second
 		began := time.Now()
@@ -214,14 +247,14 @@ func TestKeySetLogs(t *testing.T) {
 	log := slog.New(slog.NewTextHandler(&out, nil))
 	fails := NewKeySet("https://login.example.org/keys?hunter2", &http.Client{Transport: transport(func(*http.Request) (*http.Response, error) {
 		return nil, errors.New("connection refused")
-	})}, log, time.Now)
+	})}, NewReadings(prometheus.NewRegistry()), log, time.Now)
 	_, err := fails.key(t.Context(), "one", jose.ES256)
 	require.Equal(t, fault.Unavailable, fault.CodeOf(err))
 	require.NotContains(t, err.Error(), "hunter2")
 	require.Contains(t, out.String(), "connection refused")
 	works := NewKeySet("https://login.example.org/keys?hunter2", &http.Client{Transport: transport(func(*http.Request) (*http.Response, error) {
 		return answer(http.StatusOK, setOf(t, public(&s.ec.PublicKey, "one"), public([]byte("hunter2"), "oct"))), nil
-	})}, log, time.Now)
+	})}, NewReadings(prometheus.NewRegistry()), log, time.Now)
 	_, err = works.key(t.Context(), "one", jose.ES256)
 	require.NoError(t, err)
 	require.Contains(t, out.String(), "keys=1 ignored=1")

@@ -203,13 +203,14 @@ type tokenBundle struct {
 	clock    *clock
 	provider *provider
 	tenants  *tenants
+	readings Readings
 	keys     *KeySet
 }
 
 func setupTokens(t testing.TB, keys ...jose.JSONWebKey) (*SignedTokens, *tokenBundle) {
 	t.Helper()
-	b := &tokenBundle{clock: &clock{now: testNow}, provider: newProvider(t, keys...), tenants: &tenants{there: map[string]bool{"default": true, "other": true}}}
-	b.keys = NewKeySet(b.provider.URL, b.provider.Client(), quiet(), b.clock.Now)
+	b := &tokenBundle{clock: &clock{now: testNow}, provider: newProvider(t, keys...), tenants: &tenants{there: map[string]bool{"default": true, "other": true}}, readings: NewReadings(prometheus.NewRegistry())}
+	b.keys = NewKeySet(b.provider.URL, b.provider.Client(), b.readings, quiet(), b.clock.Now)
 	tokens, err := NewSignedTokens(TokenOptions{
 		Keys: b.keys, Issuer: testIssuer, Audience: testAudience, Skew: time.Minute,
 		TenantClaim: "tenant", RoleClaim: "role", Tenants: b.tenants, Now: b.clock.Now,
@@ -415,7 +416,7 @@ func TestSharedSecret(t *testing.T) {
 	_, err = NewSignedTokens(short)
 	require.ErrorContains(t, err, "too short")
 	both := o
-	both.Keys = NewKeySet("http://127.0.0.1:1", http.DefaultClient, quiet(), time.Now)
+	both.Keys = NewKeySet("http://127.0.0.1:1", http.DefaultClient, NewReadings(prometheus.NewRegistry()), quiet(), time.Now)
 	_, err = NewSignedTokens(both)
 	require.ErrorContains(t, err, "not both")
 	both.Secret = nil

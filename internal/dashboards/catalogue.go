@@ -51,6 +51,7 @@ const (
 	alertImportsRefused     = "ImportsRefused"
 	alertModelFailing       = "ModelFailing"
 	alertCallersRefused     = "CallersRefused"
+	alertTokenKeys          = "TokenKeysUnreadable"
 	alertPatternFiles       = "PatternFilesInvalid"
 	alertEvaluations        = "AlertEvaluationMissing"
 	alertSignalsRefused     = "AlertSignalsRefused"

@@ -127,6 +127,14 @@ func apiOverview() dashboard {
 				runbooks: []string{alertCallersRefused},
 			},
 			{
+				kind: timeSeries, title: "Readings of Token Keys", unit: count, steps: plain(),
+				description: "Readings within 15 minutes of the keys at AUTH_JWKS_URL that verify tokens, of all processes. One an hour for each process that sees tokens is normal, and none without tokens. " +
+					"Failed ones alone: after a day every token is answered with 503.",
+				queries:  []query{{expr: "sum by (outcome) (increase(dawsos_auth_key_set_readings_total[15m]))", legend: "{{outcome}}", minStep: backend}},
+				links:    []dataLink{to(runtimeUID)},
+				runbooks: []string{alertTokenKeys},
+			},
+			{
 				kind: timeSeries, title: "Places Taken", unit: share, steps: rising(0.8, 1),
 				description: "Share of the places for requests that are taken, of the process where it is greatest, by class. At 1 requests wait for up to half a second, and further ones are shed: " +
 					"add processes, or find what makes requests slow, before you raise MAX_CONCURRENT_REQUESTS.",
