@@ -39,7 +39,7 @@ var leaks = []struct {
 
 // reasons that a failure of the server may have.
 var excused = map[int][]string{
-	http.StatusServiceUnavailable: {"unavailable", "breaker_open", "pricing_pack_warming", "overloaded"},
+	http.StatusServiceUnavailable: {"unavailable", "breaker_open", "pricing_pack_warming"},
 	http.StatusGatewayTimeout:     {"timeout"},
 }
 

@@ -59,6 +59,18 @@ func ManageKeys(ctx context.Context, args []string, getenv func(string) string, 
 	if err != nil {
 		return err
 	}
+	d := auth.Draft{
+		TenantID: *tenant, Name: strings.TrimSpace(*name), Role: auth.Role(*role), UserID: *person, Lifetime: *expires,
+		By: commandUser(), Reason: *reason,
+	}
+	if *scopes != "" {
+		d.Scopes = strings.Split(*scopes, ",")
+	}
+	if args[0] == "create" { // checked before a tenant is made for it
+		if err := checkDraft(d); err != nil {
+			return err
+		}
+	}
 	db, done, err := openKeys(ctx, getenv, *tenant)
 	if err != nil {
 		return err
@@ -70,19 +82,6 @@ func ManageKeys(ctx context.Context, args []string, getenv func(string) string, 
 	manager := auth.NewManager(db, nil, time.Now)
 	switch args[0] {
 	case "create":
-		d := auth.Draft{
-			TenantID: *tenant, Name: strings.TrimSpace(*name), Role: auth.Role(*role), UserID: *person, Lifetime: *expires,
-			By: commandUser(), Reason: *reason,
-		}
-		if d.Name == "" || len(d.Name) > 200 || !d.Role.Known() {
-			return errors.New("api keys create: --name (1 to 200 characters) and --role (admin, operator, analyst, service or read-only) are needed")
-		}
-		if *scopes != "" {
-			d.Scopes = strings.Split(*scopes, ",")
-			if err := checkScopes(d.Scopes); err != nil {
-				return err
-			}
-		}
 		text, k, err := manager.Create(ctx, d)
 		if err != nil {
 			return err
@@ -195,8 +194,11 @@ func commandUser() string {
 	return "command"
 }
 
-func checkScopes(scopes []string) error {
-	for _, s := range scopes {
+func checkDraft(d auth.Draft) error {
+	if d.Name == "" || len(d.Name) > 200 || !d.Role.Known() {
+		return errors.New("api keys create: --name (1 to 200 characters) and --role (admin, operator, analyst, service or read-only) are needed")
+	}
+	for _, s := range d.Scopes {
 		if !slices.Contains(auth.Scopes, s) {
 			return fmt.Errorf("there is no scope %q; scopes are %s", s, strings.Join(auth.Scopes, ", "))
 		}

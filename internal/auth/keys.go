@@ -117,8 +117,9 @@ type StoredKeys struct {
 	lookup KeyLookup
 	now    func() time.Time
 
-	mu    sync.Mutex
-	known map[[sha256.Size]byte]knownKey
+	mu     sync.Mutex
+	known  map[[sha256.Size]byte]knownKey
+	change uint64 // counts what was forgotten
 }
 
 type knownKey struct {
@@ -138,7 +139,7 @@ func (s *StoredKeys) Principal(ctx context.Context, text string) (Principal, err
 		return Principal{}, fault.New(fault.Unauthenticated, "this is no API key: one is daws_, 12 characters, _ and 43 characters")
 	}
 	hash, now := sha256.Sum256([]byte(text)), s.now()
-	k, ok := s.recall(hash, now)
+	k, change, ok := s.recall(hash, now)
 	if !ok {
 		var err error
 		k, err = s.lookup.UseKey(ctx, id, hash[:])
@@ -148,7 +149,7 @@ func (s *StoredKeys) Principal(ctx context.Context, text string) (Principal, err
 		if err != nil {
 			return Principal{}, err
 		}
-		s.remember(hash, k, now)
+		s.remember(hash, k, change, now)
 	}
 	switch k.State(now) {
 	case Revoked:
@@ -159,16 +160,22 @@ func (s *StoredKeys) Principal(ctx context.Context, text string) (Principal, err
 	return k.Principal(), nil
 }
 
-func (s *StoredKeys) recall(hash [sha256.Size]byte, now time.Time) (Key, bool) {
+// recall returns the key, or at which change it is not there.
+func (s *StoredKeys) recall(hash [sha256.Size]byte, now time.Time) (k Key, change uint64, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	k, ok := s.known[hash]
-	return k.key, ok && now.Before(k.until)
+	known, ok := s.known[hash]
+	return known.key, s.change, ok && now.Before(known.until)
 }
 
-func (s *StoredKeys) remember(hash [sha256.Size]byte, k Key, now time.Time) {
+// remember keeps a key that was asked for at a change, unless there was another one since: it may have been this
+// key's.
+func (s *StoredKeys) remember(hash [sha256.Size]byte, k Key, change uint64, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if change != s.change {
+		return
+	}
 	if len(s.known) >= mostKeys { // all of them are asked for again within seconds anyway
 		clear(s.known)
 	}
@@ -179,5 +186,6 @@ func (s *StoredKeys) remember(hash [sha256.Size]byte, k Key, now time.Time) {
 func (s *StoredKeys) Forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.change++
 	clear(s.known)
 }

@@ -46,8 +46,8 @@ func (s *Sessions) Begin(ctx context.Context, credential string) (cookie string,
 	if err != nil {
 		return "", time.Time{}, err
 	}
-	if p.Scopes != nil { // pages show and do what no single scope is about
-		return "", time.Time{}, fault.New(fault.Forbidden, "the key is for parts of the API alone; the console needs one without scopes")
+	if err := Whole(p); err != nil {
+		return "", time.Time{}, err
 	}
 	until = s.now().Add(SessionLength)
 	if !p.Expires.IsZero() && p.Expires.Before(until) {
@@ -57,6 +57,15 @@ func (s *Sessions) Begin(ctx context.Context, credential string) (cookie string,
 	_, _ = rand.Read(random[:]) // never fails: it ends the process rather
 	cookie = base64.RawURLEncoding.EncodeToString(random[:])
 	return cookie, until, s.store.AddSession(With(ctx, p), hashCookie(cookie), p, until)
+}
+
+// Whole refuses with [fault.Forbidden] whose key is for parts of the API alone: the console's pages show and do
+// what no single scope is about.
+func Whole(p Principal) error {
+	if p.Scopes != nil {
+		return fault.New(fault.Forbidden, "the key is for parts of the API alone; the console needs one without scopes")
+	}
+	return nil
 }
 
 // Principal returns whose session a cookie is. It refuses with [fault.Unauthenticated].

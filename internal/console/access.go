@@ -41,6 +41,7 @@ var (
 	operators = []auth.Role{auth.Admin, auth.Operator}
 	users     = []auth.Role{auth.Admin, auth.Operator, auth.Analyst, auth.Service}
 	bookers   = []auth.Role{auth.Admin, auth.Analyst, auth.Service}
+	programs  = []auth.Role{auth.Admin, auth.Operator, auth.Service}
 )
 
 // access says whom an area's pages and actions are for: those whom the API lets do the same.
@@ -55,17 +56,18 @@ var areas = []access{
 	{prefix: "/console/queue", look: operators, act: operators, operating: true},
 	{prefix: "/console/jobs", look: operators, act: operators, operating: true},
 	{prefix: "/console/audit", look: operators, act: operators},
-	{prefix: "/console/imports", look: []auth.Role{auth.Admin, auth.Operator, auth.Service}, act: []auth.Role{auth.Admin, auth.Operator, auth.Service}},
+	{prefix: "/console/imports", look: programs, act: programs},
 	{prefix: "/console/dlq", look: lookers, act: operators},
 	{prefix: "/console/operations", look: lookers, act: operators},
 	{prefix: "/console/destinations", look: lookers, act: operators},
-	{prefix: "/console/deliveries", look: []auth.Role{auth.Admin, auth.Operator, auth.Service, auth.ReadOnly}, act: []auth.Role{auth.Admin, auth.Operator, auth.Service}},
+	{prefix: "/console/deliveries", look: []auth.Role{auth.Admin, auth.Operator, auth.Service, auth.ReadOnly}, act: programs},
+	{prefix: "/console/alerts/evaluate", look: everybody, act: programs}, // it may fire any rule
 	{prefix: "/console/alerts", look: everybody, act: users},
 	{prefix: "/console/inbox", look: everybody, act: users},
 	{prefix: "/console/patterns", look: everybody, act: users},
 	{prefix: "/console/runs", look: everybody, act: users},
 	{prefix: "/console/portfolios", look: everybody, act: bookers},
-	{prefix: "/console/packs", look: everybody, act: []auth.Role{auth.Admin, auth.Operator, auth.Service}},
+	{prefix: "/console/packs", look: everybody, act: programs},
 	{prefix: "/console", look: everybody, act: operators},
 }
 
@@ -119,7 +121,23 @@ func (c *Console) identify(r *http.Request) (auth.Principal, error) {
 		}
 		// A session that is over is as none.
 	}
-	return c.Auth.Authenticate(r)
+	p, err := c.Auth.Authenticate(r)
+	if err == nil {
+		err = auth.Whole(p)
+	}
+	return p, err
+}
+
+// mayLook reports whether the caller may see the page at a path.
+func mayLook(ctx context.Context, path string) bool {
+	p, _ := auth.From(ctx)
+	return areaOf(path).admits(p, http.MethodGet) == nil
+}
+
+// mayAct reports whether the caller may do what is posted to a path.
+func mayAct(ctx context.Context, path string) bool {
+	p, _ := auth.From(ctx)
+	return areaOf(path).admits(p, http.MethodPost) == nil
 }
 
 // toLogin leads who is not known to the page for signing in, and from there to where they wanted to be.

@@ -177,6 +177,11 @@ func (c *Console) guard(next Handler) Handler {
 func (c *Console) identified(next Handler) Handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		p, err := c.identify(r)
+		if fault.CodeOf(err) == fault.Unauthenticated && r.Header.Get("Authorization") != "" {
+			if tooMany := c.countRefused(r); tooMany != nil {
+				return tooMany
+			}
+		}
 		if err != nil {
 			return toLogin(w, r, err)
 		}

@@ -47,6 +47,8 @@ type overview struct {
 	Workers   roleCount
 	Database  health.Database
 
+	Queue, History bool // whether the dead letters, and the deliveries, are the caller's to see
+
 	Hour      health.Hour
 	ErrorRate *float64 // of attempts; nil when there were none, or more than are counted
 	Chart     map[string]any
@@ -125,7 +127,7 @@ const runningOperations = 20
 func (c *Console) overview(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	p, _ := auth.From(ctx)
-	o := overview{System: p.Operates()}
+	o := overview{System: p.Operates(), Queue: mayLook(ctx, lettersPath), History: mayLook(ctx, deliveriesPath)}
 	for _, read := range []func(context.Context, *overview) error{
 		c.readHealth, c.readHour, c.readLetters, c.readAccounts, c.readSystem,
 	} {
@@ -214,6 +216,9 @@ func hourChart(h health.Hour) map[string]any {
 }
 
 func (c *Console) readLetters(ctx context.Context, o *overview) (err error) {
+	if !o.Queue {
+		return nil
+	}
 	counts, all, err := c.DeadLetters.LetterCounts(ctx, auth.Tenant(ctx), delivery.LetterFilter{Open: true})
 	if err != nil {
 		return err
@@ -250,6 +255,9 @@ func (c *Console) readLetters(ctx context.Context, o *overview) (err error) {
 // readAccounts holds what was accepted against where it is. The accounts know how many letters are open, however
 // many there are.
 func (c *Console) readAccounts(ctx context.Context, o *overview) error {
+	if !o.Queue || !o.History {
+		return nil
+	}
 	balances, err := c.Ledger.Balances(ctx)
 	if err != nil {
 		return err

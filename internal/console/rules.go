@@ -41,7 +41,10 @@ type RuleEvaluator interface {
 	Check(ctx context.Context, r alerts.Rule) error
 }
 
-const rulesPath = "/console/alerts"
+const (
+	rulesPath    = "/console/alerts"
+	evaluatePath = rulesPath + "/evaluate"
+)
 
 func (c *Console) ruleRoutes() []Route {
 	return []Route{
@@ -50,7 +53,7 @@ func (c *Console) ruleRoutes() []Route {
 		{Method: http.MethodGet, Path: rulesPath + "/new", Handler: c.newRule},
 		{Method: http.MethodPost, Path: rulesPath + "/check", Handler: c.checkRule},
 		{Method: http.MethodPost, Path: rulesPath + "/form", Handler: c.reshapeRule},
-		{Method: http.MethodPost, Path: rulesPath + "/evaluate", Handler: c.evaluateRules},
+		{Method: http.MethodPost, Path: evaluatePath, Handler: c.evaluateRules},
 		{Method: http.MethodGet, Path: rulesPath + "/{id}", Handler: c.rule},
 		{Method: http.MethodPost, Path: rulesPath + "/{id}", Handler: c.updateRule},
 		{Method: http.MethodGet, Path: rulesPath + "/{id}/edit", Handler: c.editRule},
@@ -71,6 +74,8 @@ type ruleList struct {
 	Pager    pager
 	Address  string // of this part of the list, to come back to
 	Done     string
+
+	MayEvaluate bool
 }
 
 // ruleView is a rule as pages show it.
@@ -141,6 +146,7 @@ func (c *Console) rules(w http.ResponseWriter, r *http.Request) error {
 	}
 	q.Del("done")
 	page.Address = address(rulesPath, q)
+	page.MayEvaluate = mayAct(r.Context(), evaluatePath)
 	return c.render(w, r, http.StatusOK, "alerts", rulesPath, "Alert rules", page)
 }
 
@@ -262,8 +268,10 @@ func viewChannels(ch alerts.Channels) []channelView {
 type rulePage struct {
 	Done    string
 	Rule    ruleView
-	Firings []delivery.Summary
-	More    bool // there were more firings
+	MayEvaluate    bool
+	Queue, History bool // whether the dead letters, and the deliveries, are the caller's to see
+	Firings        []delivery.Summary
+	More           bool // there were more firings
 }
 
 // shownFirings is how many of a rule's latest firings its page shows.
@@ -274,13 +282,18 @@ func (c *Console) rule(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	page := rulePage{Done: r.URL.Query().Get("done")}
+	ctx := r.Context()
+	page := rulePage{
+		Done: r.URL.Query().Get("done"), MayEvaluate: mayAct(ctx, evaluatePath), Queue: mayLook(ctx, lettersPath), History: mayLook(ctx, deliveriesPath),
+	}
 	if page.Rule, err = c.viewRule(r.Context(), rule, portfolioNames{}); err != nil {
 		return err
 	}
-	f := delivery.EventFilter{AlertID: rule.ID.String()}
-	if page.Firings, err = c.Deliveries.Summaries(r.Context(), auth.Tenant(r.Context()), f, uuid.Max, shownFirings+1); err != nil {
-		return err
+	if page.History {
+		f := delivery.EventFilter{AlertID: rule.ID.String()}
+		if page.Firings, err = c.Deliveries.Summaries(ctx, auth.Tenant(ctx), f, uuid.Max, shownFirings+1); err != nil {
+			return err
+		}
 	}
 	if len(page.Firings) > shownFirings {
 		page.Firings, page.More = page.Firings[:shownFirings], true

@@ -16,8 +16,8 @@ import (
 	"strings"
 )
 
-// oldest is the oldest major version of PostgreSQL that is used; its predecessors are not maintained.
-const oldest = 14
+// oldest is the oldest major version of PostgreSQL that the schema is for (UNIQUE NULLS NOT DISTINCT).
+const oldest = 15
 
 // systemGlobs are the folders where distributions and installers put the server's programs.
 var systemGlobs = []string{
