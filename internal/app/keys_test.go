@@ -45,6 +45,10 @@ func TestManageKeys(t *testing.T) {
 
 	_, _, err = run("create", "--tenant", "acme", "--name", "a", "--role", "admin")
 	require.ErrorContains(t, err, `there is no tenant "acme"`)
+	_, _, err = run("create", "--tenant", "typo", "--new-tenant", "--name", "a", "--role", "amdin")
+	require.Error(t, err)
+	_, _, err = run("create", "--tenant", "typo", "--name", "a", "--role", "admin")
+	require.ErrorContains(t, err, `there is no tenant "typo"`, "what fails leaves no tenant")
 	acme, _, err := run("create", "--tenant", "acme", "--new-tenant", "--name", "a", "--role", "admin")
 	require.NoError(t, err)
 	p, err = who(acme)

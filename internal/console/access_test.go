@@ -5,13 +5,16 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/dawsos/dawsos/internal/auth"
+	"github.com/dawsos/dawsos/internal/console"
 	"github.com/dawsos/dawsos/internal/store"
 )
 
@@ -220,4 +223,110 @@ func (s *site) firstEvent(path string, headers ...string) string {
 		event.WriteString(lines.Text() + "\n")
 	}
 	return event.String()
+}
+
+// actionOf says which operation of the API each action of the console is.
+var actionOf = map[string]string{
+	"/console/alerts":                       "post /v1/alerts",
+	"/console/alerts/check":                 "post /v1/alerts",
+	"/console/alerts/form":                  "post /v1/alerts",
+	"/console/alerts/evaluate":              "post /v1/alerts/evaluate",
+	"/console/alerts/{id}":                  "patch /v1/alerts/{id}",
+	"/console/alerts/{id}/act":              "post /v1/alerts/{id}/snooze",
+	"/console/deliveries":                   "post /v1/deliveries",
+	"/console/destinations":                 "post /v1/destinations",
+	"/console/destinations/{name}":          "patch /v1/destinations/{name}",
+	"/console/destinations/{name}/act":      "delete /v1/destinations/{name}",
+	"/console/destinations/{name}/rotate":   "post /v1/destinations/{name}/rotate-secret",
+	"/console/destinations/{name}/test":     "post /v1/destinations/{name}/test",
+	"/console/dlq/act":                      "post /v1/dlq/replay",
+	"/console/imports/{kind}":               "post /v1/imports/{kind}",
+	"/console/inbox/read":                   "post /v1/notifications/read",
+	"/console/inbox/{id}/read":              "patch /v1/notifications/{id}/read",
+	"/console/jobs/{name}/run":              "post /v1/jobs/{name}/run",
+	"/console/operations/{id}/{act}":        "post /v1/dlq/operations/{id}/cancel",
+	"/console/packs/build":                  "post /v1/pricing-packs",
+	"/console/patterns/{id}/run":            "post /v1/patterns/{id}/execute",
+	"/console/portfolios/{id}/transactions": "post /v1/portfolios/{id}/transactions",
+	"/console/runs/{id}/replay":             "post /v1/runs/{id}/replay",
+}
+
+// TestActionsFollowTheAPI: whoever the API lets do something may do it in the console, and nobody else.
+func TestActionsFollowTheAPI(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "AUTH_ANONYMOUS", "")
+	var document struct {
+		Paths map[string]map[string]struct {
+			Roles []auth.Role `json:"x-roles"`
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(s.get("/openapi.json").body), &document))
+	sessions := map[auth.Role][]string{}
+	for _, role := range auth.Roles {
+		sessions[role] = s.signIn(s.newKey("default", role, ""))
+	}
+	c, err := console.New(console.Options{})
+	require.NoError(t, err)
+	defer c.Stop()
+	seen := 0
+	for _, r := range c.Routes() {
+		if r.Method != http.MethodPost || r.Path == "/console/login" || r.Path == "/console/logout" || strings.HasPrefix(r.Path, "/console/queue") {
+			continue
+		}
+		seen++
+		method, path, _ := strings.Cut(actionOf[r.Path], " ")
+		roles := document.Paths[path][method].Roles
+		require.NotEmpty(t, roles, "which operation is %s?", r.Path)
+		address := strings.NewReplacer("{id}", uuid.NewString(), "{name}", "nothing", "{kind}", "fx", "{act}", "cancel").Replace(r.Path)
+		for role, session := range sessions {
+			status := s.post(address, url.Values{}, session...).StatusCode
+			require.Equal(t, !slices.Contains(roles, role), status == http.StatusForbidden, "%s for %s: %d", r.Path, role, status)
+		}
+	}
+	require.Len(t, actionOf, seen)
+}
+
+// TestScopedKeysInTheConsole: a key for parts of the API opens no page, with a session or without.
+func TestScopedKeysInTheConsole(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "AUTH_ANONYMOUS", "")
+	whole := []string{"Authorization", "Bearer " + s.newKey("default", auth.Admin, "")}
+	scoped := []string{"Authorization", "Bearer " + s.newKey("default", auth.Admin, "", "patterns:read")}
+	require.Equal(t, http.StatusOK, s.get("/v1/patterns", scoped...).StatusCode)
+	for _, path := range []string{"/console", "/console/dlq", "/console/patterns", "/console/queue/"} {
+		require.Equal(t, http.StatusOK, s.get(path, whole...).StatusCode, path)
+		require.Equal(t, http.StatusForbidden, s.get(path, scoped...).StatusCode, path)
+	}
+	run := url.Values{"reason": {"now"}}
+	require.Equal(t, http.StatusForbidden, s.post("/console/jobs/evaluate_alerts/run", run, scoped...).StatusCode)
+	require.Equal(t, http.StatusSeeOther, s.post("/console/jobs/evaluate_alerts/run", run, whole...).StatusCode)
+}
+
+// TestRefusedCallersOfPages: keys tried at the console's pages are limited as those tried at the API.
+func TestRefusedCallersOfPages(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "AUTH_ANONYMOUS", "", "RATE_LIMIT", "1000")
+	statuses := map[int]int{}
+	for range 40 {
+		statuses[s.get("/console/dlq", "Authorization", "Bearer daws_000000000000_"+strings.Repeat("0", 43)).StatusCode]++
+	}
+	require.Equal(t, 40, statuses[http.StatusUnauthorized]+statuses[http.StatusTooManyRequests], "%v", statuses)
+	require.Positive(t, statuses[http.StatusTooManyRequests])
+	require.Equal(t, http.StatusSeeOther, s.get("/console/dlq").StatusCode, "who shows nothing is led to the sign-in")
+}
+
+// TestOverviewFollowsRoles: what the API keeps from a role stands on no page of its either.
+func TestOverviewFollowsRoles(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, "AUTH_ANONYMOUS", "")
+	for role, parts := range map[auth.Role]string{
+		auth.Operator: "letters invariant delivered", auth.ReadOnly: "letters invariant delivered", auth.Service: "delivered", auth.Analyst: "",
+	} {
+		page := s.get("/console", s.signIn(s.newKey("default", role, ""))...)
+		require.Equal(t, http.StatusOK, page.StatusCode)
+		for part, mark := range map[string]string{"letters": `id="letters"`, "invariant": `id="invariant"`, "delivered": "Delivered, last hour"} {
+			require.Equal(t, strings.Contains(parts, part), strings.Contains(page.body, mark), "%s for %s", part, role)
+		}
+		require.Equal(t, strings.Contains(parts, "letters"), strings.Contains(page.body, `href="/console/dlq`), role)
+	}
 }

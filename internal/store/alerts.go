@@ -17,6 +17,7 @@ import (
 
 	"github.com/dawsos/dawsos/internal/alerts"
 	"github.com/dawsos/dawsos/internal/audit"
+	"github.com/dawsos/dawsos/internal/auth"
 	"github.com/dawsos/dawsos/internal/delivery"
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/jobs"
@@ -77,8 +78,12 @@ func (s *Alerts) CreateRule(ctx context.Context, r alerts.Rule, actor string) (a
 }
 
 // AddRule adds a rule of a tenant under the id that it brings, giving it state and revision. A rule with
-// that id is returned as it is, and added is false. actor is who wants it.
+// that id is returned as it is, and added is false. actor is who wants it where the context has no caller: a
+// pattern's step knows a user alone.
 func (s *Store) AddRule(ctx context.Context, r alerts.Rule, actor string) (stored alerts.Rule, added bool, err error) {
+	if p, _ := auth.From(ctx); p.Subject != "" {
+		actor = p.Subject
+	}
 	stored, added, err = s.insertRule(ctx, r, actor)
 	if err != nil || added {
 		return stored, added, err

@@ -18,6 +18,7 @@ import (
 
 	"github.com/dawsos/dawsos/internal/alerts"
 	"github.com/dawsos/dawsos/internal/audit"
+	"github.com/dawsos/dawsos/internal/auth"
 	"github.com/dawsos/dawsos/internal/dbtest"
 	"github.com/dawsos/dawsos/internal/delivery"
 	"github.com/dawsos/dawsos/internal/fault"
@@ -25,6 +26,7 @@ import (
 	"github.com/dawsos/dawsos/internal/packs"
 	"github.com/dawsos/dawsos/internal/portfolio"
 	"github.com/dawsos/dawsos/internal/store"
+	"github.com/dawsos/dawsos/internal/store/roles"
 	"github.com/dawsos/dawsos/pkg/agent"
 )
 
@@ -350,6 +352,14 @@ func TestARuleIsAddedOnce(t *testing.T) {
 	again, added, err := s.AddRule(t.Context(), r, "ada")
 	require.NoError(t, err)
 	require.False(t, added)
+	// The trail names the caller where there is one.
+	asked := r
+	asked.ID = uuid.NewSHA1(uuid.NameSpaceOID, []byte("a key's"))
+	_, _, err = s.AddRule(auth.With(t.Context(), auth.Principal{TenantID: "default", Subject: "key:k1", Role: auth.Service}), asked, "system")
+	require.NoError(t, err)
+	entries, err := s.AuditLog(t.Context(), "default", audit.Filter{Subject: "rule", SubjectID: asked.ID.String()}, uuid.Max, 10)
+	require.NoError(t, err)
+	require.Equal(t, "key:k1", entries[0].Actor)
 	require.Equal(t, "mine", again.Name, "what its user made of it stays")
 	trail, err := s.AuditLog(t.Context(), "default", audit.Filter{Subject: "rule", SubjectID: r.ID.String()}, uuid.Max, 10)
 	require.NoError(t, err)
@@ -529,7 +539,8 @@ func TestAFiringAndItsEventAreOneTransaction(t *testing.T) {
 
 func TestATenantHasRoomForManyRulesAndNoMore(t *testing.T) {
 	t.Parallel()
-	pool := dbtest.New(t)
+	address := dbtest.URL(t)
+	pool := dbtest.Connect(t, address)
 	s := newAlerts(pool, nil, nil)
 	r, err := s.CreateRule(t.Context(), ruleFrom(t, watchesVIX+`,"user_id":"ada"`), "api")
 	require.NoError(t, err)
@@ -543,6 +554,10 @@ func TestATenantHasRoomForManyRulesAndNoMore(t *testing.T) {
 	require.NoError(t, err)
 	_, err = s.CreateRule(t.Context(), ruleFrom(t, watchesVIX+`,"user_id":"ada"`), "api")
 	require.Equal(t, fault.Conflict, fault.CodeOf(err))
+	// Nor has it for somebody who sees his own alone.
+	bob := auth.With(t.Context(), auth.Principal{TenantID: "default", Subject: "user:bob", UserID: "bob", Role: auth.Analyst})
+	_, err = newAlerts(dbtest.As(t, address, roles.API), nil, nil).CreateRule(bob, ruleFrom(t, watchesVIX+`,"user_id":"bob"`), "user:bob")
+	require.Equal(t, fault.Conflict, fault.CodeOf(err), "%v", err)
 	trail, err := s.AuditLog(t.Context(), "default", audit.Filter{Subject: "rule"}, uuid.Max, 10)
 	require.NoError(t, err)
 	require.Len(t, trail, 2)

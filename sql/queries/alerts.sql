@@ -7,7 +7,7 @@ INSERT INTO alert_rules (
 SELECT
     @id, @tenant_id, @user_id, @name, @type, @condition, @severity, @title, @message, @cooldown_hours,
     sqlc.narg(ttl_seconds), @channels, sqlc.narg(fallback), @active, 'ok', @created_at, @created_at
-WHERE (SELECT count(*) FROM alert_rules AS r WHERE r.tenant_id = @tenant_id) < @most::bigint
+WHERE count_alert_rules(@tenant_id, @most::bigint) < @most::bigint
 ON CONFLICT (id) DO NOTHING;
 
 -- name: Rule :one

@@ -82,7 +82,7 @@ INSERT INTO alert_rules (
 SELECT
     $1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
     $11, $12, $13, $14, 'ok', $15, $15
-WHERE (SELECT count(*) FROM alert_rules AS r WHERE r.tenant_id = $2) < $16::bigint
+WHERE count_alert_rules($2, $16::bigint) < $16::bigint
 ON CONFLICT (id) DO NOTHING
 `
 
