@@ -3,6 +3,7 @@ package admission_test
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -308,6 +309,10 @@ func TestBound(t *testing.T) {
 	require.ErrorIs(t, err, io.EOF, "it is closed")
 	require.NoError(t, three.Close())
 
+	secured := tls.Client(dial(), &tls.Config{ServerName: "x", MinVersion: tls.VersionTLS12})
+	require.ErrorIs(t, secured.HandshakeContext(t.Context()), io.EOF, "closed: an answer in the clear is none to it")
+	require.NoError(t, secured.Close())
+
 	require.NoError(t, first.Close())
 	_ = first.Close() // counts once
 	four := dial()
@@ -322,7 +327,7 @@ func TestBound(t *testing.T) {
 		dawsos_http_connections 1
 		# HELP dawsos_http_connections_refused_total Connections refused because there were MAX_CONNECTIONS already.
 		# TYPE dawsos_http_connections_refused_total counter
-		dawsos_http_connections_refused_total 1
+		dawsos_http_connections_refused_total 2
 	`)))
 }
 

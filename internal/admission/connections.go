@@ -22,7 +22,7 @@ const (
 
 // Bound bounds how many connections of a listener there are at the same time. One more is not left waiting: its
 // client learns that it must try elsewhere or later. It is told so with 503 once it has sent something, as an answer
-// to no request, or one that is cut off by what was not read, is no answer to clients.
+// to no request, or one that is cut off by what was not read, is no answer to clients. One that begins TLS is closed.
 //
 // The listener's Close closes those that are being told, too.
 func Bound(l net.Listener, most int, registerer prometheus.Registerer) net.Listener {
@@ -100,8 +100,13 @@ func (b *bounded) tell(conn net.Conn) {
 func tellTooMany(conn net.Conn) {
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(tellFor))
-	buffer := make([]byte, 1<<10)
-	if _, err := conn.Read(buffer); err != nil {
+	buffer := make([]byte, 4<<10) // all of what TLS begins with: what is not read resets the connection
+	n, err := conn.Read(buffer)
+	if err != nil || n == 0 {
+		return
+	}
+	const handshake = 0x16 // the type of TLS's first record; a shared secret is more work than it is worth here
+	if buffer[0] == handshake {
 		return
 	}
 	if _, err := conn.Write([]byte(tooMany)); err != nil {

@@ -31,6 +31,8 @@ const (
 	logoutPath  = "/console/logout"
 	livePath    = "/console/live"
 	sessionName = "dawsos_session"
+	// signInTime is how long the form for signing in may take to come in.
+	signInTime = 5 * time.Second
 	// credentialMost bounds what one signs in with: tokens are long.
 	credentialMost = 8 << 10
 )
@@ -184,6 +186,9 @@ func next(given string) string {
 }
 
 func (c *Console) signIn(w http.ResponseWriter, r *http.Request) error {
+	// It is not known yet who sends, and the request has a place among the console's pages. The next request of the
+	// connection has a time of its own again.
+	_ = http.NewResponseController(w).SetReadDeadline(c.Now().Add(signInTime))
 	if err := r.ParseForm(); err != nil {
 		return fault.Wrap(err, fault.Malformed, "the form can't be read")
 	}

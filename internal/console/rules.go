@@ -266,8 +266,8 @@ func viewChannels(ch alerts.Channels) []channelView {
 // rulePage is the page of one rule. What it would do now is asked for apart: it takes longer, and changes
 // as time passes.
 type rulePage struct {
-	Done    string
-	Rule    ruleView
+	Done           string
+	Rule           ruleView
 	MayEvaluate    bool
 	Queue, History bool // whether the dead letters, and the deliveries, are the caller's to see
 	Firings        []delivery.Summary

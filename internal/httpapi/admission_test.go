@@ -1,8 +1,10 @@
 package httpapi_test
 
 import (
+	"bufio"
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -201,6 +203,35 @@ func TestShedding(t *testing.T) {
 		`api_requests_total{endpoint="/v1/patterns/{id}/execute",method="POST",status="503"} 9`)
 	require.Contains(t, string(s.get(t, "/metrics").body), `api_latency_count{endpoint="/v1/patterns/{id}/execute"} 8`, "nothing was done for the others")
 	require.NotContains(t, s.log.String(), "status=503")
+}
+
+// TestBodiesThatNobodyReads: who announces a body and never sends it keeps no place. A place that was kept would be
+// until the request's time is over, 30 s.
+func TestBodiesThatNobodyReads(t *testing.T) {
+	t.Parallel()
+	s := newFrontSite(t, func(o *httpapi.Options) {
+		o.Gate = admission.NewGate(admission.GateOptions{Ordinary: 1, Registerer: prometheus.NewRegistry()})
+	})
+	server := httptest.NewServer(s.handler)
+	defer server.Close()
+	for range 5 { // more than there are places for
+		for _, announced := range []string{"Content-Length: 10", "Transfer-Encoding: chunked"} {
+			conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", server.Listener.Addr().String())
+			require.NoError(t, err)
+			defer conn.Close()
+			require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+			_, err = io.WriteString(conn, "GET /openapi.json HTTP/1.1\r\nHost: x\r\n"+announced+"\r\n\r\n")
+			require.NoError(t, err)
+			answer, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			require.NoError(t, err)
+			require.Equal(t, http.StatusOK, answer.StatusCode)
+			body, err := io.ReadAll(answer.Body)
+			require.NoError(t, err)
+			require.NoError(t, answer.Body.Close())
+			require.Greater(t, len(body), 100_000, "more than is kept back until the request has ended")
+		}
+	}
+	require.Equal(t, http.StatusOK, s.get(t, "/v1/me").status)
 }
 
 // Every answer tells browsers to take it for nothing but what it is.

@@ -249,6 +249,11 @@ func (s *server) serve(c echo.Context, e *endpoint, next echo.HandlerFunc) (err 
 		}
 	}()
 	o := e.operation
+	if r := c.Request(); r.ProtoMajor == 1 && r.ContentLength != 0 && !e.reads(r.Method) {
+		// net/http would wait for the body, which nobody reads, before it sends more than a little of the answer,
+		// and the request would keep its place: a hundred clients that send none would take all there are.
+		c.Response().Header().Set(echo.HeaderConnection, "close")
+	}
 	if o != nil {
 		err = s.admit(c, o)
 	} else {
@@ -271,6 +276,14 @@ func (s *server) serve(c echo.Context, e *endpoint, next echo.HandlerFunc) (err 
 		return echo.MethodNotAllowedHandler(c)
 	}
 	return next(c)
+}
+
+// reads reports whether a request's body is of any use: an operation's, or a form's of a page.
+func (e *endpoint) reads(method string) bool {
+	if e.operation != nil {
+		return e.operation.body != nil
+	}
+	return method == http.MethodPost
 }
 
 // answerTime is for sending an answer when all of a request's time went into it.
