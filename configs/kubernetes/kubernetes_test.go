@@ -42,6 +42,9 @@ const (
 // ports of the contract, by what listens there.
 var ports = map[string]int32{"dawsos-api": 8000, "dawsos-worker": 8001}
 
+// metricsPort is where the API's metrics and probes are, past the bound on clients' connections.
+const metricsPort = 9000
+
 // decoder is strict: a field that the type does not have, or that stands twice, is an error.
 func decoder(t *testing.T) runtime.Decoder {
 	t.Helper()
@@ -262,18 +265,26 @@ func TestPortsAreTheContracts(t *testing.T) {
 	c := load(t)
 	for name, port := range ports {
 		container := only(t, c.pods()[name])
-		require.Equal(t, []corev1.ContainerPort{{Name: "http", ContainerPort: port, Protocol: container.Ports[0].Protocol}}, container.Ports)
-		require.Equal(t, fmt.Sprint(port), c.pods()[name].Annotations["prometheus.io/port"])
+		want := []corev1.ContainerPort{{Name: "http", ContainerPort: port, Protocol: container.Ports[0].Protocol}}
+		watched, probed := port, "http"
+		if name == "dawsos-api" {
+			want = append(want, corev1.ContainerPort{Name: "metrics", ContainerPort: metricsPort, Protocol: container.Ports[0].Protocol})
+			watched, probed = metricsPort, "metrics"
+		}
+		require.Equal(t, want, container.Ports)
+		require.Equal(t, fmt.Sprint(watched), c.pods()[name].Annotations["prometheus.io/port"])
 		require.Len(t, c.services[name].Spec.Ports, 1)
 		require.Equal(t, port, c.services[name].Spec.Ports[0].Port)
 		require.Equal(t, intstr.FromString("http"), c.services[name].Spec.Ports[0].TargetPort)
 		for path, probe := range map[string]*corev1.Probe{"/healthz": container.LivenessProbe, "/readyz": container.ReadinessProbe} {
 			require.NotNil(t, probe, name)
 			require.Equal(t, path, probe.HTTPGet.Path)
-			require.Equal(t, intstr.FromString("http"), probe.HTTPGet.Port)
+			require.Equal(t, intstr.FromString(probed), probe.HTTPGet.Port)
 		}
 		require.Equal(t, "/healthz", container.StartupProbe.HTTPGet.Path)
+		require.Equal(t, intstr.FromString(probed), container.StartupProbe.HTTPGet.Port)
 	}
+	require.Equal(t, fmt.Sprintf(":%d", metricsPort), c.settings.Data["METRICS_ADDR"])
 	require.Equal(t, ":8000", c.settings.Data["API_ADDR"])
 	require.Equal(t, ":8001", c.settings.Data["WORKER_ADDR"])
 	require.Equal(t, fmt.Sprintf("http://%s:8000", c.services["dawsos-api"].Name), c.settings.Data["API_URL"])
@@ -643,7 +654,9 @@ func TestNetwork(t *testing.T) {
 		{"dawsos-worker", in, namespaced("ingress-nginx"), 8001, false},
 		{"dawsos-api", in, within("dawsos-worker"), 8000, true},
 		{"dawsos-worker", out, within("dawsos-api"), 8000, true},
-		{"dawsos-api", in, namespaced("monitoring"), 8000, true},
+		{"dawsos-api", in, namespaced("monitoring"), 9000, true},
+		{"dawsos-api", in, namespaced("monitoring"), 8000, false},
+		{"dawsos-api", in, namespaced("ingress-nginx"), 9000, false},
 		{"dawsos-worker", in, namespaced("monitoring"), 8001, true},
 		{"dawsos-api", out, namespaced("monitoring"), 4319, true},
 		{"dawsos-api", out, namespaced("database"), 5432, true},

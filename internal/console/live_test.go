@@ -282,3 +282,16 @@ func TestLiveStops(t *testing.T) {
 		})
 	}
 }
+
+// TestLookingIsNoLatency: how long a page is open is no latency of the API, which alerts are about.
+func TestLookingIsNoLatency(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	require.Contains(t, s.firstEvent("/console/destinations/new"), "event: ")
+	var metrics string
+	require.Eventually(t, func() bool {
+		metrics = s.get("/metrics").body
+		return strings.Contains(metrics, `api_requests_total{endpoint="/console/live",method="GET",status="200"} 1`)
+	}, time.Minute, 10*time.Millisecond)
+	require.Contains(t, metrics, `api_latency_count{endpoint="/console/live"} 0`)
+}

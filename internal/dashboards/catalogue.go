@@ -29,6 +29,7 @@ var titles = map[string]string{
 const (
 	alertAPIDown            = "APIDown"
 	alertWorkerDown         = "WorkerDown"
+	alertProcessDown        = "ProcessDown"
 	alertLatencyP95         = "APILatencyP95High"
 	alertLatencyP99         = "APILatencyP99High"
 	alertShed               = "RequestsShed"

@@ -147,7 +147,8 @@ func alertDelivery() dashboard {
 				description: "Accepted events less those delivered, duplicate, in flight, pending, exhausted, discarded, expired and superseded, and what the latest audit found wrong. " +
 					"Always 0. Anything else is an event lost or counted twice: the runbook says how to find it.",
 				queries: []query{{
-					expr: `abs(account:delivery_account:max{account="accepted"} - ignoring (account) sum(account:delivery_account:max{account!="accepted"})) + sum(max by (check) (dawsos_delivery_drift))`,
+					// Each worker's accounts are of one moment; those of two are not, and events are on their way between them.
+					expr: `min(abs(sum by (instance) (dawsos_delivery_account{account="accepted"}) - sum by (instance) (dawsos_delivery_account{account!="accepted"}))) + sum(max by (check) (dawsos_delivery_drift))`,
 				}},
 				links:    []dataLink{to(runtimeUID)},
 				runbooks: []string{alertLedgerDrift},

@@ -66,8 +66,8 @@ func jobsAndData() dashboard {
 			},
 			{
 				kind: timeSeries, title: "Time in Jobs", unit: share, steps: plain(), stacked: true,
-				description: "Share of time that workers spend in each periodic job. A hill at night is the nightly order; a job near 1 all day is always at work and falls behind.",
-				queries:     []query{{expr: rated("dawsos_job_duration_seconds_sum", "job"), legend: "{{job}}"}},
+				description: "Share of the last six hours that workers spent in each periodic job; a run counts once it has ended. A hill after midnight is the nightly order; a job near 1 all day is always at work and falls behind.",
+				queries:     []query{{expr: "sum by (job) (rate(dawsos_job_duration_seconds_sum[6h]))", legend: "{{job}}"}},
 				links:       []dataLink{traces("dawsos-worker", "job ${__field.labels.job}")},
 				runbooks:    []string{alertJobMissed},
 			},

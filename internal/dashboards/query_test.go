@@ -69,7 +69,6 @@ func TestQueries(t *testing.T) {
 func TestRules(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, []string{
-		"account:delivery_account:max",
 		"agent:agent_invocations:rate5m",
 		"channel:delivery_attempts:rate5m",
 		"dawsos:api_errors:ratio_rate5m",

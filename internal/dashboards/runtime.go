@@ -15,7 +15,7 @@ func runtime() dashboard {
 				description: "What Prometheus can't scrape. 0 is normal; while it is more, panels of that target show nothing or the past. Prometheus' page 'Targets' says which and why.",
 				queries:     []query{{expr: "count(up) - sum(up)"}},
 				links:       []dataLink{to(overviewUID)},
-				runbooks:    []string{alertAPIDown, alertWorkerDown, alertTargetDown},
+				runbooks:    []string{alertAPIDown, alertWorkerDown, alertProcessDown, alertTargetDown},
 			},
 			{
 				kind: stat, title: "PostgreSQL", unit: times, width: 8, steps: falling(1, 1),
@@ -149,8 +149,8 @@ func runtime() dashboard {
 				description: "What was measured and did not arrive, a second: spans and log records that our processes could not hand to the collector, spans that the collector refused or could not hand on, " +
 					"pattern runs missing in the history. 0 is normal. Requests don't suffer from it, but traces and history have holes.",
 				queries: []query{
-					{expr: `sum(rate(dawsos_trace_spans_total{outcome="failed"}[$__rate_interval])) or vector(0)`, legend: "spans not taken by the collector"},
-					{expr: `sum(rate(dawsos_log_records_total{outcome="failed"}[$__rate_interval])) or vector(0)`, legend: "log records not taken by the collector"},
+					{expr: `sum(rate(dawsos_trace_spans_total{outcome=~"failed|dropped"}[$__rate_interval])) or vector(0)`, legend: "spans not taken by the collector"},
+					{expr: `sum(rate(dawsos_log_records_total{outcome=~"failed|dropped"}[$__rate_interval])) or vector(0)`, legend: "log records not taken by the collector"},
 					{expr: "sum(rate(otelcol_receiver_refused_spans_total{job=\"otel-collector\"}[$__rate_interval])) or vector(0)", legend: "spans refused by the collector"},
 					{expr: "sum(rate(otelcol_exporter_send_failed_spans_total{job=\"otel-collector\"}[$__rate_interval])) or vector(0)", legend: "spans lost behind the collector"},
 					{expr: rated("dawsos_runs_dropped_total"), legend: "pattern runs not recorded"},
@@ -159,7 +159,7 @@ func runtime() dashboard {
 			},
 			{
 				kind: timeSeries, title: "Collector Memory", unit: binary, steps: plain(),
-				description: "The collector's resident memory. Its memory limiter refuses data above 512 MiB.",
+				description: "The collector's resident memory. Its memory limiter refuses data from 384 MiB on, and has the garbage collected at 512 MiB.",
 				queries:     []query{{expr: "max(otelcol_process_memory_rss_bytes{job=\"otel-collector\"})", legend: "resident"}},
 				runbooks:    []string{alertSpansRefused},
 			},

@@ -118,7 +118,7 @@ func (s *server) count(ctx context.Context, r *route, e *endpoint, method string
 		requests = s.metrics.requests.WithLabelValues(r.endpoint, strconv.Itoa(status), method)
 	}
 	requests.Inc()
-	if d < 0 { // nothing was done for it
+	if d < 0 { // nothing was done for it, or its time tells nothing
 		return
 	}
 	if sc := trace.SpanContextFromContext(ctx); sc.IsSampled() {
@@ -149,6 +149,10 @@ const (
 	outcomeKey = "outcome"
 	succeeded  = "success"
 )
+
+// pageStream is the stream that keeps a page of the console up to date. How long one lasts is how long somebody looks,
+// and no latency of anything: one open page would fire every alert on it.
+const pageStream = "/console/live"
 
 // observe wraps everything: request id, span, metrics, access log, recovery. It answers errors
 // itself, so that log and metrics see the status that the caller sees.
@@ -194,7 +198,11 @@ func (s *server) observe(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 
 		status, took := c.Response().Status, s.now().Sub(start)
-		s.count(ctx, route, endpoint, method, status, took)
+		latency := took
+		if route.endpoint == pageStream {
+			latency = -1
+		}
+		s.count(ctx, route, endpoint, method, status, latency)
 
 		failed := status >= http.StatusInternalServerError
 		outcome, _ := c.Get(outcomeKey).(string)

@@ -78,6 +78,7 @@ func TestOutcomesExistWithoutACollector(t *testing.T) {
 	requireRecords(t, tel, "0", "0", "0")
 	_, metrics := scrape(t, tel, "text/plain")
 	require.Contains(t, metrics, `dawsos_trace_spans_total{outcome="failed"} 0`+"\n")
+	require.Contains(t, metrics, `dawsos_trace_spans_total{outcome="dropped"} 0`+"\n")
 	require.NoError(t, tel.Shutdown(t.Context()))
 }
 

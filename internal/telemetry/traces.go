@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -46,7 +47,7 @@ func newTraces(ctx context.Context, o Options, res *resource.Resource, local *sl
 	exporter := newExporter(otlp, local, spans, time.Now)
 	return &traces{
 		provider: sdktrace.NewTracerProvider(
-			sdktrace.WithBatcher(exporter),
+			sdktrace.WithSpanProcessor(newSpanAdmission(exporter, spanQueue)),
 			sdktrace.WithResource(res),
 			// Every trace is kept here; the collector decides what to drop.
 			sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.AlwaysSample())),
@@ -64,14 +65,47 @@ func (t *traces) shutdown(ctx context.Context) error {
 	return cmp.Or(ctx.Err(), err)
 }
 
+// spanQueue is how many spans may wait for the collector, those being sent included. Beyond that they are dropped
+// and counted; whoever is traced never waits.
+const spanQueue = 2048
+
+// spanAdmission lets a span into the queue while fewer than limit wait. The SDK's own queue would drop what comes
+// then without a word that could be counted; with this in front it never fills up.
+type spanAdmission struct {
+	sdktrace.SpanProcessor
+	exporter *exporter
+	limit    int64
+}
+
+func newSpanAdmission(e *exporter, limit int) *spanAdmission {
+	return &spanAdmission{
+		SpanProcessor: sdktrace.NewBatchSpanProcessor(e, sdktrace.WithMaxQueueSize(limit)),
+		exporter:      e, limit: int64(limit),
+	}
+}
+
+// OnEnd implements sdktrace.SpanProcessor.
+func (a *spanAdmission) OnEnd(s sdktrace.ReadOnlySpan) {
+	if !s.SpanContext().IsSampled() {
+		return // of somebody else's trace that is not kept
+	}
+	if a.exporter.waiting.Add(1) > a.limit {
+		a.exporter.waiting.Add(-1)
+		a.exporter.dropped.Inc()
+		return
+	}
+	a.SpanProcessor.OnEnd(s)
+}
+
 // exporter sends spans, counts what became of them, and logs failures now and then. The SDK
 // would hand each failure to a process-wide handler instead.
 type exporter struct {
 	sdktrace.SpanExporter
 	local      *slog.Logger // not to the collector, which is what fails
 	complaints *throttle
-	exported   prometheus.Counter
-	failed     prometheus.Counter
+	waiting    atomic.Int64 // spans admitted whose fate is not known yet
+
+	exported, failed, dropped prometheus.Counter
 
 	aborted context.Context // ends with the exporter, not with one call
 	abort   context.CancelFunc
@@ -82,9 +116,9 @@ type exporter struct {
 func newSpanCounter(reg prometheus.Registerer) *prometheus.CounterVec {
 	spans := promauto.With(reg).NewCounterVec(prometheus.CounterOpts{
 		Name: "dawsos_trace_spans_total",
-		Help: "Spans handed to the collector, by outcome.",
+		Help: "Spans for the collector, by outcome: exported, failed, or dropped because too many waited.",
 	}, []string{"outcome"})
-	for _, outcome := range []string{outcomeExported, outcomeFailed} {
+	for _, outcome := range []string{outcomeExported, outcomeFailed, outcomeDropped} {
 		spans.WithLabelValues(outcome)
 	}
 	return spans
@@ -98,6 +132,7 @@ func newExporter(next sdktrace.SpanExporter, local *slog.Logger, spans *promethe
 		complaints:   newThrottle(complaintInterval, now),
 		exported:     spans.WithLabelValues(outcomeExported),
 		failed:       spans.WithLabelValues(outcomeFailed),
+		dropped:      spans.WithLabelValues(outcomeDropped),
 		aborted:      aborted,
 		abort:        abort,
 	}
@@ -109,7 +144,9 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 	defer cancel()
 	defer context.AfterFunc(e.aborted, cancel)()
 
-	if err := e.SpanExporter.ExportSpans(ctx, spans); err != nil {
+	err := e.SpanExporter.ExportSpans(ctx, spans)
+	e.waiting.Add(-int64(len(spans)))
+	if err != nil {
 		e.failed.Add(float64(len(spans)))
 		if held, ok := e.complaints.pass(); ok {
 			e.local.WarnContext(ctx, "spans were lost on the way to the collector", "err", err, "spans", len(spans), "not_logged", held)

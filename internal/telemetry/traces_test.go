@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/propagation"
@@ -204,6 +205,45 @@ func TestFailingExportsAreLoggedOnceAMinute(t *testing.T) {
 	export()
 	require.Equal(t, 2, strings.Count(log.String(), "collector is away"))
 	require.Contains(t, log.String(), "spans=3 not_logged=5")
+}
+
+// stuckCollector takes a batch and says nothing until it is released.
+type stuckCollector struct {
+	tracetest.NoopExporter
+	entered, released chan struct{}
+}
+
+func (e *stuckCollector) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) error {
+	select {
+	case e.entered <- struct{}{}:
+	default:
+	}
+	<-e.released
+	return nil
+}
+
+// TestSpansBeyondTheQueueAreDropped, and counted: a collector that hangs loses far more than it is seen to refuse.
+func TestSpansBeyondTheQueueAreDropped(t *testing.T) {
+	t.Parallel()
+	stuck := &stuckCollector{entered: make(chan struct{}, 1), released: make(chan struct{})}
+	counter := newSpanCounter(prometheus.NewRegistry())
+	e := newExporter(stuck, slog.New(slog.DiscardHandler), counter, time.Now)
+	defer e.abort()
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(newSpanAdmission(e, spanQueue)))
+	end := func(n int) {
+		for range n {
+			_, span := provider.Tracer("test").Start(t.Context(), "work")
+			span.End()
+		}
+	}
+	end(512)        // a batch
+	<-stuck.entered // it is on its way, and is counted as waiting
+	end(spanQueue - 512 + 10)
+	require.InDelta(t, 10, testutil.ToFloat64(counter.WithLabelValues(outcomeDropped)), 0)
+	close(stuck.released)
+	require.NoError(t, provider.Shutdown(t.Context()))
+	require.InDelta(t, spanQueue, testutil.ToFloat64(counter.WithLabelValues(outcomeExported)), 0)
+	require.Zero(t, e.waiting.Load())
 }
 
 // TestInstall is the only test that touches the process's defaults, so it does not run in parallel.
