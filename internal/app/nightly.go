@@ -63,7 +63,8 @@ func (p *process) nightly(workers *river.Workers, inserter *river.Client[pgx.Tx]
 		off = noBackups
 	}
 	dumps := backup.New(backup.Options{
-		DatabaseURL: string(cmp.Or(p.cfg.BackupDatabaseURL, p.cfg.DatabaseURL)), Dir: p.cfg.BackupDir, Keep: p.cfg.BackupKeep, Log: p.tel.Log, Now: time.Now,
+		DatabaseURL: string(cmp.Or(p.cfg.BackupDatabaseURL, p.cfg.DatabaseURL)), Process: p.pool,
+		Dir: p.cfg.BackupDir, Keep: p.cfg.BackupKeep, Log: p.tel.Log, Now: time.Now,
 	})
 	river.AddWorker(workers, jobs.NewBuildPacksWorker(shelf))
 	river.AddWorker(workers, jobs.NewReconcilePacksWorker(shelf, shelf, p.tel.Log))

@@ -31,13 +31,16 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Options are what a Backup needs; all of them.
+// Options are what a Backup needs; all of them, but for Process.
 type Options struct {
 	DatabaseURL string // whose user must be allowed to create databases, for the scratch one
-	Dir         string // where dumps are kept; made when it is not there
-	Keep        int    // how many of the newest dumps stay, at least 1
-	Log         *slog.Logger
-	Now         func() time.Time
+	// Process is how the process itself works with the database, by another login perhaps: a backup of any
+	// other database is refused. Nil: DatabaseURL is right.
+	Process *pgxpool.Pool
+	Dir     string // where dumps are kept; made when it is not there
+	Keep    int    // how many of the newest dumps stay, at least 1
+	Log     *slog.Logger
+	Now     func() time.Time
 }
 
 // Backup makes dumps.
@@ -89,6 +92,9 @@ func (b *Backup) run(ctx context.Context) (report Report, err error) {
 		return report, errors.New("the database does not answer") // pgx's own text names host and user
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
+	if err := b.rightDatabase(ctx, conn); err != nil {
+		return report, err
+	}
 	if report.Server, err = serverMajor(ctx, conn); err != nil {
 		return report, err
 	}
@@ -129,6 +135,33 @@ func (b *Backup) run(ctx context.Context) (report Report, err error) {
 	}
 	report.Removed, err = b.rotate()
 	return report, err
+}
+
+// rightDatabase makes sure that conn leads to the database that the process works with. One that was moved
+// is like the one that stayed behind: it may have its name, its rows, and from a copied disk its server's
+// identifier. So the database itself is asked: a lock that conn holds can't be had there by anybody else,
+// and in any other database it can. It takes no right to try.
+func (b *Backup) rightDatabase(ctx context.Context, conn *pgx.Conn) error {
+	if b.opts.Process == nil {
+		return nil
+	}
+	key := "dawsos backup " + rand.Text() // nobody else's
+	if _, err := conn.Exec(ctx, `SELECT pg_advisory_lock(hashtextextended($1, 0))`, key); err != nil {
+		return fmt.Errorf("take a lock: %w", err)
+	}
+	var free bool
+	err := b.opts.Process.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))`, key).Scan(&free)
+	if err != nil {
+		return fmt.Errorf("whether BACKUP_DATABASE_URL and DATABASE_URL lead to the same database: %w", err)
+	}
+	if free {
+		return errors.New("BACKUP_DATABASE_URL and DATABASE_URL lead to different databases: " +
+			"the backup would not be of the one that is worked with. Let both lead to that one, each with its own login")
+	}
+	if _, err := conn.Exec(ctx, `SELECT pg_advisory_unlock(hashtextextended($1, 0))`, key); err != nil {
+		return fmt.Errorf("give the lock back: %w", err)
+	}
+	return nil
 }
 
 // clear waits until no other worker makes a backup of this database, keeps others from it until conn is

@@ -264,6 +264,48 @@ func TestAnAddressWithSettingsOfThePool(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// Two databases can have the same name, rows and even server's identifier, as one was made of the other. A
+// backup of the one that nobody works with any more would be verified and kept like a good one.
+func TestABackupIsOfTheDatabaseThatTheProcessWorksWith(t *testing.T) {
+	address, owner := database(t)
+	const role = "backup_process" // which may do nothing but come in
+	write(t, owner, `CREATE ROLE `+role+` LOGIN PASSWORD 'hunter2'`)
+	t.Cleanup(func() {
+		_, err := owner.Exec(context.Background(), `DROP ROLE `+role)
+		require.NoError(t, err)
+	})
+	process := func(address string) *pgxpool.Pool {
+		u, err := url.Parse(address)
+		require.NoError(t, err)
+		u.User = url.UserPassword(role, "hunter2")
+		return dbtest.Connect(t, u.String())
+	}
+	dir := t.TempDir()
+	run := func(process *pgxpool.Pool) error {
+		_, err := New(Options{
+			DatabaseURL: address, Process: process, Dir: dir, Keep: 1, Log: slog.New(slog.DiscardHandler), Now: time.Now,
+		}).Run(t.Context())
+		return err
+	}
+	files := func() []os.DirEntry {
+		entries, err := os.ReadDir(dir)
+		require.NoError(t, err)
+		return entries
+	}
+	other, _ := database(t)
+	require.EqualError(t, run(process(other)), "backup: BACKUP_DATABASE_URL and DATABASE_URL lead to different databases: "+
+		"the backup would not be of the one that is worked with. Let both lead to that one, each with its own login")
+	require.Empty(t, files())
+	gone := process(address)
+	gone.Close()
+	require.ErrorContains(t, run(gone), "backup: whether BACKUP_DATABASE_URL and DATABASE_URL lead to the same database:")
+	require.Empty(t, files())
+
+	require.NoError(t, run(process(address)))
+	require.Len(t, files(), 1)
+	require.Zero(t, scratches(t, owner))
+}
+
 func TestAnAddressThatCannotBeUsedIsNotShown(t *testing.T) {
 	t.Parallel()
 	b := New(Options{DatabaseURL: "postgres://u:hunter2@127.0.0.1:1/x?connect_timeout=1", Dir: t.TempDir(), Keep: 1, Log: slog.New(slog.DiscardHandler), Now: time.Now})

@@ -256,8 +256,15 @@ type upload struct {
 	body   io.Reader
 }
 
-// mostField bounds the bytes of a form's field beside the file.
-const mostField = 4 << 10
+const (
+	// mostField bounds the bytes of a form's field beside the file.
+	mostField = 4 << 10
+	// mostFields bounds their number: a body may be as large as a file, be there one in it or not.
+	mostFields = 20
+)
+
+// uploadFields are those that the forms with a file have. What else is sent is passed over unread.
+var uploadFields = map[string]bool{"format": true, "calendar": true, "source": true, "reason": true, "key": true}
 
 // readUpload reads the file that a form sends, without holding it. Its fields must come before it, as they
 // stand in the form.
@@ -267,7 +274,7 @@ func readUpload(r *http.Request) (upload, error) {
 	if err != nil {
 		return u, fault.Wrap(err, fault.UnsupportedMedia, "the form must be sent as multipart/form-data")
 	}
-	for {
+	for fields := 0; ; fields++ {
 		part, err := parts.NextPart()
 		if errors.Is(err, io.EOF) {
 			return u, nil
@@ -275,18 +282,25 @@ func readUpload(r *http.Request) (upload, error) {
 		if err != nil {
 			return u, uploadBroke(err)
 		}
-		if part.FormName() == "file" {
+		name := part.FormName()
+		if name == "file" {
 			u.name, u.body = part.FileName(), part
 			return u, nil
+		}
+		if fields == mostFields {
+			return u, fault.New(fault.Malformed, "the form has more than %d fields in front of its file", mostFields)
+		}
+		if !uploadFields[name] {
+			continue
 		}
 		text, err := io.ReadAll(io.LimitReader(part, mostField+1))
 		if err != nil {
 			return u, uploadBroke(err)
 		}
 		if len(text) > mostField {
-			return u, fault.New(fault.TooLarge, "the field %q is longer than %d bytes", part.FormName(), mostField)
+			return u, fault.New(fault.TooLarge, "the field %q is longer than %d bytes", name, mostField)
 		}
-		u.fields[part.FormName()] = strings.TrimSpace(string(text))
+		u.fields[name] = strings.TrimSpace(string(text))
 	}
 }
 

@@ -156,6 +156,28 @@ func TestImportFormsWithWrongInput(t *testing.T) {
 	require.Contains(t, form.text(), "The body must be text/csv, application/json or application/x-ndjson")
 }
 
+// A form has a bounded number of fields, as each of them has a bounded length: together they could be as
+// large as a file may be.
+func TestImportFormsWithTooManyFields(t *testing.T) {
+	t.Parallel()
+	s := newSampleSite(t)
+	send := func(fields int) response {
+		named := []string{"source", "desk"}
+		for i := range fields - 1 {
+			named = append(named, fmt.Sprintf("field%d", i), "x")
+		}
+		return s.sendFile("/console/imports/fx", "fx.csv", "date,base,quote,rate\n2050-01-03,USD,CHF,1.2195\n", named...)
+	}
+	for _, fields := range []int{21, 100} {
+		r := send(fields)
+		require.Equal(t, http.StatusBadRequest, r.StatusCode)
+		require.Contains(t, r.text(), "the form has more than 20 fields in front of its file")
+	}
+	r := send(20)
+	require.Equal(t, http.StatusOK, r.StatusCode, r.text())
+	require.Contains(t, elementText(t, r, "history"), "fx desk", "the fields that the form has are read")
+}
+
 // A file has the limits of imports, not those of other requests.
 func TestImportOfALargeFile(t *testing.T) {
 	t.Parallel()

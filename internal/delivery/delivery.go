@@ -216,7 +216,7 @@ type Verdict struct {
 	Delivery    Delivery
 	Attempt     Attempt   // zero when none was made: see Hold
 	State       State     // Delivered, Pending, Exhausted, Expired or Superseded; InFlight: cut short, nothing is known
-	NextRetryAt time.Time // for Pending
+	NextRetryAt time.Time // for Pending, and where there is a Hold; not after the event expires
 	DecidedAt   time.Time
 	Hold        *Hold // why no attempt was made though one was due
 }

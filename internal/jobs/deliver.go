@@ -64,8 +64,8 @@ func (w *DeliverWorker) Work(ctx context.Context, job *river.Job[DeliverArgs]) e
 	switch {
 	case err != nil:
 		return fmt.Errorf("delivery of event %s to %s: %w", e.ID, t.Key(), err)
-	case v.Hold != nil && v.State == delivery.InFlight: // its turn has not come
-		return river.JobSnooze(max(0, v.Hold.Until.Sub(w.now())))
+	case v.Hold != nil && v.State == delivery.InFlight: // its turn has not come; it may expire before that
+		return river.JobSnooze(max(0, v.NextRetryAt.Sub(w.now())))
 	case v.State == delivery.InFlight: // cut short by the stop of this worker: handed back unharmed
 		return river.JobSnooze(0)
 	}

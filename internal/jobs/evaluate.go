@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -156,21 +157,30 @@ func newEvaluationMetrics(reg prometheus.Registerer) *evaluationMetrics {
 	return m
 }
 
-// EvaluateEverything evaluates the active rules of all tenants.
+// EvaluateEverything evaluates the active rules of all tenants. One whose evaluation fails keeps none of the
+// others from theirs.
 func (e *Evaluator) EvaluateEverything(ctx context.Context) error {
 	tenants, err := e.rules.RuleTenants(ctx)
 	if err != nil {
 		return err
 	}
 	states := map[alerts.State]int{}
+	var failed []error
 	for _, tenant := range tenants {
 		report, err := e.EvaluateAll(ctx, tenant)
 		if err != nil {
-			return fmt.Errorf("evaluate the rules of tenant %s: %w", tenant, err)
+			failed = append(failed, fmt.Errorf("evaluate the rules of tenant %s: %w", tenant, err))
+			if ctx.Err() != nil { // so would those of the others
+				break
+			}
+			continue
 		}
 		for state, n := range report.States {
 			states[state] += n
 		}
+	}
+	if len(failed) > 0 {
+		return errors.Join(failed...)
 	}
 	for _, s := range alerts.States() {
 		e.metrics.rules.WithLabelValues(string(s)).Set(float64(states[s]))
@@ -304,8 +314,13 @@ func (e *Evaluator) targets(ctx context.Context, tenantID string, c alerts.Chann
 	return list, nil
 }
 
-// isRefusal tells an event that can't be delivered from a failure to find out.
-func isRefusal(err error) bool { return fault.CodeOf(err) == fault.Invalid }
+// isRefusal tells an event that can't be delivered from a failure to find out. A destination that no key
+// opens is unavailable, and may stay so: that is its rule's trouble, as one that is gone is. A database that
+// does not answer has neither code.
+func isRefusal(err error) bool {
+	code := fault.CodeOf(err)
+	return code == fault.Invalid || code == fault.Unavailable
+}
 
 // pass is one evaluation of a tenant's rules. What it has read once it keeps: rules that watch the same
 // see the same.

@@ -1,8 +1,12 @@
 package jobs_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,9 +25,11 @@ import (
 	"github.com/dawsos/dawsos/internal/audit"
 	"github.com/dawsos/dawsos/internal/dbtest"
 	"github.com/dawsos/dawsos/internal/delivery"
+	"github.com/dawsos/dawsos/internal/delivery/destinations"
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/jobs"
 	"github.com/dawsos/dawsos/internal/portfolio"
+	"github.com/dawsos/dawsos/internal/seal"
 	"github.com/dawsos/dawsos/internal/store"
 	"github.com/dawsos/dawsos/pkg/agent"
 )
@@ -302,6 +308,151 @@ func TestWhatCanNotBeHandedOnIsTriedAgain(t *testing.T) {
 	require.Equal(t, 1, report.FiredCount)
 	require.Empty(t, w.read(lost.ID).LastError)
 	require.Equal(t, 2, w.count(events))
+}
+
+// locked is a store's destinations without the key that one of them was encrypted with.
+func (w *watch) locked(name string) delivery.Destinations {
+	w.t.Helper()
+	box := func(b byte) *seal.Box {
+		box, err := seal.New(base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{b}, seal.KeySize)))
+		require.NoError(w.t, err)
+		return box
+	}
+	at := w.clock()
+	require.NoError(w.t, store.NewDestinations(w.pool, box(1), w.clock).Create(w.t.Context(), destinations.Entry{
+		Destination: delivery.Destination{
+			ID: uuid.Must(uuid.NewV7()), TenantID: store.DefaultTenant, Name: name, Channel: "webhook", Enabled: true, Revision: 1,
+			CreatedAt: at, UpdatedAt: at,
+		},
+	}, audit.Entry{TenantID: store.DefaultTenant, At: at, Actor: "test", Action: "destination.create", Subject: "destination", SubjectID: name, Detail: []byte(`{}`)}))
+	return store.NewDestinations(w.pool, box(2), w.clock)
+}
+
+// either asks the one for its names, and the other for the rest.
+type either struct {
+	*named
+	other delivery.Destinations
+}
+
+func (e either) Destination(ctx context.Context, tenantID, name string) (delivery.Destination, error) {
+	d, err := e.named.Destination(ctx, tenantID, name)
+	if fault.CodeOf(err) == fault.NotFound {
+		return e.other.Destination(ctx, tenantID, name)
+	}
+	return d, err
+}
+
+// A destination that no key opens is a state that may last. It must not silence the rules that stand beside
+// its own.
+func TestALockedDestinationSilencesItsOwnRuleAlone(t *testing.T) {
+	t.Parallel()
+	for name, channels := range map[string]string{
+		"channels": `{"channels":{"destination":["sealed"]}}`,
+		"fallback": `{"fallback":{"destination":["sealed"]}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWatch(t, setup(t, answers(arrived)))
+			w.vix(31)
+			both := either{w.destinations, w.locked("sealed")}
+			w.options.Destinations = both
+			w.service = delivery.NewService(w.store, w.options)
+			e := jobs.NewEvaluator(w.rules, w.service, both, w.registry, w.quiet, w.clock)
+			r, sound := w.rule(vixAbove30), w.rule(vixAbove30)
+			_, err := w.rules.ChangeRule(t.Context(), store.DefaultTenant, r.ID, 0, audit.Entry{}, func(r alerts.Rule) (alerts.Rule, error) {
+				return alerts.Merge(r, []byte(channels))
+			})
+			require.NoError(t, err)
+
+			const why = "destination sealed is encrypted with a key that is not in SECRETS_KEY"
+			trial, err := e.Try(t.Context(), w.read(r.ID))
+			require.NoError(t, err)
+			require.Equal(t, why, trial.Problem)
+			report, err := e.EvaluateAll(t.Context(), store.DefaultTenant)
+			require.NoError(t, err)
+			require.Equal(t, 1, report.FiredCount)
+			require.Equal(t, sound.ID, report.Fired[0].RuleID, "the other is heard")
+			require.Equal(t, []alerts.RefusedRule{{RuleID: r.ID, Reason: why}}, report.Refused)
+			r = w.read(r.ID)
+			require.Equal(t, why, r.LastError)
+			require.Equal(t, alerts.Firing, r.State)
+			require.True(t, r.LastFiredAt.IsZero())
+
+			w.destinations.set("sealed", true) // the key is back
+			report, err = e.EvaluateAll(t.Context(), store.DefaultTenant)
+			require.NoError(t, err)
+			require.Equal(t, 1, report.FiredCount)
+			require.Empty(t, w.read(r.ID).LastError)
+		})
+	}
+}
+
+// unreadable is destinations in a database that does not answer, for some tenants.
+type unreadable struct {
+	delivery.Destinations
+	tenants []string
+}
+
+var errAway = errors.New("the database is away")
+
+func (u unreadable) Destination(ctx context.Context, tenantID, name string) (delivery.Destination, error) {
+	if slices.Contains(u.tenants, tenantID) {
+		return delivery.Destination{}, errAway
+	}
+	return u.Destinations.Destination(ctx, tenantID, name)
+}
+
+// stopping is destinations that the process's stop comes between.
+type stopping struct {
+	delivery.Destinations
+	stop func()
+}
+
+func (s stopping) Destination(ctx context.Context, _, _ string) (delivery.Destination, error) {
+	s.stop()
+	return delivery.Destination{}, ctx.Err()
+}
+
+// What can't be found out is no refusal: nothing is written, and the next evaluation begins where this one
+// did. It is no reason to leave out the tenants behind.
+func TestATenantWhoseEvaluationFailsKeepsNoOtherFromTheirs(t *testing.T) {
+	t.Parallel()
+	w := newWatch(t, setup(t, answers(arrived)))
+	w.vix(31)
+	rules := map[string]alerts.Rule{store.DefaultTenant: w.rule(vixAbove30)}
+	for _, tenant := range []string{"a", "z"} { // in front of the default one and behind it
+		w.exec(`INSERT INTO tenants (id) VALUES ($1)`, tenant)
+		for _, sql := range []string{
+			`INSERT INTO data_revisions (tenant_id, revision, source, row_count, content_hash) VALUES ($1, 1, 'test', 1, 'h')`,
+			`INSERT INTO macro_series (tenant_id, series, unit, frequency, origin) VALUES ($1, 'VIX', 'index', 'daily', 'test')`,
+			`INSERT INTO macro_values (tenant_id, series, date, revision, value) VALUES ($1, 'VIX', '2026-04-30', 1, 31)`,
+		} {
+			w.exec(sql, tenant)
+		}
+		r := rules[store.DefaultTenant]
+		r.ID, r.TenantID = uuid.Must(uuid.NewV7()), tenant
+		r, err := w.rules.CreateRule(t.Context(), r, "test")
+		require.NoError(t, err)
+		rules[tenant] = r
+	}
+	e := jobs.NewEvaluator(w.rules, w.service, unreadable{w.destinations, []string{"a", store.DefaultTenant}}, w.registry, w.quiet, w.clock)
+	err := e.EvaluateEverything(t.Context())
+	require.ErrorIs(t, err, errAway)
+	require.ErrorContains(t, err, "evaluate the rules of tenant a:")
+	require.ErrorContains(t, err, "evaluate the rules of tenant default:")
+	require.NotContains(t, err.Error(), "tenant z")
+	require.Equal(t, 1, w.count(`SELECT count(*) FROM alert_events WHERE tenant_id = 'z'`), "the last tenant is heard")
+	require.Equal(t, 1, w.count(events))
+	require.Equal(t, alerts.OK, w.read(rules[store.DefaultTenant].ID).State, "nothing is written of what could not be found out")
+	require.Empty(t, w.read(rules[store.DefaultTenant].ID).LastError)
+
+	// Once there is no time left, no other tenant is tried.
+	ctx, cancel := context.WithCancel(t.Context())
+	e = jobs.NewEvaluator(w.rules, w.service, stopping{w.destinations, cancel}, prometheus.NewRegistry(), w.quiet, w.clock)
+	err = e.EvaluateEverything(ctx)
+	require.ErrorIs(t, err, context.Canceled)
+	require.ErrorContains(t, err, "tenant a:")
+	require.NotContains(t, err.Error(), "tenant default")
 }
 
 func TestATrialChangesNothing(t *testing.T) {

@@ -26,6 +26,7 @@ import (
 
 	"github.com/dawsos/dawsos/internal/dbtest"
 	"github.com/dawsos/dawsos/internal/delivery"
+	"github.com/dawsos/dawsos/internal/delivery/gate"
 	"github.com/dawsos/dawsos/internal/jobs"
 	"github.com/dawsos/dawsos/internal/store"
 	"github.com/dawsos/dawsos/internal/store/deliverytest"
@@ -285,6 +286,60 @@ func TestAnOutdatedJobEndsWithoutSending(t *testing.T) {
 	for _, table := range []string{"alert_attempts", "alert_events", "alert_account_changes"} {
 		b.exec(`DELETE FROM ` + table)
 	}
+}
+
+// paced is a channel whose receiver takes one message in ten seconds.
+type paced struct{ channel }
+
+func (paced) Endpoint(delivery.Target) delivery.Endpoint {
+	return delivery.Endpoint{ID: "hook", Limits: delivery.Limits{Rate: 0.1}}
+}
+
+// A turn can be an hour away. What expires before it does so on time, and its fallback is not late.
+func TestAFirstAttemptThatWaitsForItsTurnExpiresOnTime(t *testing.T) {
+	t.Parallel()
+	w := newWatch(t, setup(t, answers(arrived)))
+	begun := w.clock()
+	w.options.Channels = []delivery.Channel{paced{answers(arrived)}}
+	w.options.Gate = gate.New(gate.Options{
+		Failures: 5, After: time.Minute, Delay: time.Minute, Timeout: attemptTimeout,
+		Registerer: prometheus.NewRegistry(), Log: w.quiet, Now: w.clock,
+	})
+	w.service = delivery.NewService(w.store, w.options)
+	event := delivery.Event{
+		TenantID: "default", AlertID: "nav-drop", UserID: "ada", Title: "NAV fell", Severity: delivery.Warning, Data: json.RawMessage("{}"),
+		Targets: []delivery.Target{{Channel: "hook"}}, Dedup: delivery.Dedup{Off: true},
+	}
+	receipt, err := w.service.Deliver(t.Context(), event)
+	require.NoError(t, err)
+	require.Equal(t, delivery.Delivered, receipt.Targets[0].State, "the turn that was free")
+
+	event.ExpiresAt = begun.Add(15 * time.Second)
+	event.Fallback = []delivery.Target{{Channel: "hook", Destination: "ops"}}
+	receipt, err = w.service.Deliver(t.Context(), event) // whose turn is 20 s away
+	require.NoError(t, err)
+	require.Equal(t, delivery.InFlight, receipt.Targets[0].State)
+	job := &river.Job[jobs.DeliverArgs]{Args: jobs.DeliverArgs{EventID: receipt.EventID, Target: "hook"}, JobRow: &rivertype.JobRow{}}
+	const waiting = `SELECT id, scheduled_at FROM river_job WHERE kind = 'deliver' AND args->>'target' = 'hook'`
+	require.NoError(t, w.pool.QueryRow(t.Context(), waiting).Scan(&job.ID, &job.ScheduledAt))
+	require.Equal(t, event.ExpiresAt, job.ScheduledAt.UTC(), "put off until it expires, not until its turn")
+
+	// A worker that takes it up before puts it off again, and no further.
+	worker := jobs.NewDeliverWorker(w.service, w.store, attemptTimeout, w.clock)
+	w.at(begun.Add(3 * time.Second))
+	var snoozed *river.JobSnoozeError
+	require.ErrorAs(t, worker.Work(t.Context(), job), &snoozed)
+	require.Equal(t, 12*time.Second, snoozed.Duration)
+
+	w.at(event.ExpiresAt)
+	require.NoError(t, worker.Work(t.Context(), job))
+	_, targets, err := w.store.History(t.Context(), "default", receipt.EventID)
+	require.NoError(t, err)
+	states := map[string]delivery.State{}
+	for _, target := range targets {
+		states[target.Target.Key()] = target.State
+	}
+	require.Equal(t, map[string]delivery.State{"hook": delivery.Expired, "destination:ops": delivery.InFlight}, states)
 }
 
 // blocking is a channel whose first retry does not end before its context does. It closes started as

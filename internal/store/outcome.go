@@ -50,7 +50,7 @@ func (s *Deliveries) recordFirst(ctx context.Context, v delivery.Verdict) (uuid.
 		if v.Hold == nil {
 			return uuid.Nil, nil // cut short: the reconciler finds it where it is
 		}
-		return uuid.Nil, s.putOff(ctx, e, t.Key(), v.Hold.Until)
+		return uuid.Nil, s.putOff(ctx, e, t.Key(), v.NextRetryAt)
 	case delivery.Delivered:
 		moved, err := s.firstDelivered.do(ctx, v)
 		if err != nil || moved {

@@ -3,6 +3,7 @@
 package exchange
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -110,8 +111,24 @@ func secretsOf(req *http.Request) []string {
 			continue
 		}
 		for _, v := range values {
-			secrets = append(secrets, v)
-			secrets = append(secrets, strings.Fields(v)...) // "Bearer TOKEN"
+			secrets = append(secrets, secretsIn(v)...)
+		}
+	}
+	return secrets
+}
+
+// secretsIn returns what of a header's value may be a secret: whole, between spaces ("Bearer TOKEN"), as the
+// values of its parts ("session=TOKEN; theme=dark"), and of Basic credentials what they were made of.
+func secretsIn(value string) []string {
+	secrets := append([]string{value}, strings.Fields(value)...)
+	for _, part := range strings.FieldsFunc(value, func(r rune) bool { return strings.ContainsRune(" \t;,", r) }) {
+		_, of, _ := strings.Cut(part, "=")
+		secrets = append(secrets, part, strings.Trim(of, `"`))
+	}
+	if scheme, encoded, _ := strings.Cut(value, " "); strings.EqualFold(scheme, "basic") {
+		if credentials, err := base64.RawStdEncoding.DecodeString(strings.Trim(encoded, " =")); err == nil {
+			user, password, _ := strings.Cut(string(credentials), ":")
+			secrets = append(secrets, string(credentials), user, password)
 		}
 	}
 	return secrets

@@ -2,8 +2,10 @@ package exchange
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strconv"
 	"strings"
@@ -101,6 +103,29 @@ func TestSecretsOf(t *testing.T) {
 	} {
 		require.Contains(t, secrets, want)
 	}
+}
+
+// A receiver that quotes what authenticates a request in its own words, or a piece of it, gives nothing away.
+func TestSecretsOfHeaders(t *testing.T) {
+	t.Parallel()
+	for header, pieces := range map[string][]string{
+		"Authorization: Bearer t0ken-t0ken": {"t0ken-t0ken"},
+		"Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte("somebody:pa:ss word+")):  {"somebody:pa:ss word+", "pa:ss word+", "somebody"},
+		"proxy-authorization: basic " + base64.RawStdEncoding.EncodeToString([]byte("sk_live_abc:")): {"sk_live_abc"},
+		"Cookie: session=S3SSI0NS3SSI0N; theme=dark; csrf=\"c5rfc5rf==\"":                            {"S3SSI0NS3SSI0N", "c5rfc5rf=="},
+		"X-Signature: t=1,v1=0123456789abcdef;v0=fedcba9876543210":                                   {"0123456789abcdef", "fedcba9876543210"},
+		`Authorization: Digest username="operator", response="6629fae49393"`:                         {"operator", "6629fae49393"},
+	} {
+		name, value, _ := strings.Cut(header, ": ")
+		req := httptest.NewRequest(http.MethodPost, "https://example.org/", nil)
+		req.Header.Set(name, value)
+		for _, piece := range pieces {
+			require.Equal(t, "got [hidden].", Excerpt([]byte("got "+piece+"."), secretsOf(req)), "of %s", header)
+		}
+	}
+	req := httptest.NewRequest(http.MethodPost, "https://example.org/", nil)
+	req.Header.Set("Cookie", "theme=dark; a=b")
+	require.Equal(t, "the theme is dark, and a is b", Excerpt([]byte("the theme is dark, and a is b"), secretsOf(req)), "short pieces are no secrets")
 }
 
 func TestFailure(t *testing.T) {
