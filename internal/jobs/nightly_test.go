@@ -330,6 +330,7 @@ func TestAPackInErrorStaysUntilItIsAskedForAgain(t *testing.T) {
 	n.work("backup", 1)
 	require.Equal(t, map[packs.State]int64{packs.Error: 3}, n.states())
 	require.Equal(t, periodic.Succeeded, n.runs("reconcile_packs")[0].State)
+	require.Equal(t, periodic.Succeeded, n.runs("prewarm")[0].State, "nothing is to be warmed, and none is missed")
 	_, err := store.NewContexts(n.shelf.Store).Resolve(t.Context(), patterns.ContextQuery{TenantID: store.DefaultTenant, RequireFresh: true})
 	require.Equal(t, fault.PackNotFresh, fault.CodeOf(err))
 	refused, ok := errors.AsType[*packs.NotFreshError](err)

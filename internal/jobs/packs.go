@@ -216,7 +216,8 @@ func (w *PrewarmWorker) Work(ctx context.Context, job *river.Job[PrewarmArgs]) e
 		return err
 	}
 	if !ok {
-		NotesOf(ctx).Skip("there is no reconciled pricing pack")
+		// Nothing is to be warmed, which is no failure: where there are no portfolios there never is a pack.
+		NotesOf(ctx).Detail(packs.PrewarmReport{})
 		return nil
 	}
 	report, skipped, err := w.prewarmer.Prewarm(ctx, pack)
