@@ -362,8 +362,8 @@ func (c *Console) portfolio(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	window := cmp.Or(q.Get("window"), defaultPortfolioWindow)
 	data := map[string]any{
-		"Portfolio": p, "Asof": q.Get("asof"), "Window": window, "Windows": portfolioWindows, "Runnable": c.runnable(p.ID, q.Get("asof")),
-		"AnyState": q.Get("fresh") == "no",
+		"Portfolio": p, "Asof": q.Get("asof"), "Window": window, "Windows": portfolioWindows,
+		"Runnable": c.runnable(p.ID, q.Get("asof"), q.Get("fresh") == "no"), "AnyState": q.Get("fresh") == "no",
 	}
 	status := http.StatusOK
 	request := patterns.Request{
@@ -415,7 +415,9 @@ func packNotReady(err error, here *url.URL) notReady {
 // runnablePattern is a pattern about portfolios, with the address of its form filled in.
 type runnablePattern struct{ Name, Description, Path string }
 
-func (c *Console) runnable(portfolioID, asof string) []runnablePattern {
+// runnable are the patterns about a portfolio. Their forms hold the day and the packs that the page is
+// about: figures for another day would pass for those of this one.
+func (c *Console) runnable(portfolioID, asof string, stale bool) []runnablePattern {
 	var list []runnablePattern
 	for _, d := range c.Catalog.Definitions() {
 		if _, ok := d.Inputs["portfolio_id"]; !ok {
@@ -423,7 +425,10 @@ func (c *Console) runnable(portfolioID, asof string) []runnablePattern {
 		}
 		q := url.Values{"portfolio_id": {portfolioID}}
 		if asof != "" {
-			q.Set("asof", asof)
+			q.Set(asofField, asof)
+		}
+		if stale {
+			q.Set(staleField, "yes")
 		}
 		list = append(list, runnablePattern{d.Name, d.Description, address("/console/patterns/"+d.ID, q)})
 	}

@@ -99,6 +99,31 @@ func TestPortfolioShowsWhatThePatternAnswers(t *testing.T) {
 	require.Equal(t, []string{"nav", "growth", "drawdown", "attribution_waterfall"}, charts)
 }
 
+// Who goes on from a portfolio to its patterns asks for the same day and the same packs.
+func TestPatternsAboutAPortfolioKeepItsDay(t *testing.T) {
+	t.Parallel()
+	s := newSampleSite(t)
+	for query, holds := range map[string]struct {
+		asof  string
+		stale bool
+	}{
+		"":                            {},
+		"?asof=2006-06-30":            {asof: "2006-06-30"},
+		"?asof=2006-06-30&window=63":  {asof: "2006-06-30"},
+		"?asof=2006-06-30&fresh=no":   {asof: "2006-06-30", stale: true},
+		"?asof=2006-06-30&fresh=what": {asof: "2006-06-30"},
+	} {
+		list := s.get("/console/portfolios/" + samplePortfolio + query).links()
+		i := slices.IndexFunc(list, func(l string) bool { return strings.HasPrefix(l, "/console/patterns/portfolio_overview?") })
+		require.GreaterOrEqual(t, i, 0, query)
+		form := s.get(list[i])
+		require.Equal(t, http.StatusOK, form.StatusCode, form.body)
+		require.Contains(t, form.body, `name="_asof" type="date" value="`+holds.asof+`"`, query)
+		require.Equal(t, holds.stale, strings.Contains(form.body, `name="_stale" value="yes" checked`), query)
+		require.Contains(t, form.body, `<option value="`+samplePortfolio+`" selected`, query)
+	}
+}
+
 // Looking is no run: the records hold what somebody has run.
 func TestPortfolioPageIsNotRecorded(t *testing.T) {
 	t.Parallel()
