@@ -306,13 +306,24 @@ func (c *Console) failedRun(w http.ResponseWriter, r *http.Request, d *pattern.D
 	if !began || code == fault.Internal {
 		return failure
 	}
-	form, err := c.newForm(r.Context(), d, r.PostForm, nil)
-	if err != nil {
-		return err
+	form, err := c.formAgain(r, d)
+	if err != nil { // why the run failed comes first
+		return errors.Join(failure, err)
 	}
 	form.FailedTrace = &trace
 	form.Problem = &Problem{Title: "The run failed", Detail: fault.Detail(failure), Code: string(code)}
 	return c.render(w, r, c.Status(code), "pattern", patternsPath, d.Name, form)
+}
+
+// formFor bounds how long a form takes that stands beside what came of a run.
+const formFor = 5 * time.Second
+
+// formAgain is the form that a run was asked with. Its time is its own: a run may have used up that of the
+// request, and what came of it is shown all the same.
+func (c *Console) formAgain(r *http.Request, d *pattern.Definition) (patternForm, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), formFor)
+	defer cancel()
+	return c.newForm(ctx, d, r.PostForm, nil)
 }
 
 // refused shows the form again with what is wrong.
@@ -433,7 +444,7 @@ func (c *Console) streamRun(w http.ResponseWriter, r *http.Request, d *pattern.D
 }
 
 func (c *Console) showResult(w http.ResponseWriter, r *http.Request, d *pattern.Definition, answer *patterns.Answer) error {
-	form, err := c.newForm(r.Context(), d, r.PostForm, nil)
+	form, err := c.formAgain(r, d)
 	if err != nil {
 		return err
 	}
