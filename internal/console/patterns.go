@@ -18,6 +18,7 @@ import (
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/patterns"
 	"github.com/dawsos/dawsos/internal/portfolio"
+	"github.com/dawsos/dawsos/internal/schema"
 	"github.com/dawsos/dawsos/pkg/pattern"
 )
 
@@ -244,11 +245,9 @@ func (c *Console) request(ctx context.Context, d *pattern.Definition, form url.V
 		}
 		switch in.Type {
 		case pattern.Integer, pattern.Number, pattern.Boolean, pattern.Array, pattern.Object:
-			decoder := json.NewDecoder(strings.NewReader(text))
-			decoder.UseNumber() // the digits stay as they were typed
-			var v any
-			if err := decoder.Decode(&v); err != nil || !json.Valid([]byte(text)) { // nothing behind the value
-				wrong[name] = fmt.Sprintf("is no %s in JSON", in.Type)
+			v, err := readJSON([]byte(text), in.Type)
+			if err != nil {
+				wrong[name] = fault.Detail(err)
 				continue
 			}
 			req.Inputs[name] = v
@@ -257,6 +256,24 @@ func (c *Console) request(ctx context.Context, d *pattern.Definition, form url.V
 		}
 	}
 	return req, wrong
+}
+
+// readJSON reads a field of a form as the API reads a body: within the same bounds, which hold before anything
+// is made of the text, and with no member twice.
+func readJSON(text []byte, as pattern.Type) (v any, err error) {
+	members, err := schema.Measure("the value", text)
+	if err != nil {
+		return nil, err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()                                             // the digits stay as they were typed
+	if err := decoder.Decode(&v); err != nil || !json.Valid(text) { // nothing behind the value
+		return nil, fault.New(fault.Malformed, "is no %s in JSON", as)
+	}
+	if schema.Members(v) != members {
+		return nil, fault.New(fault.Malformed, "%s stands twice in the value", schema.Repeated(text))
+	}
+	return v, nil
 }
 
 // runPattern runs a pattern with what the form says: as a stream of what happens for the page's script, as a

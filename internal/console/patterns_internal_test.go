@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,6 +59,34 @@ func TestStreamedFailuresReachTheLog(t *testing.T) {
 			require.Contains(t, body, "event: failed\n")
 			require.Contains(t, body, c.told)
 			require.NotContains(t, body, c.log)
+		})
+	}
+}
+
+// JSON in a form's field has the bounds of JSON in a body: whoever reads it on takes a hundred times its room,
+// or a second for a number of ten characters.
+func TestFormsHaveTheBoundsOfBodies(t *testing.T) {
+	t.Parallel()
+	d, err := pattern.Parse([]byte(`{"id": "x", "name": "X", "steps": [{"capability": "a.b", "as": "y"}], "outputs": ["y"], "inputs": {
+		"list": {"type": "array"}, "tree": {"type": "object"}, "whole": {"type": "integer"}, "part": {"type": "number"}}}`))
+	require.NoError(t, err)
+	for name, c := range map[string]struct{ field, text, wrong string }{
+		"deep":            {"list", strings.Repeat("[", 65) + strings.Repeat("]", 65), "the value has objects and arrays nested deeper than 64"},
+		"deep objects":    {"tree", strings.Repeat(`{"a":`, 65) + "1" + strings.Repeat("}", 65), "the value has objects and arrays nested deeper than 64"},
+		"wide":            {"list", "[0" + strings.Repeat(",0", 100_000) + "]", "the value has more than 100000 values"},
+		"exponent":        {"whole", "1e1000000", "the value has a number of more than 1000 characters, or with an exponent beyond 1000"},
+		"exponent within": {"list", "[1e-1001]", "the value has a number of more than 1000 characters, or with an exponent beyond 1000"},
+		"digits":          {"part", strings.Repeat("9", 1001), "the value has a number of more than 1000 characters, or with an exponent beyond 1000"},
+		"twice":           {"tree", `{"b": {"a": 1, "\u0061": 2}}`, "/b/a stands twice in the value"},
+		"no JSON":         {"list", "[1,", "is no array in JSON"},
+		"two":             {"list", "[] []", "is no array in JSON"},
+		"fine":            {"list", `[[1e-1000, {"a": ` + strings.Repeat("9", 1000) + `}]]`, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			req, wrong := (&Console{}).request(t.Context(), d, url.Values{c.field: {c.text}})
+			require.Equal(t, c.wrong, wrong[c.field])
+			require.Equal(t, c.wrong == "", req.Inputs[c.field] != nil)
 		})
 	}
 }
