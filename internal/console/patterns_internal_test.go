@@ -3,6 +3,8 @@ package console
 import (
 	"context"
 	"errors"
+	"fmt"
+	"html"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -123,4 +125,42 @@ func TestFilesOfResults(t *testing.T) {
 	require.NotNil(t, of("application/pdf", "JVBERi0="))
 	require.Nil(t, of("text/html,<script>", "JVBERi0="))
 	require.Nil(t, of("application/pdf", "<script>"))
+}
+
+// The header of a waterfall names the span that its bars are drawn over: that of the steps, which a run is longer
+// than, since its context is resolved first.
+func TestWaterfallNamesTheSpanOfItsBars(t *testing.T) {
+	t.Parallel()
+	began := time.Date(2026, 3, 2, 9, 30, 0, 0, time.UTC)
+	step := func(as string, after time.Duration, took float64) patterns.StepTrace {
+		return patterns.StepTrace{As: as, Status: patterns.StatusSuccess, StartedAt: began.Add(after), DurationSeconds: took}
+	}
+	outer := step("outer", 2*time.Second, 2)
+	outer.Steps = []patterns.StepTrace{step("inner", 3*time.Second, 1)}
+	c, err := New(Options{})
+	require.NoError(t, err)
+	for name, k := range map[string]struct {
+		trace patterns.Trace
+		says  string
+		bars  [][2]float64 // where each begins, and its length
+	}{
+		"resolving took half of the time": {
+			patterns.Trace{DurationSeconds: 8, Steps: []patterns.StepTrace{step("a", 0, 2), outer}},
+			"When, over the steps' 4 s of the run's 8 s", [][2]float64{{0, 500}, {500, 500}, {750, 250}},
+		},
+		"skipped": {
+			patterns.Trace{DurationSeconds: 8, Steps: []patterns.StepTrace{{As: "a", Status: patterns.StatusSkipped}}},
+			"When, over the steps' 0 of the run's 8 s", [][2]float64{{0, 0}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var b strings.Builder
+			require.NoError(t, c.pages["pattern"].ExecuteTemplate(&b, "waterfall", k.trace))
+			require.Contains(t, html.UnescapeString(b.String()), k.says)
+			for _, bar := range k.bars {
+				require.Contains(t, b.String(), fmt.Sprintf(`<rect x="%v" y="2" width="%v"`, bar[0], bar[1]))
+			}
+		})
+	}
 }
