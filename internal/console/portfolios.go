@@ -526,7 +526,11 @@ func (c *Console) bookFile(w http.ResponseWriter, r *http.Request) error {
 	}
 	receipt, err := c.book(r.Context(), id.String(), page.Key, file)
 	if refusal, ok := refused(err); ok {
-		page.Refusal = &refusal
+		if usedKey(err) {
+			refusal.Detail = "This form has booked another file already; nothing of this one was booked. Send it again to book it, too"
+		}
+		// Nothing is kept of what was refused; the key may be that of a file booked before, and refuse for ever.
+		page.Refusal, page.Key = &refusal, uuid.NewString()
 		return c.showLedger(w, r, http.StatusUnprocessableEntity, page)
 	}
 	if err != nil {
@@ -537,6 +541,13 @@ func (c *Console) bookFile(w http.ResponseWriter, r *http.Request) error {
 		return done(w, r, to, "The file had been booked already, with %s; nothing was booked twice.", howMany(len(receipt.Transactions), "transaction", "transactions"))
 	}
 	return done(w, r, to, "Booked %s.", howMany(len(receipt.Transactions), "transaction", "transactions"))
+}
+
+// usedKey reports whether a booking was refused since its form's key is that of another one, as it is on a page
+// that one has gone back to.
+func usedKey(err error) bool {
+	e, ok := errors.AsType[*fault.Error](err)
+	return ok && slices.ContainsFunc(e.Fields, func(f fault.Field) bool { return f.Pointer == "/header/Idempotency-Key" })
 }
 
 func (c *Console) book(ctx context.Context, portfolioID, key string, file []byte) (portfolio.Receipt, error) {

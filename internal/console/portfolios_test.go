@@ -246,3 +246,35 @@ func TestTransactionsAreListedAndBooked(t *testing.T) {
 	require.False(t, slices.ContainsFunc(list.links(), func(l string) bool { return strings.Contains(l, "cursor=") }), "the list ends here")
 	require.Equal(t, http.StatusUnprocessableEntity, s.get(ledger+"?cursor=!").StatusCode)
 }
+
+// A form whose key was used, as of a page that one goes back to, books with the key that its refusal brings.
+func TestARefusedBookingGetsANewKey(t *testing.T) {
+	t.Parallel()
+	s := newSampleSite(t)
+	ledger := "/console/portfolios/" + s.newPortfolio(`{"name": "Booked", "base_currency": "CHF"}`) + "/transactions"
+	key := func(r response) string {
+		for n := range r.tree.Descendants() {
+			if n.Type == html.ElementNode && n.Data == "input" && slices.Contains(n.Attr, html.Attribute{Key: "name", Val: "key"}) {
+				return n.Attr[slices.IndexFunc(n.Attr, func(a html.Attribute) bool { return a.Key == "value" })].Val
+			}
+		}
+		require.Fail(t, "the page has no key")
+		return ""
+	}
+	file := func(amount int) string { return fmt.Sprintf("date,type,currency,amount\n2006-01-03,DEPOSIT,CHF,%d\n", amount) }
+	first := key(s.get(ledger))
+	require.Equal(t, http.StatusSeeOther, s.sendFile(ledger, "t.csv", file(1), "key", first).StatusCode)
+
+	refused := s.sendFile(ledger, "t.csv", file(2), "key", first)
+	require.Equal(t, http.StatusUnprocessableEntity, refused.StatusCode)
+	require.Contains(t, elementText(t, refused, "result"), "This form has booked another file already; nothing of this one was booked. Send it again to book it, too.")
+	next := key(refused)
+	require.NotEqual(t, first, next)
+	require.Equal(t, http.StatusSeeOther, s.sendFile(ledger, "t.csv", file(2), "key", next).StatusCode)
+	require.Contains(t, s.get(ledger).text(), "Transactions 2")
+
+	// What was wrong in a file is mended under any key: nothing is stored of a refusal.
+	wrong := s.sendFile(ledger, "t.csv", "date,type,currency,amount\n2006-01-03,DEPOSIT,CHF,x\n", "key", key(s.get(ledger)))
+	require.Equal(t, http.StatusUnprocessableEntity, wrong.StatusCode)
+	require.Equal(t, http.StatusSeeOther, s.sendFile(ledger, "t.csv", file(3), "key", key(wrong)).StatusCode)
+}
