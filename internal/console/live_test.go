@@ -315,7 +315,7 @@ func TestLivePausesOnHTTP2(t *testing.T) {
 		protocols := new(http.Protocols)
 		protocols.SetUnencryptedHTTP2(true)
 		var major atomic.Int64
-		server := &http.Server{ //nolint:gosec // in a bubble nobody is slow
+		server := &http.Server{
 			Protocols: protocols,
 			Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				major.Store(int64(r.ProtoMajor))
@@ -335,7 +335,7 @@ func TestLivePausesOnHTTP2(t *testing.T) {
 			c.Stop()
 			close(listener)
 			_ = server.Close()
-			<-served
+			require.Error(t, <-served)
 		}()
 
 		began := time.Now()

@@ -146,11 +146,13 @@ func TestWaterfallNamesTheSpanOfItsBars(t *testing.T) {
 	}{
 		"resolving took half of the time": {
 			patterns.Trace{DurationSeconds: 8, Steps: []patterns.StepTrace{step("a", 0, 2), outer}},
-			"When, over the steps' 4 s of the run's 8 s", [][2]float64{{0, 500}, {500, 500}, {750, 250}},
+			"When, over the steps' 4 s of the run's 8 s",
+			[][2]float64{{0, 500}, {500, 500}, {750, 250}},
 		},
 		"skipped": {
 			patterns.Trace{DurationSeconds: 8, Steps: []patterns.StepTrace{{As: "a", Status: patterns.StatusSkipped}}},
-			"When, over the steps' 0 of the run's 8 s", [][2]float64{{0, 0}},
+			"When, over the steps' 0 of the run's 8 s",
+			[][2]float64{{0, 0}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

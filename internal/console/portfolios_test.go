@@ -261,7 +261,9 @@ func TestARefusedBookingGetsANewKey(t *testing.T) {
 		require.Fail(t, "the page has no key")
 		return ""
 	}
-	file := func(amount int) string { return fmt.Sprintf("date,type,currency,amount\n2006-01-03,DEPOSIT,CHF,%d\n", amount) }
+	file := func(amount int) string {
+		return fmt.Sprintf("date,type,currency,amount\n2006-01-03,DEPOSIT,CHF,%d\n", amount)
+	}
 	first := key(s.get(ledger))
 	require.Equal(t, http.StatusSeeOther, s.sendFile(ledger, "t.csv", file(1), "key", first).StatusCode)
 
