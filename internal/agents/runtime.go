@@ -340,7 +340,8 @@ func (r *Runtime) Run(ctx context.Context, req agent.Request) (agent.Result, err
 		g.failed.Add(1)
 		if call.outcome == failed {
 			failure := LastError{
-				At: end.UTC(), Capability: c.Name, Code: fault.CodeOf(err), Detail: fault.Detail(err), RequestID: req.Context.RequestID,
+				TenantID: req.Context.TenantID, At: end.UTC(), Capability: c.Name, Code: fault.CodeOf(err), Detail: fault.Detail(err),
+				RequestID: req.Context.RequestID,
 			}
 			if sc := span.SpanContext(); sc.IsSampled() {
 				failure.TraceID = sc.TraceID().String()

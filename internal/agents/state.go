@@ -63,12 +63,31 @@ type Calls struct {
 // LastError is the end of a call that failed for reasons of the agent's, callers' mistakes and
 // refusals aside.
 type LastError struct {
+	TenantID   string // that the call was for; "" when it was for none
 	At         time.Time
 	Capability string
 	Code       fault.Code
-	Detail     string // fit for callers
+	Detail     string // fit for callers of that tenant
 	RequestID  string // of the request that asked; "" when it has none
 	TraceID    string // "" when the call was not traced
+}
+
+// notTheirs stands where the detail of another tenant's error would.
+const notTheirs = "a call of another tenant; who runs the system may see more"
+
+// For returns the state as a tenant may see it. Agents serve all tenants, and an error tells what one of them
+// had asked: others see no more of it than that the agent failed, when, at what, and with which code.
+func (s State) For(tenantID string) State {
+	s.LastErrors = slices.Clone(s.LastErrors)
+	for i, e := range s.LastErrors {
+		if e.TenantID != tenantID {
+			s.LastErrors[i] = LastError{At: e.At, Capability: e.Capability, Code: e.Code, Detail: notTheirs}
+		}
+	}
+	if len(s.LastErrors) > 0 {
+		s.LastError = &s.LastErrors[0]
+	}
+	return s
 }
 
 // keptErrors is how many errors of an agent are remembered.

@@ -64,8 +64,12 @@ type abilityView struct {
 	Calls agents.CallFigures
 }
 
-// viewAgent puts together what this process knows of an agent. Nothing in it depends on the clock.
-func (c *Console) viewAgent(s agents.State) (agentView, error) {
+// viewAgent puts together what this process knows of an agent, as far as the caller may see it. Nothing in it
+// depends on the clock.
+func (c *Console) viewAgent(ctx context.Context, s agents.State) (agentView, error) {
+	if caller, _ := auth.From(ctx); !caller.Operates() {
+		s = s.For(caller.TenantID)
+	}
 	f, err := c.Agents.Figures(s.Name)
 	if err != nil {
 		return agentView{}, err
@@ -105,7 +109,7 @@ type agentList struct {
 func (c *Console) agents(w http.ResponseWriter, r *http.Request) error {
 	var page agentList
 	for _, s := range c.Agents.States() {
-		v, err := c.viewAgent(s)
+		v, err := c.viewAgent(r.Context(), s)
 		if err != nil {
 			return err
 		}
@@ -137,7 +141,7 @@ func (c *Console) agent(w http.ResponseWriter, r *http.Request) error {
 	if i < 0 {
 		return fault.New(fault.NotFound, "there is no agent %q", name)
 	}
-	view, err := c.viewAgent(states[i])
+	view, err := c.viewAgent(r.Context(), states[i])
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/html"
 
+	"github.com/dawsos/dawsos/internal/auth"
 	"github.com/dawsos/dawsos/internal/breakers"
 	"github.com/dawsos/dawsos/internal/store"
 )
@@ -169,6 +170,37 @@ func TestAgents(t *testing.T) {
 	missing := s.get("/console/agents/nobody")
 	require.Equal(t, http.StatusNotFound, missing.StatusCode)
 	require.Contains(t, missing.text(), `there is no agent "nobody"`)
+}
+
+// What went wrong with a call, and the request that it was for, are told to the request's tenant and to who
+// runs the system.
+func TestAgentsKeepErrorsToTheirTenants(t *testing.T) {
+	t.Parallel()
+	agent := newSentiment(t)
+	s := newSampleSite(t, append(agent.env(t), "JAEGER_URL", "http://jaeger.test")...)
+	agent.broken.Store(true)
+	r := s.do(http.MethodPost, "/v1/patterns/headline_sentiment/execute", strings.NewReader(`{"inputs": {"headlines": ["Profit"]}}`),
+		"Content-Type", "application/json", "X-Request-Id", "theirs")
+	require.Equal(t, http.StatusInternalServerError, r.StatusCode, r.body)
+	for _, c := range []struct {
+		tenant string
+		role   auth.Role
+		told   bool
+	}{{"default", auth.Operator, true}, {"default", auth.ReadOnly, true}, {"other", auth.ReadOnly, false}, {"other", auth.Admin, false}} {
+		key := []string{"Authorization", "Bearer " + s.newKey(c.tenant, c.role, "")}
+		list, one := s.get("/console/agents", key...), s.get("/console/agents/sentiment", key...)
+		require.Equal(t, http.StatusOK, list.StatusCode)
+		require.Equal(t, http.StatusOK, one.StatusCode)
+		require.Contains(t, one.text(), "sentiment.score internal", "that there was one is no secret")
+		for _, page := range []response{list, one} {
+			require.Equal(t, c.told, strings.Contains(page.text(), "the word list can't be read"), "%v", c)
+			require.Equal(t, !c.told, strings.Contains(page.text(), "a call of another tenant"), "%v", c)
+		}
+		require.Equal(t, c.told, strings.Contains(one.text(), "theirs"), "%v", c)
+		if !c.told {
+			require.NotContains(t, one.body, "jaeger.test/trace/")
+		}
+	}
 }
 
 func TestAgentsWithoutHistory(t *testing.T) {

@@ -15,12 +15,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/net/html"
 
+	"github.com/dawsos/dawsos/internal/auth"
 	"github.com/dawsos/dawsos/internal/console"
 	"github.com/dawsos/dawsos/internal/dbtest"
 )
@@ -353,4 +355,37 @@ func TestNavigation(t *testing.T) {
 		}
 		require.Equal(t, 1, current, "%s is marked as the reader's place", entry)
 	}
+}
+
+// Who has signed in keeps the navigation while the database is away, which sessions are looked up in. Who has
+// not is led to the page for signing in as always.
+func TestSignedInWithoutDatabase(t *testing.T) {
+	t.Parallel()
+	databaseURL := dbtest.URL(t)
+	w, through := newWire(t, databaseURL)
+	s := startSite(t, through, dbtest.Connect(t, databaseURL), "AUTH_ANONYMOUS", "")
+	session := s.signIn(s.newKey("default", auth.ReadOnly, ""))
+	require.NotContains(t, s.get("/console", session...).links(), "/console/jobs")
+
+	w.cut()
+	for _, path := range []string{"/console", "/console/dlq", "/console/patterns", "/console/agents"} {
+		page := s.get(path, session...)
+		require.Equal(t, http.StatusServiceUnavailable, page.StatusCode, path)
+		require.Contains(t, page.text(), "the database can't be reached at the moment", path)
+		for _, to := range []string{"/console", "/console/dlq", "/console/patterns", "/console/jobs"} {
+			require.Contains(t, page.links(), to, path)
+		}
+		require.NotContains(t, page.body, "/console/logout", "who it is is not known")
+	}
+	require.Empty(t, s.get("/console/dlq", append([]string{"HX-Request", "true"}, session...)...).links(), "a part of a page has none")
+	for _, nobody := range [][]string{nil, {"Cookie", "theme=dark"}} {
+		page := s.get("/console/dlq", nobody...)
+		require.Equal(t, http.StatusSeeOther, page.StatusCode)
+	}
+
+	w.mend()
+	require.Eventually(t, func() bool {
+		page := s.get("/console", session...)
+		return page.StatusCode == http.StatusOK && !slices.Contains(page.links(), "/console/jobs")
+	}, time.Minute, 50*time.Millisecond, "every page asks again what one may see")
 }

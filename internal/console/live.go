@@ -63,13 +63,22 @@ func (c *Console) live(w http.ResponseWriter, r *http.Request) error {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no")
 	control := http.NewResponseController(w)
+	// Only an event's way out has a deadline. On HTTP/2 one that passes resets the stream, though nothing waits to
+	// be written; the last one bounds what the server itself still sends.
+	deadline := func(until time.Time) error {
+		if err := control.SetWriteDeadline(until); !errors.Is(err, http.ErrNotSupported) { // recorders have none
+			return err
+		}
+		return nil
+	}
+	defer func() { _ = deadline(time.Now().Add(livePatience)) }()
 	for {
 		began := time.Now()
 		event, data := c.look(ctx, r, of, &mark)
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err := control.SetWriteDeadline(time.Now().Add(livePatience)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		if err := deadline(time.Now().Add(livePatience)); err != nil {
 			return nil //nolint:nilerr // the reader has gone
 		}
 		raw, err := json.Marshal(data)
@@ -80,6 +89,9 @@ func (c *Console) live(w http.ResponseWriter, r *http.Request) error {
 			return nil //nolint:nilerr // the reader has gone
 		}
 		if err := control.Flush(); err != nil {
+			return nil //nolint:nilerr // the reader has gone
+		}
+		if err := deadline(time.Time{}); err != nil {
 			return nil //nolint:nilerr // the reader has gone
 		}
 		pause := time.NewTimer(max(c.LiveEvery, liveShare*time.Since(began)))

@@ -2,12 +2,16 @@ package console_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -215,9 +219,14 @@ func TestLiveWithoutDatabase(t *testing.T) {
 // liveHandler is the stream of a console without services: its page to send a message needs none.
 func liveHandler(t *testing.T) (*console.Console, console.Handler) {
 	t.Helper()
+	return liveHandlerEvery(t, 3*time.Second)
+}
+
+func liveHandlerEvery(t *testing.T, every time.Duration) (*console.Console, console.Handler) {
+	t.Helper()
 	c, err := console.New(console.Options{
 		Auth: auth.New(auth.Options{Anonymous: auth.Admin, Registerer: prometheus.NewRegistry()}),
-		Now:  time.Now, LiveEvery: 3 * time.Second, Unavailable: func(error) bool { return false },
+		Now:  time.Now, LiveEvery: every, Unavailable: func(error) bool { return false },
 	})
 	require.NoError(t, err)
 	for _, r := range c.Routes() {
@@ -294,4 +303,64 @@ func TestLookingIsNoLatency(t *testing.T) {
 		return strings.Contains(metrics, `api_requests_total{endpoint="/console/live",method="GET",status="200"} 1`)
 	}, time.Minute, 10*time.Millisecond)
 	require.Contains(t, metrics, `api_latency_count{endpoint="/console/live"} 0`)
+}
+
+// pipes is a listener of connections within the process, which a synctest bubble sees through.
+type pipes chan net.Conn
+
+func (p pipes) Accept() (net.Conn, error) {
+	if c, ok := <-p; ok {
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (p pipes) Close() error { return nil }
+
+func (p pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
+
+// A pause that is longer than the time to take an event ends no stream: on HTTP/2 a deadline that passes does,
+// though nothing waits to be written.
+func TestLivePausesOnHTTP2(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, live := liveHandlerEvery(t, 7*time.Second)
+		protocols := new(http.Protocols)
+		protocols.SetUnencryptedHTTP2(true)
+		var major atomic.Int64
+		server := &http.Server{
+			Protocols: protocols,
+			Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				major.Store(int64(r.ProtoMajor))
+				_ = live(w, r) // what the reader gets tells
+			}),
+		}
+		listener := make(pipes)
+		served := make(chan error, 1)
+		go func() { served <- server.Serve(listener) }()
+		client := &http.Transport{Protocols: protocols, DialContext: func(context.Context, string, string) (net.Conn, error) {
+			near, far := net.Pipe()
+			listener <- far
+			return near, nil
+		}}
+		defer func() {
+			client.CloseIdleConnections()
+			c.Stop()
+			close(listener)
+			_ = server.Close()
+			require.Error(t, <-served)
+		}()
+
+		began := time.Now()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://pipe/console/live?of="+needsNoService, http.NoBody)
+		require.NoError(t, err)
+		answer, err := client.RoundTrip(r)
+		require.NoError(t, err)
+		body, err := io.ReadAll(answer.Body)
+		require.NoError(t, err)
+		require.NoError(t, answer.Body.Close())
+		require.EqualValues(t, 2, major.Load())
+		require.Equal(t, 20*time.Second, time.Since(began))
+		require.Equal(t, 3, bytes.Count(body, []byte("event: ")), "at 0, 7 and 14 s")
+	})
 }

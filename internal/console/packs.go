@@ -166,7 +166,7 @@ func (c *Console) buildPacks(w http.ResponseWriter, r *http.Request) error {
 		return done(w, r, packsPath+"?state="+string(packs.Warming), "%s of %s to %s being built.", howMany(len(list), "pack", "packs"),
 			list[0].Date.Format(time.DateOnly), list[len(list)-1].Date.Format(time.DateOnly))
 	}
-	return done(w, r, packsPath, "No pack is missing: every day with a close has one. Nothing was built.")
+	return done(w, r, packsPath, "No pack is missing: every day with a close has one. Nothing was built; packs in error are built again by their days.")
 }
 
 // howMany counts things.

@@ -89,6 +89,22 @@ func TestBuildMissingPacks(t *testing.T) {
 	require.Equal(t, 2, strings.Count(elementText(t, page, "packs"), " warming "))
 }
 
+// The form promises what it does: a pack in error is built again when its day is given, and only then, as the
+// API has it.
+func TestBuildingMissingPacksLeavesThoseInError(t *testing.T) {
+	t.Parallel()
+	s := newSampleSite(t)
+	_, err := s.pool.Exec(t.Context(), `UPDATE pricing_packs SET state = 'error', reason = 'differs by 2 CHF' WHERE date = '2007-05-08'`)
+	require.NoError(t, err)
+	require.Contains(t, s.get("/console/packs/build").text(),
+		"Days with a close and without a pack get one. A pack in error gets another try when its day is given; without a day it stays as it is.")
+	none := s.get(s.post("/console/packs/build", url.Values{"date": {""}}).Header.Get("Location"))
+	require.Contains(t, none.text(), "Nothing was built; packs in error are built again by their days.")
+	require.Contains(t, elementText(t, none, "packs"), "2007-05-08 1 error")
+	one := s.get(s.post("/console/packs/build", url.Values{"date": {"2007-05-08"}}).Header.Get("Location"))
+	require.Contains(t, elementText(t, one, "pack"), "State warming")
+}
+
 func TestPacksOfNothing(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

@@ -2,6 +2,7 @@ package console
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -89,9 +90,13 @@ func (c *Console) render(w http.ResponseWriter, r *http.Request, status int, nam
 	if r.Header.Get("HX-Request") == "" {
 		var whole bytes.Buffer
 		who, _ := auth.From(r.Context())
+		groups := visible(who)
+		if r.Context().Value(wholeMenu{}) != nil {
+			groups = navigation
+		}
 		p := page{
 			Title: title, Section: section, Theme: theme(r), Mark: mark, Address: r.URL.RequestURI(),
-			Groups: visible(who), Who: who.Subject, Main: template.HTML(main.String()), //nolint:gosec // html/template made it
+			Groups: groups, Who: who.Subject, Main: template.HTML(main.String()), //nolint:gosec // html/template made it
 		}
 		if err := t.ExecuteTemplate(&whole, "layout", p); err != nil {
 			return fmt.Errorf("page %s: %w", name, err)
@@ -126,14 +131,24 @@ type Problem struct {
 	Fields     []fault.Field
 }
 
+// wholeMenu marks the request of somebody who has signed in and whose session can't be looked up, since the
+// database is away: what they may see is not known, so that the navigation leads everywhere. Links give no
+// rights; each page asks again.
+type wholeMenu struct{}
+
 // Problem answers with a failure in words. It comes where the page's content would be, so that navigation
 // still works; htmx puts it into the notice of the page that asked.
 func (c *Console) Problem(w http.ResponseWriter, r *http.Request, p Problem) {
 	h := w.Header()
 	h.Set("Content-Security-Policy", policy)
 	h.Set("X-Content-Type-Options", "nosniff")
-	if p.Caller.Role != "" {
+	_, err := r.Cookie(sessionName)
+	signedIn := err == nil
+	switch {
+	case p.Caller.Role != "":
 		r = r.WithContext(auth.With(r.Context(), p.Caller))
+	case signedIn && p.Code == string(fault.Unavailable):
+		r = r.WithContext(context.WithValue(r.Context(), wholeMenu{}, true))
 	}
 	if err := c.render(w, r, p.Status, "problem", r.URL.Path, p.Title, p); err != nil { // its template is tested
 		http.Error(w, p.Detail, p.Status)

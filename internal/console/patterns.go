@@ -18,6 +18,7 @@ import (
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/patterns"
 	"github.com/dawsos/dawsos/internal/portfolio"
+	"github.com/dawsos/dawsos/internal/schema"
 	"github.com/dawsos/dawsos/pkg/pattern"
 )
 
@@ -244,11 +245,9 @@ func (c *Console) request(ctx context.Context, d *pattern.Definition, form url.V
 		}
 		switch in.Type {
 		case pattern.Integer, pattern.Number, pattern.Boolean, pattern.Array, pattern.Object:
-			decoder := json.NewDecoder(strings.NewReader(text))
-			decoder.UseNumber() // the digits stay as they were typed
-			var v any
-			if err := decoder.Decode(&v); err != nil || !json.Valid([]byte(text)) { // nothing behind the value
-				wrong[name] = fmt.Sprintf("is no %s in JSON", in.Type)
+			v, err := readJSON([]byte(text), in.Type)
+			if err != nil {
+				wrong[name] = fault.Detail(err)
 				continue
 			}
 			req.Inputs[name] = v
@@ -257,6 +256,24 @@ func (c *Console) request(ctx context.Context, d *pattern.Definition, form url.V
 		}
 	}
 	return req, wrong
+}
+
+// readJSON reads a field of a form as the API reads a body: within the same bounds, which hold before anything
+// is made of the text, and with no member twice.
+func readJSON(text []byte, as pattern.Type) (v any, err error) {
+	members, err := schema.Measure("the value", text)
+	if err != nil {
+		return nil, err
+	}
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()                                             // the digits stay as they were typed
+	if err := decoder.Decode(&v); err != nil || !json.Valid(text) { // nothing behind the value
+		return nil, fault.New(fault.Malformed, "is no %s in JSON", as)
+	}
+	if schema.Members(v) != members {
+		return nil, fault.New(fault.Malformed, "%s stands twice in the value", schema.Repeated(text))
+	}
+	return v, nil
 }
 
 // runPattern runs a pattern with what the form says: as a stream of what happens for the page's script, as a
@@ -306,13 +323,24 @@ func (c *Console) failedRun(w http.ResponseWriter, r *http.Request, d *pattern.D
 	if !began || code == fault.Internal {
 		return failure
 	}
-	form, err := c.newForm(r.Context(), d, r.PostForm, nil)
-	if err != nil {
-		return err
+	form, err := c.formAgain(r, d)
+	if err != nil { // why the run failed comes first
+		return errors.Join(failure, err)
 	}
 	form.FailedTrace = &trace
 	form.Problem = &Problem{Title: "The run failed", Detail: fault.Detail(failure), Code: string(code)}
 	return c.render(w, r, c.Status(code), "pattern", patternsPath, d.Name, form)
+}
+
+// formFor bounds how long a form takes that stands beside what came of a run.
+const formFor = 5 * time.Second
+
+// formAgain is the form that a run was asked with. Its time is its own: a run may have used up that of the
+// request, and what came of it is shown all the same.
+func (c *Console) formAgain(r *http.Request, d *pattern.Definition) (patternForm, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), formFor)
+	defer cancel()
+	return c.newForm(ctx, d, r.PostForm, nil)
 }
 
 // refused shows the form again with what is wrong.
@@ -433,7 +461,7 @@ func (c *Console) streamRun(w http.ResponseWriter, r *http.Request, d *pattern.D
 }
 
 func (c *Console) showResult(w http.ResponseWriter, r *http.Request, d *pattern.Definition, answer *patterns.Answer) error {
-	form, err := c.newForm(r.Context(), d, r.PostForm, nil)
+	form, err := c.formAgain(r, d)
 	if err != nil {
 		return err
 	}

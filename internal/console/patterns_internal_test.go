@@ -3,9 +3,12 @@ package console
 import (
 	"context"
 	"errors"
+	"fmt"
+	"html"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,6 +65,34 @@ func TestStreamedFailuresReachTheLog(t *testing.T) {
 	}
 }
 
+// JSON in a form's field has the bounds of JSON in a body: whoever reads it on takes a hundred times its room,
+// or a second for a number of ten characters.
+func TestFormsHaveTheBoundsOfBodies(t *testing.T) {
+	t.Parallel()
+	d, err := pattern.Parse([]byte(`{"id": "x", "name": "X", "steps": [{"capability": "a.b", "as": "y"}], "outputs": ["y"], "inputs": {
+		"list": {"type": "array"}, "tree": {"type": "object"}, "whole": {"type": "integer"}, "part": {"type": "number"}}}`))
+	require.NoError(t, err)
+	for name, c := range map[string]struct{ field, text, wrong string }{
+		"deep":            {"list", strings.Repeat("[", 65) + strings.Repeat("]", 65), "the value has objects and arrays nested deeper than 64"},
+		"deep objects":    {"tree", strings.Repeat(`{"a":`, 65) + "1" + strings.Repeat("}", 65), "the value has objects and arrays nested deeper than 64"},
+		"wide":            {"list", "[0" + strings.Repeat(",0", 100_000) + "]", "the value has more than 100000 values"},
+		"exponent":        {"whole", "1e1000000", "the value has a number of more than 1000 characters, or with an exponent beyond 1000"},
+		"exponent within": {"list", "[1e-1001]", "the value has a number of more than 1000 characters, or with an exponent beyond 1000"},
+		"digits":          {"part", strings.Repeat("9", 1001), "the value has a number of more than 1000 characters, or with an exponent beyond 1000"},
+		"twice":           {"tree", `{"b": {"a": 1, "\u0061": 2}}`, "/b/a stands twice in the value"},
+		"no JSON":         {"list", "[1,", "is no array in JSON"},
+		"two":             {"list", "[] []", "is no array in JSON"},
+		"fine":            {"list", `[[1e-1000, {"a": ` + strings.Repeat("9", 1000) + `}]]`, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			req, wrong := (&Console{}).request(t.Context(), d, url.Values{c.field: {c.text}})
+			require.Equal(t, c.wrong, wrong[c.field])
+			require.Equal(t, c.wrong == "", req.Inputs[c.field] != nil)
+		})
+	}
+}
+
 // There are only so many streams at a time, and one that ends makes room.
 func TestLiveStreamsAreBounded(t *testing.T) {
 	t.Parallel()
@@ -94,4 +125,44 @@ func TestFilesOfResults(t *testing.T) {
 	require.NotNil(t, of("application/pdf", "JVBERi0="))
 	require.Nil(t, of("text/html,<script>", "JVBERi0="))
 	require.Nil(t, of("application/pdf", "<script>"))
+}
+
+// The header of a waterfall names the span that its bars are drawn over: that of the steps, which a run is longer
+// than, since its context is resolved first.
+func TestWaterfallNamesTheSpanOfItsBars(t *testing.T) {
+	t.Parallel()
+	began := time.Date(2026, 3, 2, 9, 30, 0, 0, time.UTC)
+	step := func(as string, after time.Duration, took float64) patterns.StepTrace {
+		return patterns.StepTrace{As: as, Status: patterns.StatusSuccess, StartedAt: began.Add(after), DurationSeconds: took}
+	}
+	outer := step("outer", 2*time.Second, 2)
+	outer.Steps = []patterns.StepTrace{step("inner", 3*time.Second, 1)}
+	c, err := New(Options{})
+	require.NoError(t, err)
+	for name, k := range map[string]struct {
+		trace patterns.Trace
+		says  string
+		bars  [][2]float64 // where each begins, and its length
+	}{
+		"resolving took half of the time": {
+			patterns.Trace{DurationSeconds: 8, Steps: []patterns.StepTrace{step("a", 0, 2), outer}},
+			"When, over the steps' 4 s of the run's 8 s",
+			[][2]float64{{0, 500}, {500, 500}, {750, 250}},
+		},
+		"skipped": {
+			patterns.Trace{DurationSeconds: 8, Steps: []patterns.StepTrace{{As: "a", Status: patterns.StatusSkipped}}},
+			"When, over the steps' 0 of the run's 8 s",
+			[][2]float64{{0, 0}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var b strings.Builder
+			require.NoError(t, c.pages["pattern"].ExecuteTemplate(&b, "waterfall", k.trace))
+			require.Contains(t, html.UnescapeString(b.String()), k.says)
+			for _, bar := range k.bars {
+				require.Contains(t, b.String(), fmt.Sprintf(`<rect x="%v" y="2" width="%v"`, bar[0], bar[1]))
+			}
+		})
+	}
 }

@@ -2,8 +2,13 @@ package console_test
 
 import (
 	"encoding/json"
+	"fmt"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -124,4 +129,51 @@ func TestRunPatternStream(t *testing.T) {
 	require.Equal(t, 6, ended)
 	require.Contains(t, done, `class="waterfall"`)
 	require.NotContains(t, done, "<!doctype")
+}
+
+// slowAgent is a service whose calls last until nobody waits for them, and a pattern about a portfolio that
+// asks it: the settings of a site with the two.
+func slowAgent(t *testing.T) []string {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet {
+			_, _ = io.Copy(io.Discard, r.Body) // only then a server sees that its client has left
+			<-r.Context().Done()
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = fmt.Fprint(w, `{"protocol": "1", "agent": {"name": "slow"}, "capabilities": [{"name": "slow.think", "description": "Thinks.", "purity": "read"}]}`)
+	}))
+	t.Cleanup(server.Close)
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "agents.yaml"), fmt.Appendf(nil, "agents:\n  slow:\n    timeout: 1m\n    remote: {url: %s}\n", server.URL), 0o600))
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "patterns"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "patterns", "thoughts.json"), []byte(`{
+		"id": "thoughts", "name": "Thoughts", "description": "They take long.",
+		"inputs": {"portfolio_id": {"type": "uuid", "required": true, "description": "The portfolio."}},
+		"steps": [{"capability": "slow.think", "as": "thought"}], "outputs": ["thought"]}`), 0o600))
+	return []string{"AGENTS_FILE", filepath.Join(dir, "agents.yaml"), "PATTERNS_DIR", filepath.Join(dir, "patterns")}
+}
+
+// A run that uses up all of the request's time leaves none for its page, which says all the same what there
+// was of the run and holds what was asked.
+func TestRunPatternOutOfTime(t *testing.T) {
+	t.Parallel()
+	s := newSampleSite(t, append(slowAgent(t), "REQUEST_TIMEOUT", "2s")...)
+	form := url.Values{"portfolio_id": {sample.PortfolioID()}, "_stale": {"yes"}}
+
+	r := s.post("/console/patterns/thoughts/run", form)
+	require.Equal(t, http.StatusGatewayTimeout, r.StatusCode, r.text())
+	require.Contains(t, r.text(), "The run failed")
+	require.Contains(t, r.text(), "code timeout")
+	require.Contains(t, r.row("thought"), "slow.think")
+	require.Contains(t, r.body, `<option value="`+sample.PortfolioID()+`" selected`)
+	require.Contains(t, r.body, `name="_stale" value="yes" checked`)
+
+	r = s.post("/console/patterns/thoughts/run", form, "Accept", "text/event-stream", "HX-Request", "true")
+	_, data, ok := strings.Cut(r.body, "event: done\ndata: ")
+	require.True(t, ok, r.body)
+	require.Equal(t, int64(http.StatusGatewayTimeout), gjson.Get(data, "status").Int())
+	require.Contains(t, gjson.Get(data, "html").String(), `class="waterfall"`)
+	require.Contains(t, gjson.Get(data, "html").String(), `name="_stale" value="yes" checked`)
 }

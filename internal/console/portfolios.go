@@ -362,8 +362,8 @@ func (c *Console) portfolio(w http.ResponseWriter, r *http.Request) error {
 	q := r.URL.Query()
 	window := cmp.Or(q.Get("window"), defaultPortfolioWindow)
 	data := map[string]any{
-		"Portfolio": p, "Asof": q.Get("asof"), "Window": window, "Windows": portfolioWindows, "Runnable": c.runnable(p.ID, q.Get("asof")),
-		"AnyState": q.Get("fresh") == "no",
+		"Portfolio": p, "Asof": q.Get("asof"), "Window": window, "Windows": portfolioWindows,
+		"Runnable": c.runnable(p.ID, q.Get("asof"), q.Get("fresh") == "no"), "AnyState": q.Get("fresh") == "no",
 	}
 	status := http.StatusOK
 	request := patterns.Request{
@@ -415,7 +415,9 @@ func packNotReady(err error, here *url.URL) notReady {
 // runnablePattern is a pattern about portfolios, with the address of its form filled in.
 type runnablePattern struct{ Name, Description, Path string }
 
-func (c *Console) runnable(portfolioID, asof string) []runnablePattern {
+// runnable are the patterns about a portfolio. Their forms hold the day and the packs that the page is
+// about: figures for another day would pass for those of this one.
+func (c *Console) runnable(portfolioID, asof string, stale bool) []runnablePattern {
 	var list []runnablePattern
 	for _, d := range c.Catalog.Definitions() {
 		if _, ok := d.Inputs["portfolio_id"]; !ok {
@@ -423,7 +425,10 @@ func (c *Console) runnable(portfolioID, asof string) []runnablePattern {
 		}
 		q := url.Values{"portfolio_id": {portfolioID}}
 		if asof != "" {
-			q.Set("asof", asof)
+			q.Set(asofField, asof)
+		}
+		if stale {
+			q.Set(staleField, "yes")
 		}
 		list = append(list, runnablePattern{d.Name, d.Description, address("/console/patterns/"+d.ID, q)})
 	}
@@ -521,7 +526,11 @@ func (c *Console) bookFile(w http.ResponseWriter, r *http.Request) error {
 	}
 	receipt, err := c.book(r.Context(), id.String(), page.Key, file)
 	if refusal, ok := refused(err); ok {
-		page.Refusal = &refusal
+		if usedKey(err) {
+			refusal.Detail = "This form has booked another file already; nothing of this one was booked. Send it again to book it, too"
+		}
+		// Nothing is kept of what was refused; the key may be that of a file booked before, and refuse for ever.
+		page.Refusal, page.Key = &refusal, uuid.NewString()
 		return c.showLedger(w, r, http.StatusUnprocessableEntity, page)
 	}
 	if err != nil {
@@ -532,6 +541,13 @@ func (c *Console) bookFile(w http.ResponseWriter, r *http.Request) error {
 		return done(w, r, to, "The file had been booked already, with %s; nothing was booked twice.", howMany(len(receipt.Transactions), "transaction", "transactions"))
 	}
 	return done(w, r, to, "Booked %s.", howMany(len(receipt.Transactions), "transaction", "transactions"))
+}
+
+// usedKey reports whether a booking was refused since its form's key is that of another one, as it is on a page
+// that one has gone back to.
+func usedKey(err error) bool {
+	e, ok := errors.AsType[*fault.Error](err)
+	return ok && slices.ContainsFunc(e.Fields, func(f fault.Field) bool { return f.Pointer == "/header/Idempotency-Key" })
 }
 
 func (c *Console) book(ctx context.Context, portfolioID, key string, file []byte) (portfolio.Receipt, error) {

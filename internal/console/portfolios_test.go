@@ -99,6 +99,31 @@ func TestPortfolioShowsWhatThePatternAnswers(t *testing.T) {
 	require.Equal(t, []string{"nav", "growth", "drawdown", "attribution_waterfall"}, charts)
 }
 
+// Who goes on from a portfolio to its patterns asks for the same day and the same packs.
+func TestPatternsAboutAPortfolioKeepItsDay(t *testing.T) {
+	t.Parallel()
+	s := newSampleSite(t)
+	for query, holds := range map[string]struct {
+		asof  string
+		stale bool
+	}{
+		"":                            {},
+		"?asof=2006-06-30":            {asof: "2006-06-30"},
+		"?asof=2006-06-30&window=63":  {asof: "2006-06-30"},
+		"?asof=2006-06-30&fresh=no":   {asof: "2006-06-30", stale: true},
+		"?asof=2006-06-30&fresh=what": {asof: "2006-06-30"},
+	} {
+		list := s.get("/console/portfolios/" + samplePortfolio + query).links()
+		i := slices.IndexFunc(list, func(l string) bool { return strings.HasPrefix(l, "/console/patterns/portfolio_overview?") })
+		require.GreaterOrEqual(t, i, 0, query)
+		form := s.get(list[i])
+		require.Equal(t, http.StatusOK, form.StatusCode, form.body)
+		require.Contains(t, form.body, `name="_asof" type="date" value="`+holds.asof+`"`, query)
+		require.Equal(t, holds.stale, strings.Contains(form.body, `name="_stale" value="yes" checked`), query)
+		require.Contains(t, form.body, `<option value="`+samplePortfolio+`" selected`, query)
+	}
+}
+
 // Looking is no run: the records hold what somebody has run.
 func TestPortfolioPageIsNotRecorded(t *testing.T) {
 	t.Parallel()
@@ -220,4 +245,38 @@ func TestTransactionsAreListedAndBooked(t *testing.T) {
 	require.Contains(t, list.text(), " 1 2006-01-03 DEPOSIT")
 	require.False(t, slices.ContainsFunc(list.links(), func(l string) bool { return strings.Contains(l, "cursor=") }), "the list ends here")
 	require.Equal(t, http.StatusUnprocessableEntity, s.get(ledger+"?cursor=!").StatusCode)
+}
+
+// A form whose key was used, as of a page that one goes back to, books with the key that its refusal brings.
+func TestARefusedBookingGetsANewKey(t *testing.T) {
+	t.Parallel()
+	s := newSampleSite(t)
+	ledger := "/console/portfolios/" + s.newPortfolio(`{"name": "Booked", "base_currency": "CHF"}`) + "/transactions"
+	key := func(r response) string {
+		for n := range r.tree.Descendants() {
+			if n.Type == html.ElementNode && n.Data == "input" && slices.Contains(n.Attr, html.Attribute{Key: "name", Val: "key"}) {
+				return n.Attr[slices.IndexFunc(n.Attr, func(a html.Attribute) bool { return a.Key == "value" })].Val
+			}
+		}
+		require.Fail(t, "the page has no key")
+		return ""
+	}
+	file := func(amount int) string {
+		return fmt.Sprintf("date,type,currency,amount\n2006-01-03,DEPOSIT,CHF,%d\n", amount)
+	}
+	first := key(s.get(ledger))
+	require.Equal(t, http.StatusSeeOther, s.sendFile(ledger, "t.csv", file(1), "key", first).StatusCode)
+
+	refused := s.sendFile(ledger, "t.csv", file(2), "key", first)
+	require.Equal(t, http.StatusUnprocessableEntity, refused.StatusCode)
+	require.Contains(t, elementText(t, refused, "result"), "This form has booked another file already; nothing of this one was booked. Send it again to book it, too.")
+	next := key(refused)
+	require.NotEqual(t, first, next)
+	require.Equal(t, http.StatusSeeOther, s.sendFile(ledger, "t.csv", file(2), "key", next).StatusCode)
+	require.Contains(t, s.get(ledger).text(), "Transactions 2")
+
+	// What was wrong in a file is mended under any key: nothing is stored of a refusal.
+	wrong := s.sendFile(ledger, "t.csv", "date,type,currency,amount\n2006-01-03,DEPOSIT,CHF,x\n", "key", key(s.get(ledger)))
+	require.Equal(t, http.StatusUnprocessableEntity, wrong.StatusCode)
+	require.Equal(t, http.StatusSeeOther, s.sendFile(ledger, "t.csv", file(3), "key", key(wrong)).StatusCode)
 }

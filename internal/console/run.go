@@ -342,7 +342,15 @@ func decodeValue(d *json.Decoder) (any, error) {
 	return t, nil
 }
 
-// bar is a step in a waterfall: where it stands on a scale from 0 to 1000, the whole run.
+// lanes are the steps of a run, drawn over one span of time.
+type lanes struct {
+	Bars []bar
+	// Span lasts from the first step's start to the last one's end. The run is longer: a trace does not tell
+	// when it began, only how long it took to resolve the context, take the steps and put the answer together.
+	Span time.Duration
+}
+
+// bar is a step in a waterfall: where it stands on a scale from 0 to 1000, the span.
 type bar struct {
 	patterns.StepTrace
 	Depth  int // 1 for the steps of a pattern that a step ran
@@ -359,7 +367,7 @@ func (b bar) Why() string {
 }
 
 // waterfall lays out steps by when they began and how long they took: what overlaps ran side by side.
-func waterfall(t patterns.Trace) []bar {
+func waterfall(t patterns.Trace) lanes {
 	var bars []bar
 	var begin, end time.Time
 	var add func(steps []patterns.StepTrace, depth int)
@@ -379,7 +387,8 @@ func waterfall(t patterns.Trace) []bar {
 		}
 	}
 	add(t.Steps, 0)
-	whole := end.Sub(begin).Seconds()
+	span := end.Sub(begin)
+	whole := span.Seconds()
 	for i := range bars {
 		if whole <= 0 || bars[i].StartedAt.IsZero() {
 			continue
@@ -388,5 +397,5 @@ func waterfall(t patterns.Trace) []bar {
 		bars[i].Length = max(barLength*bars[i].DurationSeconds/whole, 4)
 		bars[i].X = min(barLength*bars[i].StartedAt.Sub(begin).Seconds()/whole, barLength-4)
 	}
-	return bars
+	return lanes{bars, span}
 }

@@ -12,16 +12,18 @@ import (
 	"github.com/dawsos/dawsos/internal/fault"
 )
 
-// classOf returns which of the server's places requests to an endpoint take. Pages may ask to be kept up to
-// date: such requests are a class of their own.
+// classOf returns which of the server's places requests to an endpoint take. A run is one whoever asks for it
+// and however it is told of. Pages may ask to be kept up to date: such requests are a class of their own.
 func classOf(template string, streams bool) admission.Class {
+	switch template {
+	case "/v1/patterns/{id}/execute", "/v1/runs/{id}/replay", "/console/patterns/{id}/run", "/console/runs/{id}/replay":
+		return admission.Runs
+	}
 	switch {
 	case streams:
 		return admission.Files
 	case template == "/console" || strings.HasPrefix(template, "/console/"):
 		return admission.Pages
-	case template == "/v1/patterns/{id}/execute", template == "/v1/runs/{id}/replay":
-		return admission.Runs
 	}
 	return admission.Ordinary
 }

@@ -18,9 +18,12 @@ import (
 
 	"github.com/dawsos/dawsos/internal/admission"
 	"github.com/dawsos/dawsos/internal/auth"
+	"github.com/dawsos/dawsos/internal/console"
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/httpapi"
 	"github.com/dawsos/dawsos/internal/patterns"
+	"github.com/dawsos/dawsos/internal/runs"
+	"github.com/dawsos/dawsos/pkg/pattern"
 )
 
 // knock is an authenticator that knows whoever is named by the credential "good:" and a name, and an
@@ -136,7 +139,12 @@ func TestRefusedCredentials(t *testing.T) {
 // later posts to overview while the test goes on.
 func (s *site) later(t *testing.T, body io.Reader, header ...string) <-chan *answer {
 	t.Helper()
-	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, overview, body)
+	return s.laterTo(t, overview, body, header...)
+}
+
+func (s *site) laterTo(t *testing.T, path string, body io.Reader, header ...string) <-chan *answer {
+	t.Helper()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, path, body)
 	r.Header.Set("Content-Type", "application/json")
 	for i := 0; i < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
@@ -232,6 +240,63 @@ func TestBodiesThatNobodyReads(t *testing.T) {
 		}
 	}
 	require.Equal(t, http.StatusOK, s.get(t, "/v1/me").status)
+}
+
+// thoughtful has one pattern, without inputs.
+type thoughtful struct{ console.Catalog }
+
+func (thoughtful) Definition(id string) (*pattern.Definition, error) {
+	return &pattern.Definition{ID: id, Name: "Thoughts"}, nil
+}
+
+// replays does what a test wants.
+type replays func() (runs.Replay, error)
+
+func (r replays) Replay(context.Context, string, string, string) (runs.Replay, error) { return r() }
+
+// Runs are runs, whoever asks for them: those that people begin at the console take the places of the API's,
+// as a page or as a stream of what happens, and leave pages and streams theirs.
+func TestRunsOfTheConsoleTakePlacesOfRuns(t *testing.T) {
+	t.Parallel()
+	running, proceed := make(chan struct{}), make(chan struct{})
+	run := func() error {
+		running <- struct{}{}
+		<-proceed
+		return fault.New(fault.NotFound, "nothing here")
+	}
+	s := newFrontSite(t, func(o *httpapi.Options) {
+		o.Gate = admission.NewGate(admission.GateOptions{Ordinary: 1, Registerer: prometheus.NewRegistry()})
+		o.Patterns = engine(func(context.Context, patterns.Request) (*patterns.Answer, error) { return nil, run() })
+		pages, err := console.New(console.Options{
+			Auth: knock{anonymous: true}, Catalog: thoughtful{}, Patterns: o.Patterns, Now: time.Now, LiveEvery: time.Hour,
+			Replayer: replays(func() (runs.Replay, error) { return runs.Replay{}, run() }), Unavailable: o.Unavailable,
+		})
+		require.NoError(t, err)
+		t.Cleanup(pages.Stop)
+		o.Console = pages
+	})
+	const form = "application/x-www-form-urlencoded"
+	var ended []<-chan *answer
+	for n := range 8 { // for runs: the least there are
+		path := [...]string{"/console/patterns/thoughts/run", "/console/runs/" + runID(n) + "/replay"}[n%2]
+		accept := [...]string{"text/html", "text/event-stream"}[n/2%2]
+		ended = append(ended, s.laterTo(t, path, strings.NewReader(""), "Content-Type", form, "Accept", accept))
+		<-running
+	}
+	for _, path := range []string{overview, "/console/patterns/thoughts/run", "/console/runs/" + runID(9) + "/replay"} {
+		one := s.laterTo(t, path, strings.NewReader("{}"), "Accept", "text/event-stream")
+		select {
+		case a := <-one:
+			require.Equal(t, http.StatusServiceUnavailable, a.status, path)
+		case <-running:
+			t.Errorf("%s was let in", path)
+		}
+	}
+	require.Equal(t, http.StatusOK, s.get(t, "/console/login").status, "pages have places of their own")
+	close(proceed)
+	for _, e := range ended {
+		require.Equal(t, http.StatusNotFound, (<-e).status)
+	}
 }
 
 // Every answer tells browsers to take it for nothing but what it is.

@@ -6,17 +6,19 @@ import (
 	"encoding/json"
 
 	"github.com/dawsos/dawsos/internal/agents"
+	"github.com/dawsos/dawsos/internal/auth"
 	"github.com/dawsos/dawsos/pkg/agent"
 	"github.com/dawsos/dawsos/pkg/api"
 )
 
-func (h *handlers) ListAgents(_ context.Context, r api.ListAgentsRequestObject) (api.ListAgentsResponseObject, error) {
+func (h *handlers) ListAgents(ctx context.Context, r api.ListAgentsRequestObject) (api.ListAgentsResponseObject, error) {
 	var after string
 	if err := decodeCursor(r.Params.Cursor, &after); err != nil {
 		return nil, err
 	}
 	limit := limitOf(r.Params.Limit)
 	page := api.ListAgents200JSONResponse{Items: []api.Agent{}}
+	caller, _ := auth.From(ctx)
 	for _, s := range h.Agents.States() {
 		if s.Name <= after {
 			continue
@@ -24,6 +26,9 @@ func (h *handlers) ListAgents(_ context.Context, r api.ListAgentsRequestObject) 
 		if len(page.Items) == limit {
 			page.NextCursor = encodeCursor(page.Items[limit-1].Name)
 			break
+		}
+		if !caller.Operates() {
+			s = s.For(caller.TenantID)
 		}
 		page.Items = append(page.Items, toAgent(s))
 	}

@@ -377,7 +377,7 @@ func (b *body) check(c echo.Context) ([]fault.Field, error) {
 	case empty:
 		return nil, fault.New(fault.Malformed, "a JSON body is required")
 	}
-	members, err := measure(raw)
+	members, err := schema.Measure("the body", raw)
 	if err != nil && (!b.raw || fault.CodeOf(err) == fault.TooLarge) { // who gets it raw says itself what is wrong with it
 		return nil, err
 	}
@@ -392,8 +392,8 @@ func (b *body) check(c echo.Context) ([]fault.Field, error) {
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Malformed, "the body is not valid JSON: %s", err)
 	}
-	if membersOf(value) != members {
-		return nil, fault.New(fault.Malformed, "%s stands twice in the body", repeated(raw))
+	if schema.Members(value) != members {
+		return nil, fault.New(fault.Malformed, "%s stands twice in the body", schema.Repeated(raw))
 	}
 	r.Body = checkedBody{Reader: bytes.NewReader(raw), value: value}
 	if fields := schema.Violations(b.schema, "", value); len(fields) > 0 {

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/dawsos/dawsos/internal/agents"
+	"github.com/dawsos/dawsos/internal/auth"
 	"github.com/dawsos/dawsos/internal/fault"
 	"github.com/dawsos/dawsos/internal/httpapi"
 	"github.com/dawsos/dawsos/internal/patterns"
@@ -320,6 +321,60 @@ func testReplayAfterABooking(t *testing.T, s *site) {
 	require.NotEqual(t, before.DataHash, after.DataHash)
 	require.NotEqual(t, before.Trace.LedgerVersion, after.Trace.LedgerVersion)
 	require.True(t, replay(after.RunId).Identical)
+}
+
+// caller is whom the header Authorization describes: a tenant and a role.
+type caller struct{}
+
+func (caller) Authenticate(r *http.Request) (auth.Principal, error) {
+	tenant, role, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	return auth.Principal{TenantID: tenant, Subject: "key:test", Role: auth.Role(role)}, nil
+}
+
+// What went wrong with a call is told to the tenant that it was for, and to who runs the system.
+func TestAgentsKeepErrorsToTheirTenants(t *testing.T) {
+	t.Parallel()
+	trial := agent.Capability{Name: "quotes.latest", Run: func(_ context.Context, r agent.Request) (agent.Result, error) {
+		return agent.Result{}, fault.New(fault.Unavailable, "no quote of %s", r.Args["symbol"])
+	}}
+	registry := prometheus.NewRegistry()
+	runtime, err := agents.New(agents.Config{Agents: map[string]agents.AgentConfig{"quotes": {Breaker: agents.BreakerConfig{Failures: 100}}}}, []agent.Agent{able{"quotes", []agent.Capability{trial}}},
+		agents.Options{Registerer: registry, Metrics: agents.NewMetrics(registry)})
+	require.NoError(t, err)
+	s := newFrontSite(t, func(o *httpapi.Options) { o.Agents, o.Auth = runtime, caller{} })
+	call := func(tenant string) {
+		_, err := runtime.Run(t.Context(), agent.Request{
+			Capability: "quotes.latest", Args: map[string]any{"symbol": "SECRET"}, Context: agent.Context{TenantID: tenant, RequestID: "r1"},
+		})
+		require.Equal(t, fault.Unavailable, fault.CodeOf(err))
+	}
+	for _, c := range []struct {
+		of, who string
+		told    bool
+	}{
+		{"a", "a read-only", true},
+		{"a", "b read-only", false},
+		{"a", "b admin", false},
+		{"a", "default admin", true},
+		{"a", "default operator", true},
+		{"a", "default read-only", false},
+		{"default", "default read-only", true},
+		{"default", "a admin", false},
+		{"", "a admin", false},
+		{"", "default operator", true},
+	} {
+		call(c.of)
+		var page struct{ Items []api.Agent }
+		s.get(t, "/v1/agents", "Authorization", c.who).into(&page)
+		e := page.Items[0].LastError
+		require.Equal(t, "unavailable", e.Code)
+		require.WithinDuration(t, time.Now(), e.At, time.Minute)
+		if c.told {
+			require.Equal(t, "no quote of SECRET", e.Detail, c)
+		} else {
+			require.Equal(t, "a call of another tenant; who runs the system may see more", e.Detail, c)
+		}
+	}
 }
 
 // What an agent is, has done and suffers from is told as the runtime has it.

@@ -1,5 +1,5 @@
 // Package schema checks JSON values against JSON Schemas (2020-12) and says in words what is wrong
-// with them, and where.
+// with them, and where. Before that it bounds the texts that they are read from.
 package schema
 
 import (

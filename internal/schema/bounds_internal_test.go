@@ -1,4 +1,4 @@
-package httpapi
+package schema
 
 import (
 	"encoding/json"
@@ -38,7 +38,7 @@ func TestMeasure(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			members, err := measure([]byte(c.text))
+			members, err := Measure("the body", []byte(c.text))
 			require.Equal(t, c.code, fault.CodeOf(err), "%v", err)
 			if err == nil {
 				require.Equal(t, c.members, members)
@@ -56,7 +56,7 @@ func TestMeasureMakesNothing(t *testing.T) {
 	} {
 		text := []byte(bomb)
 		allocations := testing.AllocsPerRun(10, func() {
-			_, err := measure(text)
+			_, err := Measure("the body", text)
 			require.Error(t, err)
 		})
 		require.Less(t, allocations, 20.0, name)
@@ -69,15 +69,15 @@ func FuzzMeasure(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		members, err := measure([]byte(text))
+		members, err := Measure("the body", []byte(text))
 		var value any
 		d := json.NewDecoder(strings.NewReader(text))
 		d.UseNumber()
 		if err != nil || !json.Valid([]byte(text)) || d.Decode(&value) != nil {
 			return
 		}
-		require.GreaterOrEqual(t, members, membersOf(value))
-		require.Equal(t, members > membersOf(value), twice(text), "%q: %d members", text, members)
+		require.GreaterOrEqual(t, members, Members(value))
+		require.Equal(t, members > Members(value), twice(text), "%q: %d members", text, members)
 	})
 }
 
@@ -124,8 +124,8 @@ func twice(text string) bool {
 
 func TestRepeated(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, "/a", repeated([]byte(`{"a":1,"\u0061":2}`)))
-	require.Equal(t, "/a/1/b~1c", repeated([]byte(`{"a":[{"b":1},{"b/c":1e999,"x":{},"b/c":2}]}`)))
-	require.Empty(t, repeated([]byte(`{"a":{"a":1},"b":[{"a":1},{"a":1}]}`)))
-	require.Less(t, len(repeated([]byte(`{"`+strings.Repeat("é", 10_000)+`":1,"`+strings.Repeat("é", 10_000)+`":1}`))), 300)
+	require.Equal(t, "/a", Repeated([]byte(`{"a":1,"\u0061":2}`)))
+	require.Equal(t, "/a/1/b~1c", Repeated([]byte(`{"a":[{"b":1},{"b/c":1e999,"x":{},"b/c":2}]}`)))
+	require.Empty(t, Repeated([]byte(`{"a":{"a":1},"b":[{"a":1},{"a":1}]}`)))
+	require.Less(t, len(Repeated([]byte(`{"`+strings.Repeat("é", 10_000)+`":1,"`+strings.Repeat("é", 10_000)+`":1}`))), 300)
 }
