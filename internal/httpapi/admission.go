@@ -22,7 +22,8 @@ func classOf(template string, streams bool) admission.Class {
 	switch {
 	case streams:
 		return admission.Files
-	case template == "/console" || strings.HasPrefix(template, "/console/"):
+	case template == "/console" || strings.HasPrefix(template, "/console/"), template == "/openapi.json", template == "/docs", strings.HasPrefix(template, "/docs/"):
+		// The document is a page, too: anybody gets it, and may take his time with it.
 		return admission.Pages
 	}
 	return admission.Ordinary
