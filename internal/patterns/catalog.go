@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -89,12 +90,15 @@ func sortProblems(problems []Problem) {
 // folders are left alone. A bad file yields problems and never keeps the others from loading; of two
 // files with the same id the first by name counts. The error is about the directory itself.
 func loadDir(dir string, capabilities Capabilities) (*catalog, error) {
+	return newLibrary(capabilities).loadDir(dir)
+}
+
+func (l *library) loadDir(dir string) (*catalog, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("read the patterns: %w", err)
 	}
 	c := &catalog{plans: make(map[string]*plan), files: make(map[string]source), origin: make(map[string]string)}
-	l := newLibrary(capabilities)
 	for _, entry := range entries { // sorted by name
 		name := entry.Name()
 		if entry.IsDir() || filepath.Ext(name) != ".json" {
@@ -184,14 +188,22 @@ func (c *catalog) breaks(before *catalog) []string {
 	})
 }
 
-// load parses and compiles one file. The plan is nil when one of the problems is an error.
-func (l *library) load(name string, data []byte) (*plan, []Problem) {
+// load parses and compiles one file. The plan is nil when one of the problems is an error. So is a panic: a
+// file that brings a defect of ours to light must neither end the process nor keep the others from being
+// served.
+func (l *library) load(name string, data []byte) (checked *plan, problems []Problem) {
+	defer func() {
+		if p := recover(); p != nil {
+			l.log.Error("panic while a pattern file was checked", "file", name, "panic", p, "stack", string(debug.Stack()))
+			checked, problems = nil, []Problem{{Severity: Error, File: name, Msg: "checking the file " + brokeOff}}
+		}
+	}()
 	def, err := pattern.Parse(data)
 	if err == nil {
 		return l.compile(name, def)
 	}
 	all, _ := errors.AsType[pattern.Errors](err) // Parse returns no others
-	problems := make([]Problem, len(all))
+	problems = make([]Problem, len(all))
 	for i, e := range all {
 		problems[i] = Problem{
 			Severity: Error, File: name, Line: e.Line, Column: e.Column, Pointer: e.Path,
@@ -203,6 +215,9 @@ func (l *library) load(name string, data []byte) (*plan, []Problem) {
 	}
 	return nil, problems
 }
+
+// brokeOff is what became of something that panicked.
+const brokeOff = "broke off, for a defect that the log has more about"
 
 // readFile reads no more of a file than tells that it is too big.
 func readFile(path string) ([]byte, error) {

@@ -163,11 +163,11 @@ type Orchestrator struct {
 	newID       func() string
 
 	serving atomic.Pointer[generation]
-	reload  sync.Mutex    // one reload at a time
-	found   []Problem     // by the last reload; under reload
-	stale   atomic.Bool   // the last reload was refused
-	unread  atomic.Bool   // the directory could not be read
-	signs   atomic.Uint64 // of the directory when it was last loaded, see signature
+	reload  sync.Mutex             // one reload at a time
+	found   []Problem              // by the last reload; under reload
+	stale   atomic.Bool            // the last reload was refused
+	unread  atomic.Pointer[string] // why the directory could not be loaded; nil when it was
+	signs   atomic.Uint64          // of the directory when it was last loaded, see signature
 }
 
 // generation is what is served between two reloads. A run stays with the one that it began with.
@@ -341,10 +341,17 @@ func (o *Orchestrator) DefinitionHash(id string) (string, error) {
 	return p.hash, nil
 }
 
+// library returns what compiles definitions against the capabilities that there are now.
+func (o *Orchestrator) library() *library {
+	l := newLibrary(o.runner)
+	l.log = o.log
+	return l
+}
+
 // Validate checks the text of a definition as if it were in the directory, in the place of the one
 // that has its id.
 func (o *Orchestrator) Validate(data []byte) []Problem {
-	return newLibrary(o.runner).validate("", data, o.serving.Load().plans)
+	return o.library().validate("", data, o.serving.Load().plans)
 }
 
 // Execute runs a pattern. It returns fault.NotFound for an unknown pattern or portfolio and

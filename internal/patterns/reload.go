@@ -6,6 +6,7 @@ import (
 	"hash/fnv"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -17,21 +18,30 @@ import (
 // that has not can't be any more because a pattern that it runs was changed or taken away, everything
 // stays as it was, and the error says why. Files that could not be served before, and have not changed,
 // don't stand in the way, and neither do those whose capabilities have gone: they are left out. Runs
-// under way end with the patterns that they began with.
-func (o *Orchestrator) Reload(ctx context.Context) error {
+// under way end with the patterns that they began with. A panic refuses the reload like an error: nobody else
+// would catch it in Watch.
+func (o *Orchestrator) Reload(ctx context.Context) (err error) {
 	o.reload.Lock()
 	defer o.reload.Unlock()
+	defer func() {
+		if p := recover(); p != nil {
+			o.metrics.reloads[reloadRefused].Inc()
+			o.unread.Store(new("checking the patterns " + brokeOff))
+			o.log.ErrorContext(ctx, "panic while patterns were reloaded, the ones before stay", "panic", p, "stack", string(debug.Stack()))
+			err = fault.New(fault.Internal, "the patterns stay as they were: checking them %s", brokeOff)
+		}
+	}()
 	o.signs.Store(signature(o.dir))
-	next, err := loadDir(o.dir, o.runner)
+	next, err := o.library().loadDir(o.dir)
 	if err != nil {
 		o.metrics.reloads[reloadRefused].Inc()
 		if o.serving.Load() != nil {
-			o.unread.Store(true)
+			o.unread.Store(new("the directory of patterns can't be read"))
 			o.log.ErrorContext(ctx, "patterns not reloaded, the ones before stay", "err", err)
 		}
 		return err
 	}
-	o.unread.Store(false)
+	o.unread.Store(nil)
 	o.metrics.invalid.Set(float64(len(next.bad())))
 	for _, p := range next.problems {
 		if !slices.Contains(o.found, p) { // it has been said when it was new
@@ -66,8 +76,8 @@ func (o *Orchestrator) Problems() []Problem {
 // Degraded says in a sentence why not every file of the directory is served as it stands there; "" when
 // all are.
 func (o *Orchestrator) Degraded() string {
-	if o.unread.Load() {
-		return "the directory of patterns can't be read; those that were there before are served"
+	if why := o.unread.Load(); why != nil {
+		return *why + "; those that were there before are served"
 	}
 	var first *Problem
 	bad := make(map[string]bool)

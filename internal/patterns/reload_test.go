@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -130,6 +131,60 @@ func TestAReloadThatBreaksOtherPatternsIsRefused(t *testing.T) {
 }
 
 // A problem that stays is said once, and again when it is another one.
+// breaking is a runner that breaks whoever asks it what it can do.
+type breaking struct {
+	*runner
+
+	all atomic.Bool // also who asks for all names
+}
+
+func (b *breaking) Capabilities() []string {
+	if b.all.Load() {
+		panic("no names")
+	}
+	return b.runner.Capabilities()
+}
+
+func (b *breaking) Capability(name string) (string, agent.Capability, bool) {
+	if name == "a.breaks" {
+		panic("no such thing")
+	}
+	return b.runner.Capability(name)
+}
+
+// A defect of ours that a file brings to light must not end the process, least of all in Watch, where nobody
+// else would catch it.
+func TestAReloadSurvivesAPanic(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	r := &breaking{runner: &runner{funcs: map[string]capabilityFunc{"a.first": value(1)}}}
+	dir := writeFiles(t, map[string]string{"a.json": one("a", "a.first"), "b.json": one("b", "a.breaks")})
+	o, err := New(dir, r, &contexts{}, Options{Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	require.NoError(t, err)
+	require.Equal(t, []string{"a"}, ids(o), "at the start a bad file never stops the others, however bad")
+	const why = "b.json: checking the file broke off, for a defect that the log has more about"
+	require.Equal(t, "1 of the pattern files can't be served: "+why, o.Degraded())
+	require.Contains(t, log.String(), `msg="panic while a pattern file was checked" file=b.json panic="no such thing" stack=`)
+	require.Equal(t, why[len("b.json: "):], o.Validate([]byte(one("b", "a.breaks")))[0].Error())
+
+	write(t, dir, "c.json", one("c", "a.breaks"))
+	require.ErrorContains(t, o.Reload(t.Context()), "the patterns stay as they were: c.json can't be served")
+	require.Equal(t, []string{"a"}, ids(o))
+
+	r.all.Store(true)
+	err = o.Reload(t.Context())
+	require.Equal(t, fault.Internal, fault.CodeOf(err))
+	require.ErrorContains(t, err, "the patterns stay as they were: checking them broke off, for a defect that the log has more about")
+	require.Equal(t, []string{"a"}, ids(o))
+	require.Equal(t, "checking the patterns broke off, for a defect that the log has more about; those that were there before are served", o.Degraded())
+	require.InDelta(t, 2, testutil.ToFloat64(o.metrics.reloads[reloadRefused]), 0)
+
+	r.all.Store(false)
+	require.NoError(t, os.Remove(filepath.Join(dir, "c.json")))
+	require.NoError(t, o.Reload(t.Context()))
+	require.Equal(t, "1 of the pattern files can't be served: "+why, o.Degraded())
+}
+
 func TestReloadSaysOnceWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
