@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -17,9 +18,9 @@ import (
 // Reload reads the directory anew, all or nothing: when a file that has changed can't be served, or one
 // that has not can't be any more because a pattern that it runs was changed or taken away, everything
 // stays as it was, and the error says why. Files that could not be served before, and have not changed,
-// don't stand in the way, and neither do those whose capabilities have gone: they are left out. Runs
-// under way end with the patterns that they began with. A panic refuses the reload like an error: nobody else
-// would catch it in Watch.
+// don't stand in the way, and neither do those whose capabilities have gone: they are left out. A reload
+// that is refused still fits what is served to what agents can do now. Runs under way end with the patterns
+// that they began with. A panic refuses the reload like an error: nobody else would catch it in Watch.
 func (o *Orchestrator) Reload(ctx context.Context) (err error) {
 	o.reload.Lock()
 	defer o.reload.Unlock()
@@ -38,6 +39,7 @@ func (o *Orchestrator) Reload(ctx context.Context) (err error) {
 		if o.serving.Load() != nil {
 			o.unread.Store(new("the directory of patterns can't be read"))
 			o.log.ErrorContext(ctx, "patterns not reloaded, the ones before stay", "err", err)
+			o.refit(ctx)
 		}
 		return err
 	}
@@ -54,6 +56,7 @@ func (o *Orchestrator) Reload(ctx context.Context) (err error) {
 			o.metrics.reloads[reloadRefused].Inc()
 			o.stale.Store(true)
 			o.log.ErrorContext(ctx, "patterns not reloaded, the ones before stay", "broken", broken, "patterns", len(now.plans))
+			o.refit(ctx)
 			return fault.New(fault.Invalid, "the patterns stay as they were: %s can't be served", strings.Join(broken, ", "))
 		}
 	}
@@ -64,6 +67,19 @@ func (o *Orchestrator) Reload(ctx context.Context) (err error) {
 	o.metrics.reloadedAt.Set(float64(o.now().UnixMilli()) / 1e3)
 	o.log.InfoContext(ctx, "patterns loaded", "patterns", len(next.plans), "invalid_files", next.bad())
 	return nil
+}
+
+// refit serves the patterns of before as what agents can do now makes of them. When it is an agent that has
+// changed, files that can't be served are no reason to go by what it was: an effect would run as what reads,
+// and its result be kept.
+func (o *Orchestrator) refit(ctx context.Context) {
+	now := o.serving.Load()
+	next := o.library().refit(now.catalog)
+	o.serving.Store(o.prepare(next))
+	o.metrics.loaded.Set(float64(len(next.plans)))
+	if before, after := slices.Sorted(maps.Keys(now.plans)), slices.Sorted(maps.Keys(next.plans)); !slices.Equal(before, after) {
+		o.log.WarnContext(ctx, "other patterns can be served, since agents have changed", "before", before, "now", after)
+	}
 }
 
 // Problems returns what was wrong with the files when they were last read, warnings included.
