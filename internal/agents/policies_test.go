@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -580,6 +581,17 @@ func TestArguments(t *testing.T) {
 			require.Len(t, b.spans.Ended(), 1)
 		})
 	}
+	t.Run("a list of wrong ones", func(t *testing.T) {
+		t.Parallel()
+		r, _ := setupDeclared(t, AgentConfig{}, declared)
+		lines := make([]any, 100_000)
+		_, err := r.Run(t.Context(), agent.Request{Capability: "t.do", Args: map[string]any{"id": "x", "lines": lines}})
+		var refused *fault.Error
+		require.ErrorAs(t, err, &refused)
+		require.Equal(t, 50, len(refused.Fields), "the caller gets the idea") //nolint:testifylint // Len would print them all
+		require.True(t, strings.HasSuffix(refused.Detail, "; and 99950 more"), refused.Detail[len(refused.Detail)-60:])
+		require.Equal(t, 50, strings.Count(refused.Detail, "must be of type object"))
+	})
 	t.Run("args as a whole", func(t *testing.T) {
 		t.Parallel()
 		r, _ := setupDeclared(t, AgentConfig{}, agent.Capability{Args: json.RawMessage(`{"type": "object", "minProperties": 1}`)})

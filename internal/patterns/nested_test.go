@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -135,6 +136,30 @@ func TestFieldsOfErrorsAreTheCallers(t *testing.T) {
 			require.Equal(t, tc.want, got)
 		})
 	}
+}
+
+// However many fields an error has, and however long it is, telling it costs a walk over it, and no pointer is
+// taken for the beginning of what another one was turned into.
+func TestTheCallersViewIsOneWalk(t *testing.T) {
+	t.Parallel()
+	s := step{args: objectExpr{{key: "a", value: &refExpr{root: rootInputs, parts: []part{{field: "args"}}}}, {key: "b", value: &refExpr{root: rootInputs, parts: []part{{field: "x"}}}}}}
+	e := &fault.Error{Code: fault.Invalid, Detail: "/args/a/b: is odd; /args/b: is late", Fields: []fault.Field{{Pointer: "/args/a/b", Detail: "is odd"}, {Pointer: "/args/b", Detail: "is late"}}}
+	require.Equal(t, "/inputs/args/b: is odd; /inputs/x: is late", fault.Detail(s.callersView(e)))
+
+	const n = 20_000
+	e = &fault.Error{Code: fault.Invalid}
+	var detail strings.Builder
+	for i := range n {
+		e.Fields = append(e.Fields, fault.Field{Pointer: fmt.Sprintf("/args/a/%d", i), Detail: "is odd"})
+		fmt.Fprintf(&detail, "/args/a/%d: is odd; ", i)
+	}
+	e.Detail = detail.String()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	got := fault.Detail(s.callersView(e))
+	runtime.ReadMemStats(&after)
+	require.Equal(t, strings.ReplaceAll(e.Detail, "/args/a/", "/inputs/args/"), got)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(100<<20))
 }
 
 func TestNestedPatternsAreCheckedWhenTheyAreLoaded(t *testing.T) {

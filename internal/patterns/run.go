@@ -325,12 +325,16 @@ func (s *step) callersView(err error) error {
 	}
 	seen := *e
 	seen.Fields = nil
+	var pointers []string // as they were, and as they are told
 	for _, f := range e.Fields {
 		if pointer, ok := s.input(strings.TrimPrefix(f.Pointer, argsPointer)); ok {
 			seen.Fields = append(seen.Fields, fault.Field{Pointer: pointer, Detail: f.Detail})
-			seen.Detail = strings.ReplaceAll(seen.Detail, f.Pointer+": ", pointer+": ")
+			pointers = append(pointers, f.Pointer+": ", pointer+": ")
 		}
 	}
+	// In one walk over a text that may be as long as there are fields, and none of them in what another
+	// one was turned into.
+	seen.Detail = strings.NewReplacer(pointers...).Replace(seen.Detail)
 	seen.Err = err
 	return &seen
 }
