@@ -65,6 +65,9 @@ type Request struct {
 	RequireFresh bool       // refuse a pack that is not fresh
 	// PackID and LedgerVersion pin what the run sees, see ContextQuery. "" means the newest.
 	PackID, LedgerVersion string
+	// LedgerVersions pin, by portfolio, what patterns within see of other portfolios, see
+	// Trace.LedgerVersions. Those that are not in it are seen at their newest.
+	LedgerVersions map[string]string
 	// Recompute keeps the run from using results of earlier ones.
 	Recompute bool
 	// Recorded makes Execute return only after the run has been recorded, or with the error that
@@ -434,7 +437,11 @@ func (o *Orchestrator) execute(
 		)
 	}
 	r := newRun(o, g, p, circumstances, inputs)
-	r.request = &requestScope{slots: make(chan struct{}, o.parallelism), recompute: req.Recompute}
+	r.request = &requestScope{
+		slots: make(chan struct{}, o.parallelism), recompute: req.Recompute,
+		portfolios: portfolios{pinned: req.LedgerVersions},
+	}
+	r.request.portfolios.know(circumstances.Portfolio)
 	if req.OnEvent != nil {
 		var mu sync.Mutex
 		r.emit = func(e Event) {

@@ -26,9 +26,10 @@ import (
 
 // requestScope is what a run shares with the runs within it.
 type requestScope struct {
-	slots     chan struct{} // one for each call that may be under way
-	memo      flights
-	recompute bool
+	slots      chan struct{} // one for each call that may be under way
+	memo       flights
+	portfolios portfolios
+	recompute  bool
 }
 
 // run is one execution under way.
@@ -868,6 +869,9 @@ func (r *run) trace(start time.Time) Trace {
 	b := newTraceBuilder(r.program.definition.ID, r.last+1, r.context)
 	for i, st := range (&tally{}).steps(r) {
 		b.step(st, r.steps[i].sources)
+	}
+	if r.depth == 1 { // the traces of runs within are parts of it
+		b.trace.LedgerVersions = r.otherLedgers()
 	}
 	return b.finish(r.orchestrator.now().Sub(start))
 }
