@@ -2,6 +2,8 @@ package patterns
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -108,7 +110,7 @@ type Run struct {
 	RequestID      string
 	UserID         string
 	PatternID      string
-	DefinitionHash string         // names the definition's content, see Orchestrator.Definition
+	DefinitionHash string         // names the definition's content, see Orchestrator.DefinitionHash
 	Inputs         map[string]any // checked, with defaults
 	RequireFresh   bool
 	Context        agent.Context
@@ -182,6 +184,7 @@ type generation struct {
 // program is a plan with what this process adds to it.
 type program struct {
 	*plan
+	whole    string // names the content of the definition and of those that it names to be run, and so on
 	metrics  patternMetrics
 	spanName string
 	spans    []stepSpan
@@ -239,9 +242,10 @@ func New(dir string, runner Runner, contexts ContextSource, opts Options) (*Orch
 func (o *Orchestrator) prepare(c *catalog) *generation {
 	g := &generation{catalog: c, programs: make(map[string]*program, len(c.plans))}
 	n := natures{catalog: c, known: make(map[string]nature)}
+	wholes := make(map[string]string)
 	for id, p := range c.plans {
 		prog := &program{
-			plan: p, metrics: o.metrics.of(p), spanName: "pattern " + id, waits: make([][]int, len(p.steps)),
+			plan: p, whole: c.whole(id, wholes), metrics: o.metrics.of(p), spanName: "pattern " + id, waits: make([][]int, len(p.steps)),
 			dependents: make([][]int, len(p.steps)), barriers: make([]bool, len(p.steps)),
 		}
 		effect := -1 // the last step so far that changes something
@@ -271,6 +275,24 @@ func (o *Orchestrator) prepare(c *catalog) *generation {
 		g.programs[id] = prog
 	}
 	return g
+}
+
+// whole returns what names a definition with those that it runs. That they don't come back to it has been checked.
+func (c *catalog) whole(id string, known map[string]string) string {
+	p := c.plans[id]
+	if len(p.nested) == 0 {
+		return p.hash
+	}
+	if found, ok := known[id]; ok {
+		return found
+	}
+	h := sha256.New()
+	h.Write([]byte(p.hash))
+	for _, n := range p.nested {
+		h.Write([]byte(c.whole(n.pattern, known)))
+	}
+	known[id] = hex.EncodeToString(h.Sum(nil)[:16])
+	return known[id]
 }
 
 // nature is what a step, or a pattern, has to do with what may change.
@@ -335,13 +357,14 @@ func (o *Orchestrator) Waits(id string) ([][]int, error) {
 	return g.programs[id].waits, nil
 }
 
-// DefinitionHash names the content of a definition, or returns fault.NotFound.
+// DefinitionHash names the content of a definition and of those that it names to be run within it, and so on, or
+// returns fault.NotFound. Which patterns a template names is not known before a run, and not in it.
 func (o *Orchestrator) DefinitionHash(id string) (string, error) {
-	p, err := o.serving.Load().plan(id)
-	if err != nil {
+	g := o.serving.Load()
+	if _, err := g.plan(id); err != nil {
 		return "", err
 	}
-	return p.hash, nil
+	return g.programs[id].whole, nil
 }
 
 // library returns what compiles definitions against the capabilities that there are now.
@@ -493,7 +516,7 @@ func (r *run) answer(ctx context.Context, start time.Time) (*Answer, error) {
 func (o *Orchestrator) record(ctx context.Context, r *run, req Request, id string, start time.Time, answer *Answer, err error) error {
 	kept := Run{
 		ID: id, TenantID: req.TenantID, RequestID: req.RequestID, UserID: req.UserID, PatternID: req.PatternID,
-		DefinitionHash: r.program.hash, Inputs: r.scope.inputs, RequireFresh: req.RequireFresh, Context: r.context,
+		DefinitionHash: r.program.whole, Inputs: r.scope.inputs, RequireFresh: req.RequireFresh, Context: r.context,
 		StartedAt: start.UTC(), Warnings: []string{},
 	}
 	if answer != nil {

@@ -17,8 +17,8 @@ type Reader interface {
 // Engine runs patterns.
 type Engine interface {
 	Execute(ctx context.Context, req patterns.Request) (*patterns.Answer, error)
-	// DefinitionHash returns what names the content of a pattern's present definition, or
-	// fault.NotFound.
+	// DefinitionHash returns what names the content of a pattern's present definition, and of those that it
+	// runs, or fault.NotFound.
 	DefinitionHash(patternID string) (string, error)
 }
 
@@ -30,7 +30,8 @@ type Replay struct {
 	// Identical says that the data is, byte for byte; of a run that had failed, that it failed with
 	// the same code.
 	Identical bool
-	// DefinitionChanged says that the pattern is no longer what it was: data that is not identical
+	// DefinitionChanged says that the pattern, or one that it names to be run within it, is no longer what it
+	// was: data that is not identical
 	// is then no surprise.
 	DefinitionChanged bool
 }

@@ -3,6 +3,7 @@ package runs_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -104,4 +105,28 @@ func TestReplaySeesOtherLedgersAsTheRunDid(t *testing.T) {
 	// Of a run of before, that has recorded none, the newest is seen.
 	r.exec(`UPDATE pattern_runs SET trace = (trace::jsonb - 'ledger_versions')::json`)
 	require.False(t, r.replay(t, answer.RunID).Identical)
+}
+
+// A pattern is what the patterns are that it names, also those within them.
+func TestReplayTellsThatAPatternWithinIsAnotherOne(t *testing.T) {
+	t.Parallel()
+	const outer = `{"id": "outer", "name": "P", "steps": [{"capability": "pattern.run", "as": "x", "args": {"pattern": "middle"}}], "outputs": {"x": "{{x.x}}"}}`
+	const middle = `{"id": "middle", "name": "P", "steps": [{"capability": "pattern.run", "as": "x", "args": {"pattern": "inner"}}], "outputs": {"x": "{{x.x.n}}"}}`
+	inner := func(n int) string {
+		return fmt.Sprintf(`{"id": "inner", "name": "P", "steps": [{"capability": "echo.args", "as": "x", "args": {"n": %d}}], "outputs": ["x"]}`, n)
+	}
+	r, o, dir := setupPatterns(t, map[string]string{"a.json": outer, "b.json": middle, "c.json": inner(1)})
+	answer, err := o.Execute(t.Context(), patterns.Request{TenantID: "default", PatternID: "outer", Recorded: true})
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "z.json"), []byte(ledgerPattern), 0o600))
+	require.NoError(t, o.Reload(t.Context()))
+	got := r.replay(t, answer.RunID)
+	require.True(t, got.Identical)
+	require.False(t, got.DefinitionChanged, "one that it does not run is another matter")
+
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "c.json"), []byte(inner(2)), 0o600))
+	require.NoError(t, o.Reload(t.Context()))
+	got = r.replay(t, answer.RunID)
+	require.False(t, got.Identical)
+	require.True(t, got.DefinitionChanged)
 }
