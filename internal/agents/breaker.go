@@ -188,11 +188,26 @@ func (b *breaker) announce(ctx context.Context, span trace.Span, changes []chang
 	}
 }
 
+// shown is the state as of now. The policy leaves the open one only for a call: a breaker whose delay is over
+// waits for one that tries, refuses nothing meanwhile, and without anybody who asks that may be long.
+func (b *breaker) shown() circuitbreaker.State {
+	s := b.policy.State()
+	if s == circuitbreaker.OpenState && !b.refuses() {
+		return circuitbreaker.HalfOpenState
+	}
+	return s
+}
+
 // state returns the present state, since when it holds, and how long calls are still refused.
 func (b *breaker) state() (label string, since time.Time, retryAfter time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return stateLabel(b.policy.State()), b.since, b.policy.RemainingDelay()
+	since = b.since
+	shown := b.shown()
+	if shown != b.policy.State() {
+		since = since.Add(b.delay)
+	}
+	return stateLabel(shown), since, b.policy.RemainingDelay()
 }
 
 // outcomeOf judges a call that somebody waited for to the end.
@@ -263,7 +278,7 @@ func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) { ch <- c.desc }
 
 func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 	for _, g := range c.guards() {
-		state := g.breaker.policy.State()
+		state := g.breaker.shown()
 		ch <- prometheus.MustNewConstMetric(c.desc, prometheus.GaugeValue, stateValue(state), g.name, stateLabel(state))
 	}
 }

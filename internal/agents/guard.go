@@ -184,7 +184,7 @@ func (*call) pause(ctx context.Context, d time.Duration) bool {
 }
 
 // attempt makes the call once, unless the breaker or a limit refuses it.
-func (c *call) attempt(ctx context.Context) (agent.Result, refusal, error) {
+func (c *call) attempt(ctx context.Context) (result agent.Result, refused refusal, err error) {
 	g := c.guard
 	if g.breaker.refuses() {
 		return agent.Result{}, refusedByBreaker, c.refusedByBreaker()
@@ -204,8 +204,11 @@ func (c *call) attempt(ctx context.Context) (agent.Result, refusal, error) {
 	if !ok {
 		return agent.Result{}, refusedByBreaker, c.refusedByBreaker()
 	}
-	result, err := c.timed(ctx)
-	g.breaker.record(ctx, c.span, era, c.outcome, err)
+	// Whatever ends the attempt is recorded: a trial that did not give its place back would keep the breaker
+	// half-open, and the agent refused, for as long as the process lives.
+	c.outcome = failed // until it is known
+	defer func() { g.breaker.record(ctx, c.span, era, c.outcome, err) }()
+	result, err = c.timed(ctx)
 	return result, "", err
 }
 
@@ -273,7 +276,7 @@ func (c *call) timed(ctx context.Context) (agent.Result, error) {
 		}
 		err = fault.Wrap(err, fault.Timeout, "agent %s did not finish %s within %v", c.guard.name, c.Name, c.timeout)
 	case err == nil && c.result != nil:
-		err = c.checkResult(result)
+		err = c.checked(ctx, result)
 	}
 	c.outcome = c.outcomeOf(err)
 	if err != nil {
@@ -290,16 +293,26 @@ func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 // ask runs the capability and turns a panic into an error: this is the boundary that keeps one
 // agent's defect from ending the process.
 func (c *call) ask(ctx context.Context) (result agent.Result, err error) {
-	defer func() {
-		p := recover()
-		if p == nil {
-			return
-		}
-		c.guard.log.ErrorContext(ctx, "capability panicked", "agent", c.guard.name, "capability", c.Name,
-			"request_id", c.req.Context.RequestID, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-		err = fault.Wrap(&panicError{p}, fault.Internal, "%s of agent %s broke off", c.Name, c.guard.name)
-	}()
+	defer c.survive(ctx, &err)
 	return c.Run(ctx, c.req)
+}
+
+// checked is checkResult, within the same boundary: the answer is the agent's too, whatever it does to those
+// who look at it.
+func (c *call) checked(ctx context.Context, result agent.Result) (err error) {
+	defer c.survive(ctx, &err)
+	return c.checkResult(result)
+}
+
+// survive is deferred: it makes an error of a panic.
+func (c *call) survive(ctx context.Context, err *error) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	c.guard.log.ErrorContext(ctx, "capability panicked", "agent", c.guard.name, "capability", c.Name,
+		"request_id", c.req.Context.RequestID, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+	*err = fault.Wrap(&panicError{p}, fault.Internal, "%s of agent %s broke off", c.Name, c.guard.name)
 }
 
 // abandoned ends a call whose caller went away, or ran out of its own time, before the agent had

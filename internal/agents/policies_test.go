@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -465,7 +466,8 @@ func TestLimitsLeaveTrialsAlone(t *testing.T) {
 		b.script.returns(nil)
 		advance(time.Minute)
 		require.Equal(t, fault.Unavailable, fault.CodeOf(do(t.Context(), r)))
-		b.requireState(t, "OPEN", 1)
+		require.True(t, r.directory.Load().guards["tester"].breaker.policy.IsOpen(), "the place of the trial is free")
+		b.requireState(t, "HALF_OPEN", 2)
 		advance(time.Minute)
 		require.NoError(t, do(t.Context(), r))
 		b.requireState(t, "CLOSED", 0)
@@ -580,6 +582,17 @@ func TestArguments(t *testing.T) {
 			require.Len(t, b.spans.Ended(), 1)
 		})
 	}
+	t.Run("a list of wrong ones", func(t *testing.T) {
+		t.Parallel()
+		r, _ := setupDeclared(t, AgentConfig{}, declared)
+		lines := make([]any, 100_000)
+		_, err := r.Run(t.Context(), agent.Request{Capability: "t.do", Args: map[string]any{"id": "x", "lines": lines}})
+		var refused *fault.Error
+		require.ErrorAs(t, err, &refused)
+		require.Equal(t, 50, len(refused.Fields), "the caller gets the idea") //nolint:testifylint // Len would print them all
+		require.True(t, strings.HasSuffix(refused.Detail, "; and 99950 more"), refused.Detail[len(refused.Detail)-60:])
+		require.Equal(t, 50, strings.Count(refused.Detail, "must be of type object"))
+	})
 	t.Run("args as a whole", func(t *testing.T) {
 		t.Parallel()
 		r, _ := setupDeclared(t, AgentConfig{}, agent.Capability{Args: json.RawMessage(`{"type": "object", "minProperties": 1}`)})

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -264,6 +265,63 @@ func TestResultsOfRemoteAgentsAreChecked(t *testing.T) {
 		r, _ := setupDeclared(t, AgentConfig{}, agent.Capability{Result: declared})
 		require.NoError(t, do(t.Context(), r))
 	})
+}
+
+// unwritable breaks whoever writes it as JSON.
+type unwritable struct{}
+
+func (unwritable) MarshalJSON() ([]byte, error) { panic("broken") }
+
+// A trial that ends while its answer is looked at gives its place back like any other: without it the
+// breaker would stay half-open for ever, and the agent be refused until the process ends.
+func TestATrialWhoseAnswerBreaksTheCheckGivesItsPlaceBack(t *testing.T) {
+	t.Parallel()
+	for name, value := range map[string]any{
+		"a number that the validator breaks on": json.RawMessage(`{"n": 1e1000001}`),
+		"a value that can't be written":         unwritable{},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r, _ := setup(t, AgentConfig{})
+				c := answering("o.do", value)
+				c.Result = json.RawMessage(`{"properties": {"n": {"minimum": 0}}}`)
+				require.NoError(t, r.Replace(elsewhere{declaring{"other", []agent.Capability{c}}}))
+				ask := func() error {
+					_, err := r.Run(t.Context(), agent.Request{Capability: "o.do"})
+					return err
+				}
+				for range 5 {
+					require.Equal(t, fault.Internal, fault.CodeOf(ask()))
+				}
+				require.Equal(t, fault.BreakerOpen, fault.CodeOf(ask()), "they count")
+				advance(time.Minute)
+				require.Equal(t, fault.Internal, fault.CodeOf(ask()), "the trial")
+				require.Equal(t, "OPEN", r.States()[0].Breaker.State)
+				require.EqualValues(t, 6, r.States()[0].Calls.Failed)
+
+				c = answering("o.do", 1)
+				require.NoError(t, r.Replace(elsewhere{declaring{"other", []agent.Capability{c}}}))
+				advance(time.Minute)
+				require.NoError(t, ask())
+				require.Equal(t, "CLOSED", r.States()[0].Breaker.State)
+			})
+		})
+	}
+}
+
+// Whatever ends an attempt, what it was admitted for is recorded.
+func TestAnAttemptThatBreaksOffIsRecorded(t *testing.T) {
+	t.Parallel()
+	r, b := setup(t, AgentConfig{Breaker: BreakerConfig{Failures: 1}})
+	b.script.does(func(context.Context) error { runtime.Goexit(); return nil }) // no panic, so that nothing recovers it
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = do(t.Context(), r)
+	}()
+	<-done
+	b.requireState(t, "OPEN", 1)
 }
 
 func TestStates(t *testing.T) {

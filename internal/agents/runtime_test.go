@@ -312,6 +312,38 @@ func TestBreakerTurnsThroughAllStates(t *testing.T) {
 	})
 }
 
+// An agent that nobody asks is not refused any more once the delay is over. Shown as open, it would keep an
+// alert firing all night, until somebody happens to ask.
+func TestABreakerWhoseDelayIsOverIsShownHalfOpen(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var told []BreakerChange
+		b := newBundle(&scripted{})
+		options := b.options()
+		options.OnBreakerChange = func(c BreakerChange) { told = append(told, c) }
+		r, err := New(Config{Agents: map[string]AgentConfig{"tester": {Breaker: BreakerConfig{Failures: 1, Delay: time.Minute}}}}, []agent.Agent{b.script.agent()}, options)
+		require.NoError(t, err)
+		b.script.returns(errors.New("connection refused"))
+		require.Error(t, do(t.Context(), r))
+		opened := time.Now()
+		advance(time.Minute - time.Second)
+		b.requireState(t, "OPEN", 1)
+		advance(time.Second)
+		shown := r.States()[0].Breaker
+		b.requireState(t, "HALF_OPEN", 2)
+		require.Equal(t, "HALF_OPEN", shown.State)
+		require.Equal(t, opened.Add(time.Minute), shown.Since)
+		require.Zero(t, shown.RetryAfter)
+
+		advance(time.Hour)
+		require.Equal(t, opened.Add(time.Minute), r.States()[0].Breaker.Since)
+		require.Len(t, told, 1, "to look at it changes nothing")
+		require.Error(t, do(t.Context(), r))
+		b.requireState(t, "OPEN", 1)
+		require.Equal(t, time.Minute, r.States()[0].Breaker.RetryAfter)
+	})
+}
+
 func TestTrialCallUnderWayRefusesOthers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -22,13 +22,21 @@ func (c *capability) checkArgs(args map[string]any) error {
 	if len(violations) == 0 {
 		return nil
 	}
-	texts := make([]string, len(violations))
+	// A caller gets the idea, and can't make us echo a whole list of wrong things, nor go through it again at
+	// each step that the error passes.
+	const most = 50
+	dropped := max(len(violations)-most, 0)
+	violations = violations[:len(violations)-dropped]
+	texts := make([]string, len(violations), len(violations)+1)
 	for i, v := range violations {
 		if at := strings.TrimPrefix(v.Pointer, "/args"); at != "" {
 			texts[i] = "argument " + at + " " + v.Detail
 		} else {
 			texts[i] = "the arguments " + v.Detail
 		}
+	}
+	if dropped > 0 {
+		texts = append(texts, fmt.Sprintf("and %d more", dropped))
 	}
 	err := fault.New(fault.Invalid, "%s: %s", c.Name, strings.Join(texts, "; "))
 	err.Fields = violations

@@ -34,10 +34,11 @@ type State struct {
 
 // BreakerState is a circuit breaker at one moment.
 type BreakerState struct {
-	State string // CLOSED, OPEN or HALF_OPEN
+	// State is CLOSED, OPEN or HALF_OPEN. It is OPEN while calls are refused and no longer: from then on the
+	// next call is a trial.
+	State string
 	Since time.Time
-	// RetryAfter is how long calls are still refused; 0 unless State is OPEN. An OPEN breaker with 0
-	// takes the next call as a trial.
+	// RetryAfter is how long calls are still refused; 0 unless State is OPEN.
 	RetryAfter time.Duration
 	Thresholds BreakerConfig // what it opens and closes at
 }

@@ -57,7 +57,7 @@ func agentPerformance() dashboard {
 			{
 				kind: table, title: "Circuit Breaker Status", unit: times, steps: green(),
 				description: "Each agent's breaker in each API process. CLOSED is normal. OPEN: too many calls failed and the agent is left alone for a while; " +
-					"HALF_OPEN: a few calls try whether it has recovered. Look at its errors before you restart anything: the breaker closes by itself.",
+					"HALF_OPEN: the next calls try whether it has recovered. Look at its errors before you restart anything: the breaker closes by itself.",
 				queries:  []query{{expr: "circuit_breaker_state" + chosen, minStep: backend, instant: true}},
 				mappings: breakerStates(),
 				columns: []column{

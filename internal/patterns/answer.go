@@ -23,18 +23,21 @@ type Answer struct {
 
 // Trace says how an answer, or a failure, came about.
 type Trace struct {
-	RequestID        string      `json:"request_id"`
-	TraceID          string      `json:"trace_id"` // W3C, in hex; "" when tracing is off
-	PatternID        string      `json:"pattern_id"`
-	PricingPackID    string      `json:"pricing_pack_id"`
-	LedgerVersion    string      `json:"ledger_version,omitempty"` // absent when the run is about no portfolio
-	Asof             string      `json:"asof"`                     // YYYY-MM-DD
-	DurationSeconds  float64     `json:"duration_seconds"`
-	Steps            []StepTrace `json:"steps"`             // all, or those up to the one that failed
-	AgentsUsed       []string    `json:"agents_used"`       // sorted
-	CapabilitiesUsed []string    `json:"capabilities_used"` // sorted
-	Sources          []string    `json:"sources"`           // all that the capabilities read, sorted
-	Staleness        []Staleness `json:"staleness"`         // one for each step that read dated sources
+	RequestID     string `json:"request_id"`
+	TraceID       string `json:"trace_id"` // W3C, in hex; "" when tracing is off
+	PatternID     string `json:"pattern_id"`
+	PricingPackID string `json:"pricing_pack_id"`
+	LedgerVersion string `json:"ledger_version,omitempty"` // absent when the run is about no portfolio
+	// LedgerVersions are those of other portfolios that patterns within were about, by portfolio; nil when
+	// there was none.
+	LedgerVersions   map[string]string `json:"ledger_versions,omitempty"`
+	Asof             string            `json:"asof"` // YYYY-MM-DD
+	DurationSeconds  float64           `json:"duration_seconds"`
+	Steps            []StepTrace       `json:"steps"`             // all, or those up to the one that failed
+	AgentsUsed       []string          `json:"agents_used"`       // sorted
+	CapabilitiesUsed []string          `json:"capabilities_used"` // sorted
+	Sources          []string          `json:"sources"`           // all that the capabilities read, sorted
+	Staleness        []Staleness       `json:"staleness"`         // one for each step that read dated sources
 }
 
 // StepStatus is how a step ended.

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,8 +28,13 @@ type catalog struct {
 
 // source is what became of one file.
 type source struct {
-	content [sha256.Size]byte
-	bad     bool // its pattern is not served
+	content    [sha256.Size]byte
+	definition *pattern.Definition // nil when it can't be read as one
+	bad        bool                // its pattern is not served
+}
+
+func newCatalog() *catalog {
+	return &catalog{plans: make(map[string]*plan), files: make(map[string]source), origin: make(map[string]string)}
 }
 
 // Severity tells whether a problem keeps a pattern from being served.
@@ -89,12 +95,15 @@ func sortProblems(problems []Problem) {
 // folders are left alone. A bad file yields problems and never keeps the others from loading; of two
 // files with the same id the first by name counts. The error is about the directory itself.
 func loadDir(dir string, capabilities Capabilities) (*catalog, error) {
+	return newLibrary(capabilities).loadDir(dir)
+}
+
+func (l *library) loadDir(dir string) (*catalog, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("read the patterns: %w", err)
 	}
-	c := &catalog{plans: make(map[string]*plan), files: make(map[string]source), origin: make(map[string]string)}
-	l := newLibrary(capabilities)
+	c := newCatalog()
 	for _, entry := range entries { // sorted by name
 		name := entry.Name()
 		if entry.IsDir() || filepath.Ext(name) != ".json" {
@@ -105,25 +114,55 @@ func loadDir(dir string, capabilities Capabilities) (*catalog, error) {
 			c.reject(Problem{Severity: Error, File: name, Msg: err.Error()})
 			continue
 		}
-		p, problems := l.load(name, data)
-		c.files[name] = source{content: sha256.Sum256(data), bad: p == nil}
-		c.problems = append(c.problems, problems...)
-		if p == nil {
-			continue
-		}
-		id := p.definition.ID
-		if first, taken := c.origin[id]; taken {
-			at := p.definition.Position("/id")
-			c.reject(Problem{
-				Severity: Error, File: name, Line: at.Line, Column: at.Column, Pointer: "/id", Pattern: id,
-				Msg: fmt.Sprintf("the id %q is already that of %s", id, first),
-			})
-			continue
-		}
-		c.origin[id] = name
-		c.plans[id] = p
+		def, p, problems := l.load(name, data)
+		c.add(name, source{content: sha256.Sum256(data), definition: def}, p, problems)
 	}
-	// A pattern that runs one which is not served is not served either, and so on.
+	c.settle()
+	return c, nil
+}
+
+// refit returns what a catalog is with the capabilities that there are now: its files as they were read then,
+// whatever has become of them since.
+func (l *library) refit(before *catalog) *catalog {
+	c := newCatalog()
+	for _, name := range slices.Sorted(maps.Keys(before.files)) {
+		f := before.files[name]
+		var p *plan
+		var problems []Problem
+		if f.definition != nil {
+			p, problems = l.check(name, f.definition)
+		}
+		c.add(name, f, p, problems)
+	}
+	c.settle()
+	return c
+}
+
+// add puts what became of a file into the catalog. Files come in their order; the plan is nil when there is
+// none.
+func (c *catalog) add(name string, f source, p *plan, problems []Problem) {
+	f.bad = p == nil
+	c.files[name] = f
+	c.problems = append(c.problems, problems...)
+	if p == nil {
+		return
+	}
+	id := p.definition.ID
+	if first, taken := c.origin[id]; taken {
+		at := p.definition.Position("/id")
+		c.reject(Problem{
+			Severity: Error, File: name, Line: at.Line, Column: at.Column, Pointer: "/id", Pattern: id,
+			Msg: fmt.Sprintf("the id %q is already that of %s", id, first),
+		})
+		return
+	}
+	c.origin[id] = name
+	c.plans[id] = p
+}
+
+// settle takes out what can't be run among the others: a pattern that runs one which is not served is not
+// served either, and so on.
+func (c *catalog) settle() {
 	for {
 		var out []string
 		for _, id := range slices.Sorted(maps.Keys(c.plans)) {
@@ -143,7 +182,6 @@ func loadDir(dir string, capabilities Capabilities) (*catalog, error) {
 		}
 	}
 	sortProblems(c.problems)
-	return c, nil
 }
 
 // reject notes a problem for which a file's pattern is not served.
@@ -184,14 +222,17 @@ func (c *catalog) breaks(before *catalog) []string {
 	})
 }
 
-// load parses and compiles one file. The plan is nil when one of the problems is an error.
-func (l *library) load(name string, data []byte) (*plan, []Problem) {
+// load parses and compiles one file. The definition is nil when it can't be read, the plan when one of the
+// problems is an error.
+func (l *library) load(name string, data []byte) (def *pattern.Definition, checked *plan, problems []Problem) {
+	defer l.survive(name, &checked, &problems)
 	def, err := pattern.Parse(data)
 	if err == nil {
-		return l.compile(name, def)
+		checked, problems = l.check(name, def)
+		return def, checked, problems
 	}
 	all, _ := errors.AsType[pattern.Errors](err) // Parse returns no others
-	problems := make([]Problem, len(all))
+	problems = make([]Problem, len(all))
 	for i, e := range all {
 		problems[i] = Problem{
 			Severity: Error, File: name, Line: e.Line, Column: e.Column, Pointer: e.Path,
@@ -201,8 +242,26 @@ func (l *library) load(name string, data []byte) (*plan, []Problem) {
 			problems[i].Msg = e.Path + ": " + e.Msg
 		}
 	}
-	return nil, problems
+	return nil, nil, problems
 }
+
+// check is compile for files of a directory.
+func (l *library) check(name string, def *pattern.Definition) (checked *plan, problems []Problem) {
+	defer l.survive(name, &checked, &problems)
+	return l.compile(name, def)
+}
+
+// survive is deferred: it makes a problem of a panic. A file that brings a defect of ours to light must
+// neither end the process nor keep the others from being served.
+func (l *library) survive(name string, checked **plan, problems *[]Problem) {
+	if p := recover(); p != nil {
+		l.log.Error("panic while a pattern file was checked", "file", name, "panic", p, "stack", string(debug.Stack()))
+		*checked, *problems = nil, []Problem{{Severity: Error, File: name, Msg: "checking the file " + brokeOff}}
+	}
+}
+
+// brokeOff is what became of something that panicked.
+const brokeOff = "broke off, for a defect that the log has more about"
 
 // readFile reads no more of a file than tells that it is too big.
 func readFile(path string) ([]byte, error) {
@@ -319,7 +378,7 @@ func Validate(path string, capabilities Capabilities) ([]Problem, error) {
 
 // validate checks one definition among others, in the place of the one that has its id.
 func (l *library) validate(name string, data []byte, others map[string]*plan) []Problem {
-	p, problems := l.load(name, data)
+	_, p, problems := l.load(name, data)
 	if p == nil {
 		return problems
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strconv"
@@ -94,6 +95,7 @@ type library struct {
 	capabilities Capabilities
 	names        []string
 	known        map[string]*declared
+	log          *slog.Logger // of defects alone
 }
 
 // declared is what is known of a capability.
@@ -105,7 +107,7 @@ type declared struct {
 }
 
 func newLibrary(c Capabilities) *library {
-	return &library{capabilities: c, names: c.Capabilities(), known: make(map[string]*declared)}
+	return &library{capabilities: c, names: c.Capabilities(), known: make(map[string]*declared), log: slog.New(slog.DiscardHandler)}
 }
 
 // lookup returns a capability, or nil.

@@ -80,6 +80,7 @@
 //
 // Reload reads the directory anew and replaces everything at once, or nothing: a file that is changed and
 // wrong, or a change that takes away a pattern which others run, leaves all as it was. At the start a bad
-// file never stops the others. A run ends with the patterns that it began with. Degraded says for readiness
-// checks what is not served as it stands in the directory.
+// file never stops the others. What panics while it is checked is wrong, too: nothing ends the process. A run
+// ends with the patterns that it began with. Degraded says for readiness checks what is not served as it
+// stands in the directory.
 package patterns

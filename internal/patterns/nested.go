@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/dawsos/dawsos/internal/fault"
@@ -143,14 +144,102 @@ func (r *run) contextOf(ctx context.Context, p *program, inputs map[string]any) 
 	if id == "" || c.Portfolio != nil && strings.EqualFold(id, c.Portfolio.ID) {
 		return c, nil
 	}
-	own, err := r.orchestrator.contexts.Resolve(ctx, ContextQuery{
-		TenantID: c.TenantID, RequestID: c.RequestID, PortfolioID: id, Asof: &c.Asof, PackID: c.PricingPack.ID,
+	var err error
+	c.Portfolio, err = r.request.portfolios.at(ctx, id, func(version string) (*agent.Portfolio, error) {
+		own, err := r.orchestrator.contexts.Resolve(ctx, ContextQuery{
+			TenantID: c.TenantID, RequestID: c.RequestID, PortfolioID: id, Asof: &c.Asof, PackID: c.PricingPack.ID, LedgerVersion: version,
+		})
+		return own.Portfolio, err
 	})
 	if err != nil {
 		return agent.Context{}, err
 	}
-	c.Portfolio = own.Portfolio
 	return c, nil
+}
+
+// portfolios are those that a request has looked at, each at the version of its ledger at which it was first
+// seen: what is booked while a run goes on is not for it, whichever of its patterns asks.
+type portfolios struct {
+	pinned map[string]string // versions by portfolio; those of all others are the newest
+
+	mu   sync.Mutex
+	seen map[string]*sight // by id in lower case
+}
+
+// sight is a portfolio that is looked up, or has been.
+type sight struct {
+	turn      chan struct{}    // holds a token while somebody looks it up
+	portfolio *agent.Portfolio // nil until then; belongs to who has the turn
+}
+
+func (p *portfolios) of(id string) *sight {
+	id = strings.ToLower(id)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.seen[id]
+	if s == nil {
+		s = &sight{turn: make(chan struct{}, 1)}
+		if p.seen == nil {
+			p.seen = make(map[string]*sight)
+		}
+		p.seen[id] = s
+	}
+	return s
+}
+
+// know puts down the portfolio that the request is about, nil for none. Nobody else looks at it yet.
+func (p *portfolios) know(own *agent.Portfolio) {
+	if own != nil {
+		p.of(own.ID).portfolio = own
+	}
+}
+
+// at returns a portfolio as it was first seen. It is looked up at a version, "" for the newest, by one at a time:
+// a failure is that of who asked, whose time may have been up, and the next one tries again.
+func (p *portfolios) at(ctx context.Context, id string, lookUp func(version string) (*agent.Portfolio, error)) (*agent.Portfolio, error) {
+	s := p.of(id)
+	select {
+	case s.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-s.turn }()
+	if s.portfolio == nil {
+		found, err := lookUp(p.pinned[strings.ToLower(id)])
+		if err != nil {
+			return nil, err
+		}
+		s.portfolio = found
+	}
+	return s.portfolio, nil
+}
+
+// otherLedgers returns the versions of other portfolios' ledgers that patterns within a run have seen, nil for
+// none. What steps behind the last one that counts have seen is not among them.
+func (r *run) otherLedgers() map[string]string {
+	var versions map[string]string
+	walked := make(map[*run]bool) // steps may share a run
+	var walk func(within *run)
+	walk = func(within *run) {
+		if walked[within] {
+			return
+		}
+		walked[within] = true
+		for i := range within.steps[:within.last+1] {
+			for _, inner := range within.steps[i].within {
+				p := inner.context.Portfolio
+				if p != nil && (r.context.Portfolio == nil || p.ID != r.context.Portfolio.ID) {
+					if versions == nil {
+						versions = make(map[string]string)
+					}
+					versions[p.ID] = p.LedgerVersion
+				}
+				walk(inner)
+			}
+		}
+	}
+	walk(r)
+	return versions
 }
 
 // nestedOf returns the pattern that a step runs, when its arguments say which.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -59,6 +60,82 @@ func TestPatternsRunPatterns(t *testing.T) {
 	require.Contains(t, answer.Warnings, "inner warning")
 	require.Equal(t, 2, b.runner.count("a.echo"))
 	require.Equal(t, "pack-1", b.contexts.last.PackID, "a pattern within sees the pack of the one around it")
+}
+
+// A run sees one version of each portfolio's ledger, however often and from where it is looked at and whatever is
+// booked meanwhile, and says which.
+func TestARunSeesOneVersionOfEachLedger(t *testing.T) {
+	t.Parallel()
+	const other, third = "11111111-66f0-4bf9-a7e2-43e2be4f5a7c", "22222222-66f0-4bf9-a7e2-43e2be4f5a7c"
+	about := `"inputs": {"portfolio_id": {"type": "uuid"}}`
+	runs := func(as, pattern, portfolio string) string {
+		return fmt.Sprintf(`{"capability": "pattern.run", "as": %q, "cache": false, "args": {"pattern": %q, "inputs": {"portfolio_id": %q}}}`, as, pattern, portfolio)
+	}
+	r, nested := nesting(innerFuncs())
+	seen := &recorder{}
+	o, b := setupWith(t, r, func(opts *Options) { nested(opts); opts.Recorder = seen },
+		`{"id": "ledger", "name": "P", `+about+`, "steps": [{"capability": "a.echo", "as": "x", "args": {"v": "{{ctx.ledger_version}}"}}], "outputs": {"v": "{{x.v}}"}}`,
+		`{"id": "back", "name": "P", `+about+`, "steps": [`+runs("a", "ledger", portfolioID)+`, `+runs("b", "ledger", third)+`], "outputs": {"own": "{{a.v}}", "third": "{{b.v}}", "v": "{{ctx.ledger_version}}"}}`,
+		`{"id": "overview", "name": "P", `+about+`, "steps": [`+runs("a", "ledger", other)+`, `+runs("b", "ledger", strings.ToUpper(other))+`, `+runs("c", "back", other)+`, `+runs("d", "ledger", third)+`],
+			"outputs": {"own": "{{ctx.ledger_version}}", "a": "{{a.v}}", "b": "{{b.v}}", "c": "{{c.v}}", "back": "{{c.own}}", "third": "{{c.third}}", "d": "{{d.v}}"}}`)
+	resolved := 0
+	b.contexts.change = func(c *agent.Context) {
+		resolved++
+		c.Portfolio.LedgerVersion = fmt.Sprint("v", resolved)
+	}
+	answer := execute(t, o, map[string]any{"portfolio_id": portfolioID})
+	var got map[string]string
+	require.NoError(t, json.Unmarshal(answer.Data, &got))
+	require.Equal(t, "v1", got["own"])
+	require.Equal(t, got["own"], got["back"], "of the run's own portfolio too")
+	require.Equal(t, []string{got["a"], got["a"]}, []string{got["b"], got["c"]})
+	require.Equal(t, got["third"], got["d"])
+	require.Equal(t, 3, resolved)
+	want := map[string]string{other: got["a"], third: got["d"]}
+	require.Equal(t, want, answer.Trace.LedgerVersions)
+	require.Equal(t, want, seen.runs[0].Trace.LedgerVersions)
+
+	// Who pins them gets those.
+	pins := map[string]string{other: "then", third: "also then"}
+	b.contexts.change = nil
+	_, err := o.Execute(t.Context(), Request{PatternID: "ledger", Inputs: map[string]any{"portfolio_id": other}, LedgerVersions: pins})
+	require.NoError(t, err)
+	require.Empty(t, b.contexts.last.LedgerVersion, "the run's own has a pin of its own")
+	asked := map[string]string{}
+	b.contexts.asked = func(q ContextQuery) { asked[q.PortfolioID] = q.LedgerVersion }
+	_, err = o.Execute(t.Context(), Request{PatternID: "overview", Inputs: map[string]any{"portfolio_id": portfolioID}, LedgerVersion: "mine", LedgerVersions: pins})
+	require.NoError(t, err)
+	require.Equal(t, map[string]string{portfolioID: "mine", other: "then", third: "also then"}, asked)
+}
+
+// What one step could not look up, or had no time for, the next one may.
+func TestALedgerThatCouldNotBeSeenIsLookedUpAgain(t *testing.T) {
+	t.Parallel()
+	var p portfolios
+	found := &agent.Portfolio{ID: "A"}
+	begun, finish := make(chan struct{}), make(chan struct{})
+	done := make(chan error)
+	go func() {
+		_, err := p.at(t.Context(), "a", func(string) (*agent.Portfolio, error) {
+			close(begun)
+			<-finish
+			return nil, context.Canceled
+		})
+		done <- err
+	}()
+	<-begun
+	left, leave := context.WithCancel(t.Context())
+	leave()
+	_, err := p.at(left, "A", func(string) (*agent.Portfolio, error) { panic("not before the other has ended") })
+	require.ErrorIs(t, err, context.Canceled)
+	close(finish)
+	require.ErrorIs(t, <-done, context.Canceled)
+	for range 2 {
+		got, err := p.at(t.Context(), "A", func(string) (*agent.Portfolio, error) { return found, nil })
+		require.NoError(t, err)
+		require.Same(t, found, got)
+		found = got
+	}
 }
 
 func TestFailuresWithinPatterns(t *testing.T) {
@@ -135,6 +212,30 @@ func TestFieldsOfErrorsAreTheCallers(t *testing.T) {
 			require.Equal(t, tc.want, got)
 		})
 	}
+}
+
+// However many fields an error has, and however long it is, telling it costs a walk over it, and no pointer is
+// taken for the beginning of what another one was turned into.
+func TestTheCallersViewIsOneWalk(t *testing.T) {
+	t.Parallel()
+	s := step{args: objectExpr{{key: "a", value: &refExpr{root: rootInputs, parts: []part{{field: "args"}}}}, {key: "b", value: &refExpr{root: rootInputs, parts: []part{{field: "x"}}}}}}
+	e := &fault.Error{Code: fault.Invalid, Detail: "/args/a/b: is odd; /args/b: is late", Fields: []fault.Field{{Pointer: "/args/a/b", Detail: "is odd"}, {Pointer: "/args/b", Detail: "is late"}}}
+	require.Equal(t, "/inputs/args/b: is odd; /inputs/x: is late", fault.Detail(s.callersView(e)))
+
+	const n = 20_000
+	e = &fault.Error{Code: fault.Invalid}
+	var detail strings.Builder
+	for i := range n {
+		e.Fields = append(e.Fields, fault.Field{Pointer: fmt.Sprintf("/args/a/%d", i), Detail: "is odd"})
+		fmt.Fprintf(&detail, "/args/a/%d: is odd; ", i)
+	}
+	e.Detail = detail.String()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	got := fault.Detail(s.callersView(e))
+	runtime.ReadMemStats(&after)
+	require.Equal(t, strings.ReplaceAll(e.Detail, "/args/a/", "/inputs/args/"), got)
+	require.Less(t, after.TotalAlloc-before.TotalAlloc, uint64(100<<20))
 }
 
 func TestNestedPatternsAreCheckedWhenTheyAreLoaded(t *testing.T) {

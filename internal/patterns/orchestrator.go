@@ -2,6 +2,8 @@ package patterns
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -65,6 +67,9 @@ type Request struct {
 	RequireFresh bool       // refuse a pack that is not fresh
 	// PackID and LedgerVersion pin what the run sees, see ContextQuery. "" means the newest.
 	PackID, LedgerVersion string
+	// LedgerVersions pin, by portfolio, what patterns within see of other portfolios, see
+	// Trace.LedgerVersions. Those that are not in it are seen at their newest.
+	LedgerVersions map[string]string
 	// Recompute keeps the run from using results of earlier ones.
 	Recompute bool
 	// Recorded makes Execute return only after the run has been recorded, or with the error that
@@ -105,7 +110,7 @@ type Run struct {
 	RequestID      string
 	UserID         string
 	PatternID      string
-	DefinitionHash string         // names the definition's content, see Orchestrator.Definition
+	DefinitionHash string         // names the definition's content, see Orchestrator.DefinitionHash
 	Inputs         map[string]any // checked, with defaults
 	RequireFresh   bool
 	Context        agent.Context
@@ -163,11 +168,11 @@ type Orchestrator struct {
 	newID       func() string
 
 	serving atomic.Pointer[generation]
-	reload  sync.Mutex    // one reload at a time
-	found   []Problem     // by the last reload; under reload
-	stale   atomic.Bool   // the last reload was refused
-	unread  atomic.Bool   // the directory could not be read
-	signs   atomic.Uint64 // of the directory when it was last loaded, see signature
+	reload  sync.Mutex             // one reload at a time
+	found   []Problem              // by the last reload; under reload
+	stale   atomic.Bool            // the last reload was refused
+	unread  atomic.Pointer[string] // why the directory could not be loaded; nil when it was
+	signs   atomic.Uint64          // of the directory when it was last loaded, see signature
 }
 
 // generation is what is served between two reloads. A run stays with the one that it began with.
@@ -179,6 +184,7 @@ type generation struct {
 // program is a plan with what this process adds to it.
 type program struct {
 	*plan
+	whole    string // names the content of the definition and of those that it names to be run, and so on
 	metrics  patternMetrics
 	spanName string
 	spans    []stepSpan
@@ -236,9 +242,10 @@ func New(dir string, runner Runner, contexts ContextSource, opts Options) (*Orch
 func (o *Orchestrator) prepare(c *catalog) *generation {
 	g := &generation{catalog: c, programs: make(map[string]*program, len(c.plans))}
 	n := natures{catalog: c, known: make(map[string]nature)}
+	wholes := make(map[string]string)
 	for id, p := range c.plans {
 		prog := &program{
-			plan: p, metrics: o.metrics.of(p), spanName: "pattern " + id, waits: make([][]int, len(p.steps)),
+			plan: p, whole: c.whole(id, wholes), metrics: o.metrics.of(p), spanName: "pattern " + id, waits: make([][]int, len(p.steps)),
 			dependents: make([][]int, len(p.steps)), barriers: make([]bool, len(p.steps)),
 		}
 		effect := -1 // the last step so far that changes something
@@ -268,6 +275,24 @@ func (o *Orchestrator) prepare(c *catalog) *generation {
 		g.programs[id] = prog
 	}
 	return g
+}
+
+// whole returns what names a definition with those that it runs. That they don't come back to it has been checked.
+func (c *catalog) whole(id string, known map[string]string) string {
+	p := c.plans[id]
+	if len(p.nested) == 0 {
+		return p.hash
+	}
+	if found, ok := known[id]; ok {
+		return found
+	}
+	h := sha256.New()
+	h.Write([]byte(p.hash))
+	for _, n := range p.nested {
+		h.Write([]byte(c.whole(n.pattern, known)))
+	}
+	known[id] = hex.EncodeToString(h.Sum(nil)[:16])
+	return known[id]
 }
 
 // nature is what a step, or a pattern, has to do with what may change.
@@ -332,19 +357,27 @@ func (o *Orchestrator) Waits(id string) ([][]int, error) {
 	return g.programs[id].waits, nil
 }
 
-// DefinitionHash names the content of a definition, or returns fault.NotFound.
+// DefinitionHash names the content of a definition and of those that it names to be run within it, and so on, or
+// returns fault.NotFound. Which patterns a template names is not known before a run, and not in it.
 func (o *Orchestrator) DefinitionHash(id string) (string, error) {
-	p, err := o.serving.Load().plan(id)
-	if err != nil {
+	g := o.serving.Load()
+	if _, err := g.plan(id); err != nil {
 		return "", err
 	}
-	return p.hash, nil
+	return g.programs[id].whole, nil
+}
+
+// library returns what compiles definitions against the capabilities that there are now.
+func (o *Orchestrator) library() *library {
+	l := newLibrary(o.runner)
+	l.log = o.log
+	return l
 }
 
 // Validate checks the text of a definition as if it were in the directory, in the place of the one
 // that has its id.
 func (o *Orchestrator) Validate(data []byte) []Problem {
-	return newLibrary(o.runner).validate("", data, o.serving.Load().plans)
+	return o.library().validate("", data, o.serving.Load().plans)
 }
 
 // Execute runs a pattern. It returns fault.NotFound for an unknown pattern or portfolio and
@@ -427,7 +460,11 @@ func (o *Orchestrator) execute(
 		)
 	}
 	r := newRun(o, g, p, circumstances, inputs)
-	r.request = &requestScope{slots: make(chan struct{}, o.parallelism), recompute: req.Recompute}
+	r.request = &requestScope{
+		slots: make(chan struct{}, o.parallelism), recompute: req.Recompute,
+		portfolios: portfolios{pinned: req.LedgerVersions},
+	}
+	r.request.portfolios.know(circumstances.Portfolio)
 	if req.OnEvent != nil {
 		var mu sync.Mutex
 		r.emit = func(e Event) {
@@ -479,7 +516,7 @@ func (r *run) answer(ctx context.Context, start time.Time) (*Answer, error) {
 func (o *Orchestrator) record(ctx context.Context, r *run, req Request, id string, start time.Time, answer *Answer, err error) error {
 	kept := Run{
 		ID: id, TenantID: req.TenantID, RequestID: req.RequestID, UserID: req.UserID, PatternID: req.PatternID,
-		DefinitionHash: r.program.hash, Inputs: r.scope.inputs, RequireFresh: req.RequireFresh, Context: r.context,
+		DefinitionHash: r.program.whole, Inputs: r.scope.inputs, RequireFresh: req.RequireFresh, Context: r.context,
 		StartedAt: start.UTC(), Warnings: []string{},
 	}
 	if answer != nil {

@@ -87,12 +87,16 @@ type contexts struct {
 	last   ContextQuery
 	err    error
 	change func(*agent.Context) // nil: none
+	asked  func(ContextQuery)   // nil: nobody listens
 }
 
 func (c *contexts) Resolve(_ context.Context, q ContextQuery) (agent.Context, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.last = q
+	if c.asked != nil {
+		c.asked(q)
+	}
 	resolved := agent.Context{Asof: asof, PricingPack: agent.Pack{ID: "pack-1", Date: asof}}
 	if q.PortfolioID != "" {
 		resolved.Portfolio = &agent.Portfolio{ID: q.PortfolioID, BaseCurrency: "CHF", LedgerVersion: "ledger-1"}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -16,22 +18,32 @@ import (
 // Reload reads the directory anew, all or nothing: when a file that has changed can't be served, or one
 // that has not can't be any more because a pattern that it runs was changed or taken away, everything
 // stays as it was, and the error says why. Files that could not be served before, and have not changed,
-// don't stand in the way, and neither do those whose capabilities have gone: they are left out. Runs
-// under way end with the patterns that they began with.
-func (o *Orchestrator) Reload(ctx context.Context) error {
+// don't stand in the way, and neither do those whose capabilities have gone: they are left out. A reload
+// that is refused still fits what is served to what agents can do now. Runs under way end with the patterns
+// that they began with. A panic refuses the reload like an error: nobody else would catch it in Watch.
+func (o *Orchestrator) Reload(ctx context.Context) (err error) {
 	o.reload.Lock()
 	defer o.reload.Unlock()
+	defer func() {
+		if p := recover(); p != nil {
+			o.metrics.reloads[reloadRefused].Inc()
+			o.unread.Store(new("checking the patterns " + brokeOff))
+			o.log.ErrorContext(ctx, "panic while patterns were reloaded, the ones before stay", "panic", p, "stack", string(debug.Stack()))
+			err = fault.New(fault.Internal, "the patterns stay as they were: checking them %s", brokeOff)
+		}
+	}()
 	o.signs.Store(signature(o.dir))
-	next, err := loadDir(o.dir, o.runner)
+	next, err := o.library().loadDir(o.dir)
 	if err != nil {
 		o.metrics.reloads[reloadRefused].Inc()
 		if o.serving.Load() != nil {
-			o.unread.Store(true)
+			o.unread.Store(new("the directory of patterns can't be read"))
 			o.log.ErrorContext(ctx, "patterns not reloaded, the ones before stay", "err", err)
+			o.refit(ctx)
 		}
 		return err
 	}
-	o.unread.Store(false)
+	o.unread.Store(nil)
 	o.metrics.invalid.Set(float64(len(next.bad())))
 	for _, p := range next.problems {
 		if !slices.Contains(o.found, p) { // it has been said when it was new
@@ -44,6 +56,7 @@ func (o *Orchestrator) Reload(ctx context.Context) error {
 			o.metrics.reloads[reloadRefused].Inc()
 			o.stale.Store(true)
 			o.log.ErrorContext(ctx, "patterns not reloaded, the ones before stay", "broken", broken, "patterns", len(now.plans))
+			o.refit(ctx)
 			return fault.New(fault.Invalid, "the patterns stay as they were: %s can't be served", strings.Join(broken, ", "))
 		}
 	}
@@ -56,6 +69,19 @@ func (o *Orchestrator) Reload(ctx context.Context) error {
 	return nil
 }
 
+// refit serves the patterns of before as what agents can do now makes of them. When it is an agent that has
+// changed, files that can't be served are no reason to go by what it was: an effect would run as what reads,
+// and its result be kept.
+func (o *Orchestrator) refit(ctx context.Context) {
+	now := o.serving.Load()
+	next := o.library().refit(now.catalog)
+	o.serving.Store(o.prepare(next))
+	o.metrics.loaded.Set(float64(len(next.plans)))
+	if before, after := slices.Sorted(maps.Keys(now.plans)), slices.Sorted(maps.Keys(next.plans)); !slices.Equal(before, after) {
+		o.log.WarnContext(ctx, "other patterns can be served, since agents have changed", "before", before, "now", after)
+	}
+}
+
 // Problems returns what was wrong with the files when they were last read, warnings included.
 func (o *Orchestrator) Problems() []Problem {
 	o.reload.Lock()
@@ -66,8 +92,8 @@ func (o *Orchestrator) Problems() []Problem {
 // Degraded says in a sentence why not every file of the directory is served as it stands there; "" when
 // all are.
 func (o *Orchestrator) Degraded() string {
-	if o.unread.Load() {
-		return "the directory of patterns can't be read; those that were there before are served"
+	if why := o.unread.Load(); why != nil {
+		return *why + "; those that were there before are served"
 	}
 	var first *Problem
 	bad := make(map[string]bool)

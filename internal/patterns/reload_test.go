@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -127,6 +128,110 @@ func TestAReloadThatBreaksOtherPatternsIsRefused(t *testing.T) {
 	delete(r.funcs, "a.second")
 	require.NoError(t, o.Reload(t.Context()))
 	require.Equal(t, []string{"d"}, ids(o))
+}
+
+// What agents can do changes whether or not the files are in order: with the plans of before, a capability that
+// has effects by now would run without waiting for the steps before it, and its result be remembered.
+func TestARefusedReloadStillFitsThePatternsToTheAgents(t *testing.T) {
+	t.Parallel()
+	r, _ := nesting(map[string]capabilityFunc{"a.first": value(1), "a.second": value(2), "a.third": value(3)})
+	r.declared["a.second"] = agent.Capability{Purity: agent.Pure}
+	files := map[string]string{
+		"a.json": patternOf(`{"capability": "a.first", "as": "x"}, {"capability": "a.second", "as": "y"}`, `"outputs": ["x", "y"]`),
+		"b.json": one("b", "a.third"), "c.json": strings.ReplaceAll(one("c", RunCapability), `"as"`, `"args": {"pattern": "b"}, "as"`),
+		"d.json": one("d", "a.fourth"),
+	}
+	o, dir := reloadable(t, r, files)
+	const a = "overview"
+	require.Equal(t, []string{"b", "c", a}, ids(o))
+	step := func() step { return o.serving.Load().programs[a].steps[1] }
+	require.True(t, step().pure)
+
+	for name, spoil := range map[string]func(){
+		"a file that can't be served":    func() { write(t, dir, "e.json", `{"id": `) },
+		"a directory that can't be read": func() { require.NoError(t, os.RemoveAll(dir)) },
+	} {
+		spoil()
+		r.declared["a.second"] = agent.Capability{Purity: agent.Effectful}
+		r.funcs["a.fourth"] = value(4)
+		delete(r.funcs, "a.third")
+		require.Error(t, o.Reload(t.Context()), name)
+		require.False(t, step().pure, name)
+		require.True(t, step().effect, name)
+		require.Equal(t, []bool{false, true}, o.serving.Load().programs[a].barriers, name)
+		require.Equal(t, []string{"d", a}, ids(o), "%s: those whose capabilities have gone are not served, nor those that run them; one whose have come is", name)
+		require.InDelta(t, 2, testutil.ToFloat64(o.metrics.loaded), 0, name)
+
+		r.declared["a.second"] = agent.Capability{Purity: agent.Pure}
+		delete(r.funcs, "a.fourth")
+		r.funcs["a.third"] = value(3)
+		require.Error(t, o.Reload(t.Context()), name)
+		require.True(t, step().pure, name)
+		require.Equal(t, []string{"b", "c", a}, ids(o), "%s: until they are back", name)
+	}
+
+	// What was refused is not served because of that, and once the files are in order they are loaded as ever.
+	require.NoError(t, os.MkdirAll(dir, 0o700))
+	for name, text := range files {
+		write(t, dir, name, text)
+	}
+	delete(r.funcs, "a.third")
+	require.NoError(t, o.Reload(t.Context()))
+	require.Equal(t, []string{a}, ids(o))
+}
+
+// breaking is a runner that breaks whoever asks it what it can do.
+type breaking struct {
+	*runner
+
+	all atomic.Bool // also who asks for all names
+}
+
+func (b *breaking) Capabilities() []string {
+	if b.all.Load() {
+		panic("no names")
+	}
+	return b.runner.Capabilities()
+}
+
+func (b *breaking) Capability(name string) (string, agent.Capability, bool) {
+	if name == "a.breaks" {
+		panic("no such thing")
+	}
+	return b.runner.Capability(name)
+}
+
+// A defect of ours that a file brings to light must not end the process, least of all in Watch, where nobody
+// else would catch it.
+func TestAReloadSurvivesAPanic(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	r := &breaking{runner: &runner{funcs: map[string]capabilityFunc{"a.first": value(1)}}}
+	dir := writeFiles(t, map[string]string{"a.json": one("a", "a.first"), "b.json": one("b", "a.breaks")})
+	o, err := New(dir, r, &contexts{}, Options{Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	require.NoError(t, err)
+	require.Equal(t, []string{"a"}, ids(o), "at the start a bad file never stops the others, however bad")
+	const why = "b.json: checking the file broke off, for a defect that the log has more about"
+	require.Equal(t, "1 of the pattern files can't be served: "+why, o.Degraded())
+	require.Contains(t, log.String(), `msg="panic while a pattern file was checked" file=b.json panic="no such thing" stack=`)
+	require.Equal(t, why[len("b.json: "):], o.Validate([]byte(one("b", "a.breaks")))[0].Error())
+
+	write(t, dir, "c.json", one("c", "a.breaks"))
+	require.ErrorContains(t, o.Reload(t.Context()), "the patterns stay as they were: c.json can't be served")
+	require.Equal(t, []string{"a"}, ids(o))
+
+	r.all.Store(true)
+	err = o.Reload(t.Context())
+	require.Equal(t, fault.Internal, fault.CodeOf(err))
+	require.ErrorContains(t, err, "the patterns stay as they were: checking them broke off, for a defect that the log has more about")
+	require.Equal(t, []string{"a"}, ids(o))
+	require.Equal(t, "checking the patterns broke off, for a defect that the log has more about; those that were there before are served", o.Degraded())
+	require.InDelta(t, 2, testutil.ToFloat64(o.metrics.reloads[reloadRefused]), 0)
+
+	r.all.Store(false)
+	require.NoError(t, os.Remove(filepath.Join(dir, "c.json")))
+	require.NoError(t, o.Reload(t.Context()))
+	require.Equal(t, "1 of the pattern files can't be served: "+why, o.Degraded())
 }
 
 // A problem that stays is said once, and again when it is another one.

@@ -26,9 +26,10 @@ import (
 
 // requestScope is what a run shares with the runs within it.
 type requestScope struct {
-	slots     chan struct{} // one for each call that may be under way
-	memo      flights
-	recompute bool
+	slots      chan struct{} // one for each call that may be under way
+	memo       flights
+	portfolios portfolios
+	recompute  bool
 }
 
 // run is one execution under way.
@@ -325,12 +326,16 @@ func (s *step) callersView(err error) error {
 	}
 	seen := *e
 	seen.Fields = nil
+	var pointers []string // as they were, and as they are told
 	for _, f := range e.Fields {
 		if pointer, ok := s.input(strings.TrimPrefix(f.Pointer, argsPointer)); ok {
 			seen.Fields = append(seen.Fields, fault.Field{Pointer: pointer, Detail: f.Detail})
-			seen.Detail = strings.ReplaceAll(seen.Detail, f.Pointer+": ", pointer+": ")
+			pointers = append(pointers, f.Pointer+": ", pointer+": ")
 		}
 	}
+	// In one walk over a text that may be as long as there are fields, and none of them in what another
+	// one was turned into.
+	seen.Detail = strings.NewReplacer(pointers...).Replace(seen.Detail)
 	seen.Err = err
 	return &seen
 }
@@ -864,6 +869,9 @@ func (r *run) trace(start time.Time) Trace {
 	b := newTraceBuilder(r.program.definition.ID, r.last+1, r.context)
 	for i, st := range (&tally{}).steps(r) {
 		b.step(st, r.steps[i].sources)
+	}
+	if r.depth == 1 { // the traces of runs within are parts of it
+		b.trace.LedgerVersions = r.otherLedgers()
 	}
 	return b.finish(r.orchestrator.now().Sub(start))
 }

@@ -567,6 +567,21 @@ func TestForEach(t *testing.T) {
 	})
 }
 
+// What a timeout ends is the list, and a fallback is an item's, also one that does not look at it: others go by
+// the result's being a list, or null.
+func TestATimeoutLeavesNoListOfFallbacks(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := &runner{funcs: map[string]capabilityFunc{"a.wait": after(time.Minute, 1), "a.echo": value(2)}}
+		o, _ := setupWith(t, r, realTime, patternOf(
+			`{"capability": "a.wait", "as": "x", "for_each": [1, 2], "args": {"n": "{{item}}"}, "timeout": "1s", "on_error": {"fallback": {"twr": null}}},
+			 {"capability": "a.echo", "as": "y", "for_each": "{{x}}", "args": {"n": "{{item}}"}}`, `"outputs": {"x": "{{x}}", "first": "{{x[0].twr}}", "y": "{{y}}"}`))
+		answer := execute(t, o, nil)
+		require.Equal(t, `{"x":null,"first":null,"y":[]}`, string(answer.Data))
+		require.Equal(t, []string{"step x failed and was passed over: step x did not finish within its timeout of 1s"}, answer.Warnings)
+	})
+}
+
 func TestForEachFailures(t *testing.T) {
 	t.Parallel()
 	funcs := map[string]capabilityFunc{"a.check": func(_ context.Context, req agent.Request) (agent.Result, error) {

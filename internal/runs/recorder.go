@@ -387,6 +387,9 @@ func sizeOf(r patterns.Run) int {
 	const fixed = 1 << 10
 	n := fixed + len(r.ErrorDetail) + sizeOfValue(r.Inputs) + sizeOfSteps(r.Trace.Steps) +
 		sizeOfTexts(r.Warnings) + sizeOfTexts(r.Trace.AgentsUsed) + sizeOfTexts(r.Trace.CapabilitiesUsed) + sizeOfTexts(r.Trace.Sources)
+	for id, version := range r.Trace.LedgerVersions {
+		n += 64 + len(id) + len(version)
+	}
 	for _, s := range r.Trace.Staleness {
 		n += 96 + len(s.OldestSource)
 	}

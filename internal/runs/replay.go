@@ -17,8 +17,8 @@ type Reader interface {
 // Engine runs patterns.
 type Engine interface {
 	Execute(ctx context.Context, req patterns.Request) (*patterns.Answer, error)
-	// DefinitionHash returns what names the content of a pattern's present definition, or
-	// fault.NotFound.
+	// DefinitionHash returns what names the content of a pattern's present definition, and of those that it
+	// runs, or fault.NotFound.
 	DefinitionHash(patternID string) (string, error)
 }
 
@@ -30,7 +30,8 @@ type Replay struct {
 	// Identical says that the data is, byte for byte; of a run that had failed, that it failed with
 	// the same code.
 	Identical bool
-	// DefinitionChanged says that the pattern is no longer what it was: data that is not identical
+	// DefinitionChanged says that the pattern, or one that it names to be run within it, is no longer what it
+	// was: data that is not identical
 	// is then no surprise.
 	DefinitionChanged bool
 }
@@ -45,7 +46,7 @@ type Replayer struct {
 func NewReplayer(r Reader, e Engine) *Replayer { return &Replayer{runs: r, engine: e} }
 
 // Replay runs a recorded run again: the same inputs and user, as of the same day, on the same
-// pricing pack and ledger version, every result computed anew, by the present definition. How the
+// pricing pack and ledger versions, also of other portfolios that patterns within were about, every result computed anew, by the present definition. How the
 // run goes is in the result, its failure included. The error is fault.NotFound for an unknown run
 // and for a pattern that is gone, and ctx's when the caller left or ran out of time.
 func (r *Replayer) Replay(ctx context.Context, tenantID, requestID, id string) (Replay, error) {
@@ -67,8 +68,9 @@ func (r *Replayer) Replay(ctx context.Context, tenantID, requestID, id string) (
 		PatternID: recorded.PatternID, Inputs: recorded.Inputs,
 		Asof: &recorded.Context.Asof, PackID: recorded.Context.PricingPack.ID,
 		// The pin decides, whatever has become of the pack since.
-		RequireFresh: false,
-		Recompute:    true,
+		RequireFresh:   false,
+		LedgerVersions: recorded.Trace.LedgerVersions,
+		Recompute:      true,
 	}
 	if p := recorded.Context.Portfolio; p != nil {
 		req.LedgerVersion = p.LedgerVersion

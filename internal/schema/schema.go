@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -29,6 +30,9 @@ func Compile(raw json.RawMessage) (*Schema, error) {
 	root, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
 	if err != nil {
 		return nil, fmt.Errorf("the schema is not JSON: %w", err)
+	}
+	if at, ok := unbounded(root); ok {
+		return nil, fmt.Errorf("the schema can't be used: %s %s", at, beyond)
 	}
 	c := jsonschema.NewCompiler()
 	c.DefaultDraft(jsonschema.Draft2020)
@@ -52,8 +56,11 @@ func (closed) Load(url string) (any, error) {
 }
 
 // Violations validates value, whose numbers are best json.Number, and returns what is wrong, by
-// place below prefix. None means that it fits.
+// place below prefix. None means that it fits. A number beyond MaxNumber or MaxExponent fits no schema.
 func Violations(schema *Schema, prefix string, value any) []fault.Field {
+	if at, ok := unbounded(value); ok {
+		return []fault.Field{{Pointer: prefix + at, Detail: beyond}}
+	}
 	err := schema.Validate(value)
 	if err == nil {
 		return nil
@@ -66,6 +73,51 @@ func Violations(schema *Schema, prefix string, value any) []fault.Field {
 	}
 	slices.SortStableFunc(fields, func(a, b fault.Field) int { return strings.Compare(a.Pointer, b.Pointer) })
 	return slices.CompactFunc(fields, func(a, b fault.Field) bool { return a.Pointer == b.Pointer })
+}
+
+// Bounds of numbers, in values and in schemas. The validator makes of each number the digits that it stands
+// for: of 1e1000000 a million, which takes as long as a million other numbers, and of 1e1000001 a nil
+// pointer, which it uses. Values may come from anywhere; none of them is let through to it.
+const (
+	MaxNumber   = 1000 // characters
+	MaxExponent = 1000 // either way
+)
+
+var beyond = fmt.Sprintf("must be a number of at most %d characters, with an exponent of at most %d", MaxNumber, MaxExponent)
+
+// unbounded returns the pointer to a number of a JSON value that is beyond the bounds, the same one for the same
+// value, and whether there is any. One is enough: a list may hold a million of them.
+func unbounded(value any) (pointer string, found bool) {
+	switch v := value.(type) {
+	case json.Number:
+		return "", !bounded(string(v))
+	case []any:
+		for i, item := range v {
+			if below, found := unbounded(item); found {
+				return "/" + strconv.Itoa(i) + below, true
+			}
+		}
+	case map[string]any:
+		first := ""
+		for key, member := range v { // in any order: to sort the keys of what is right would cost most of the time
+			if below, is := unbounded(member); is && (!found || key < first) {
+				first, pointer, found = key, "/"+escape(key)+below, true
+			}
+		}
+	}
+	return pointer, found
+}
+
+func bounded(number string) bool {
+	if len(number) > MaxNumber {
+		return false
+	}
+	i := strings.IndexAny(number, "eE")
+	if i < 0 {
+		return true
+	}
+	exponent, err := strconv.Atoi(number[i+1:])
+	return err == nil && -MaxExponent <= exponent && exponent <= MaxExponent
 }
 
 var english = message.NewPrinter(language.English)

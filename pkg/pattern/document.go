@@ -238,6 +238,10 @@ func (d *document) value(n *node, depth int) (*node, error) {
 		n.kind, n.value = kindString, t
 	case json.Number:
 		n.kind, n.value = kindNumber, t
+		// Whoever works with all the digits that it stands for would be at it for long, see sane.
+		if len(t) > MaxNumber || !sane(string(t)) {
+			d.failAt(n, "the number has more than %d characters, or an exponent beyond %d", MaxNumber, MaxExponent)
+		}
 	case bool:
 		n.kind, n.value = kindBool, t
 	default:

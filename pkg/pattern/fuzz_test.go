@@ -25,7 +25,7 @@ var accepted = map[string]string{
 	"required":         `{"id":"p","name":"P","inputs":{"i":{"type":"date","required":true,"default":null},"j":{"type":"uuid","required":false}},"steps":[{"capability":"c","as":"x"}],"outputs":["x"]}`,
 	"date and UUID":    `{"id":"p","name":"P","inputs":{"i":{"type":"date","default":"2024-02-29"},"j":{"type":"uuid","default":"0B36FA50-66F0-4BF9-A7E2-43E2BE4F5A7C"}},"steps":[{"capability":"c","as":"x"}],"outputs":["x"]}`,
 	"defaults filled":  `{"id":"p","name":"P","inputs":{"i":{"type":"object","properties":{"é/~":{"type":"array","items":{"type":"object","properties":{"n":{"type":"integer","default":2.0}}},"default":[{},{"n":null}]}},"default":{}}},"steps":[{"capability":"c","as":"x"}],"outputs":["x"]}`,
-	"null in defaults": `{"id":"p","name":"P","inputs":{"i":{"type":"object","default":{"a":null,"b":[null,1e999999]}}},"steps":[{"capability":"c","as":"x"}],"outputs":["x"]}`,
+	"null in defaults": `{"id":"p","name":"P","inputs":{"i":{"type":"object","default":{"a":null,"b":[null,1e1000]}}},"steps":[{"capability":"c","as":"x"}],"outputs":["x"]}`,
 	"durations":        `{"id":"p","name":"P","steps":[{"capability":"c","as":"x","timeout":"1ms"},{"capability":"c","as":"y","timeout":"+1.m0h.5s"},{"capability":"c","as":"z","timeout":"1000µs1μs5us7ns"}],"outputs":["x"]}`,
 	"on_error":         `{"id":"p","name":"P","steps":[{"capability":"c","as":"x","on_error":"fail"},{"capability":"c","as":"y","on_error":"continue"},{"capability":"c","as":"z","on_error":{"fallback":"{{x}}"}}],"outputs":["x"]}`,
 	"for_each":         `{"id":"p","name":"P","steps":[{"capability":"c","as":"x","for_each":[]},{"capability":"c","as":"y","for_each":"x","parallel":1.0}],"outputs":["y"]}`,

@@ -134,7 +134,7 @@ func sane(s string) bool {
 		return true
 	}
 	n, err := strconv.Atoi(exponent)
-	return err == nil && -1000 <= n && n <= 1000
+	return err == nil && -MaxExponent <= n && n <= MaxExponent
 }
 
 // compareNumbers compares two canonical values of type Integer or Number.
@@ -160,7 +160,7 @@ func wholeNumber(s string) (int64, error) {
 	exponent := 0
 	if scientific {
 		var err error
-		if exponent, err = strconv.Atoi(exponentText); err != nil || exponent > 1000 || exponent < -1000 {
+		if exponent, err = strconv.Atoi(exponentText); err != nil || exponent > MaxExponent || exponent < -MaxExponent {
 			return 0, fmt.Errorf("%s is out of range", shorten(s))
 		}
 	}

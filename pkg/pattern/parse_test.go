@@ -350,6 +350,9 @@ var refused = map[string]struct {
 	"schema a number":   {`["x"]`, `["x"],"output_schemas":{"x":1}`, []string{`/output_schemas/x: a schema is expected, which is an object or a boolean, not a number`}},
 	"charts no array":   {`["x"]`, `["x"],"charts":{}`, []string{`/charts: an array is expected, not an object`}},
 	"chart a number":    {`["x"]`, `["x"],"charts":[{},1]`, []string{`/charts/1: a chart is expected, which is an object, or a string that is a template, not a number`}},
+	"an exponent":       {`"args":{}`, `"args":{"a":[1e1000,-1E+1001]}`, []string{`line 2, column 50: /steps/0/args/a/1: the number has more than 1000 characters, or an exponent beyond 1000`}},
+	"a tiny exponent":   {`["x"]`, `["x"],"output_schemas":{"x":{"minimum":1e-1000001}}`, []string{`line 2, column 100: /output_schemas/x/minimum: the number has more`}},
+	"digits":            {`["x"]`, `["x"],"display":{"a":0.` + strings.Repeat("3", 999) + `}`, []string{`line 2, column 82: /display/a: the number has more`}},
 	"too many charts":   {`["x"]`, `["x"],"charts":[` + many(MaxCharts+1, `"%d"`) + `]`, []string{`/charts: has 51 items, 50 are allowed`}},
 }
 

@@ -37,6 +37,8 @@ const (
 	MaxValues    = 1000    // values of an enum
 	MaxProperty  = 100     // characters of a property's name
 	MaxCondition = 1000    // characters of a condition
+	MaxNumber    = 1000    // characters of a number
+	MaxExponent  = 1000    // of a number, either way
 	MinTimeout   = time.Millisecond
 	MaxTimeout   = 10 * time.Minute
 )

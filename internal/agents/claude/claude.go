@@ -65,6 +65,7 @@ const (
 	refused      = "refused"      // not asked: it has failed too often
 	introduced   = "ungrounded"   // the answer had a number that is not in the input
 	notAsked     = "too_large"    // not asked: there are too many data to send
+	noTime       = "no_time"      // not asked: the request had no time for it
 	disconnected = "disconnected" // nobody waited for the answer
 )
 
@@ -76,7 +77,7 @@ func New(o Options) *Agent {
 		Name: "dawsos_model_answers_total",
 		Help: "Explanations that a language model was to give, by what became of it. All but answered were given as sentences.",
 	}, []string{"outcome"})
-	for _, outcome := range []string{answered, failed, refused, introduced, notAsked, disconnected} {
+	for _, outcome := range []string{answered, failed, refused, introduced, notAsked, noTime, disconnected} {
 		a.answers.WithLabelValues(outcome)
 	}
 	if a.model == nil {
@@ -236,11 +237,18 @@ func (a *Agent) ask(ctx context.Context, data map[string]any, prompt string) (st
 	if prompt == "" {
 		prompt = "Explain what these figures say."
 	}
+	// Before the breaker is asked: a question that is not put says nothing of the model, and must not use up the
+	// trial that would.
+	timeout := a.model.timeFor(ctx)
+	if timeout <= 0 {
+		a.answers.WithLabelValues(noTime).Inc()
+		return "", &failure{"the request has no time left to ask the model", nil}
+	}
 	if !a.admit() {
 		a.answers.WithLabelValues(refused).Inc()
 		return "", &failure{"the model has failed several times in a row and is left alone for a while", nil}
 	}
-	said, err := a.model.ask(ctx, instructions, "Question: "+prompt+"\n\nData: "+input)
+	said, err := a.model.ask(ctx, timeout, instructions, "Question: "+prompt+"\n\nData: "+input)
 	if _, ok := errors.AsType[*failure](err); err != nil && !ok {
 		a.answers.WithLabelValues(disconnected).Inc()
 		a.record(nil, true)

@@ -67,7 +67,7 @@ func TestAnswersStandAtZeroWithoutAModel(t *testing.T) {
 	require.Empty(t, r.Warnings)
 	series, err := testutil.GatherAndCount(registry, "dawsos_model_answers_total")
 	require.NoError(t, err)
-	require.Equal(t, 6, series)
+	require.Equal(t, 7, series)
 	families, err := registry.Gather()
 	require.NoError(t, err)
 	for _, m := range families[0].GetMetric() {
@@ -347,6 +347,23 @@ func TestTheBreakerOfTheModel(t *testing.T) {
 		ask(t, liar.Agent, "claude.summarize", data)
 	}
 	require.EqualValues(t, 5, liar.calls.Load())
+}
+
+// A question that was never asked says nothing of the model: callers in a hurry must not close it to others.
+func TestARequestWithoutTimeIsNoFailureOfTheModel(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, claude.ChatOptions{}, says("Fine."))
+	for range 3 { // two failures open the breaker
+		ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond) // less than what sentences are left
+		r, err := s.Capabilities()[0].Run(ctx, agent.Request{Capability: "claude.explain", Args: agenttest.Given(t, json.RawMessage(data))})
+		cancel()
+		require.NoError(t, err)
+		require.Equal(t, []string{"The explanation is made of sentences without the model: the request has no time left to ask the model."}, r.Warnings)
+	}
+	got, _ := ask(t, s.Agent, "ai.explain", data)
+	require.Equal(t, "model", got.Engine)
+	require.EqualValues(t, 1, s.calls.Load())
+	require.Equal(t, map[string]float64{"no_time": 3, "answered": 1}, s.outcomes(t))
 }
 
 // A caller that goes away is an end of its request, and says nothing of the model.

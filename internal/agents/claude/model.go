@@ -111,20 +111,22 @@ func (f *failure) Error() string {
 
 func (f *failure) Unwrap() error { return f.cause }
 
-// ask returns what the model answers. The error is a *failure, or the end of ctx itself.
-func (c *Chat) ask(ctx context.Context, system, question string) (string, error) {
+// timeFor is how long the model may take to answer a request: its timeout, within what the request has left
+// besides the reserve. Without any, 0 or less, it must not be asked.
+func (c *Chat) timeFor(ctx context.Context) time.Duration {
+	if deadline, ok := ctx.Deadline(); ok {
+		return min(c.timeout, time.Until(deadline)-reserve)
+	}
+	return c.timeout
+}
+
+// ask returns what the model answers within a time. The error is a *failure, or the end of ctx itself.
+func (c *Chat) ask(ctx context.Context, timeout time.Duration, system, question string) (string, error) {
 	body, err := json.Marshal(completionRequest{
 		Model: c.model, Messages: []message{{"system", system}, {"user", question}},
 	})
 	if err != nil {
 		return "", &failure{"the question can't be written as JSON", err}
-	}
-	timeout := c.timeout
-	if deadline, ok := ctx.Deadline(); ok {
-		timeout = min(timeout, time.Until(deadline)-reserve)
-	}
-	if timeout <= 0 {
-		return "", &failure{"the request has no time left to ask the model", nil}
 	}
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

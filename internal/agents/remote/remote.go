@@ -165,8 +165,8 @@ func (a *Agent) Capabilities() []agent.Capability {
 	return capabilities
 }
 
-// Discover asks the service for its capabilities and keeps them; changed reports whether they are
-// not those from before. A service that can't be asked, or whose list is wrong, is an error and
+// Discover asks the service for its capabilities and keeps them; changed reports whether they, or what it says
+// of itself, are not those from before: whoever keeps them keeps both. A service that can't be asked, or whose list is wrong, is an error and
 // leaves what is known as it is.
 func (a *Agent) Discover(ctx context.Context) (changed bool, err error) {
 	req, err := a.request(ctx, http.MethodGet, a.list, nil)
@@ -186,7 +186,7 @@ func (a *Agent) Discover(ctx context.Context) (changed bool, err error) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	changed = a.listing == nil || !reflect.DeepEqual(a.listing.capabilities, l.capabilities)
+	changed = !reflect.DeepEqual(a.listing, l)
 	a.listing = l
 	return changed, nil
 }

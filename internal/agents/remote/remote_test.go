@@ -26,6 +26,11 @@ func list(capabilities ...string) string {
 		strings.Join(capabilities, ",") + `]}`
 }
 
+// named is list of an agent that says more of itself.
+func named(more string, capabilities ...string) string {
+	return strings.Replace(list(capabilities...), `"mood": "good"`, more, 1)
+}
+
 const scoring = `{"name": "sentiment.score"}`
 
 // serve answers listings with scoring, and calls with run.
@@ -245,6 +250,10 @@ func TestDiscoverKeepsWhatIsKnown(t *testing.T) {
 		{body: list(scoring, `{"name": "sentiment.words"}`), changed: true, names: []string{"sentiment.score", "sentiment.words"}},
 		{body: list(scoring, `{"name": "sentiment.words", "args": true}`), changed: true, names: []string{"sentiment.score", "sentiment.words"}},
 		{body: list(scoring, `{"name": "sentiment.words", "args" :  true}`), names: []string{"sentiment.score", "sentiment.words"}},
+		{body: named(`"version": "2"`, scoring), changed: true, names: []string{"sentiment.score"}},
+		{body: named(`"version": "3"`, scoring), changed: true, names: []string{"sentiment.score"}},
+		{body: named(`"version": "3", "description": "By a word list."`, scoring), changed: true, names: []string{"sentiment.score"}},
+		{body: named(`"description": "By a word list.", "version": "3"`, scoring), names: []string{"sentiment.score"}},
 	} {
 		body.Store(step.body)
 		changed, err := a.Discover(t.Context())
