@@ -86,7 +86,8 @@ func (b *breaker) reason(from, to circuitbreaker.State) string {
 	}
 	why := "nobody waited for the answer"
 	if b.failure != nil {
-		why = fault.Detail(b.failure)
+		// No more than the code: a breaker is everybody's, and the detail belongs to whose call it was.
+		why = "code " + string(fault.CodeOf(b.failure))
 	}
 	switch {
 	case from == circuitbreaker.HalfOpenState:

@@ -149,7 +149,7 @@ func TestAgents(t *testing.T) {
 	require.Regexp(t, `sentiment OPEN since [-0-9: ]+ a service, version 1.4.2 7 3 1 refused [0-9.]+ [mµ]?s [0-9.]+ [mµ]?s [-0-9: ]+: agent sentiment: the word list can't be read`, r.row("sentiment"))
 	require.Contains(t, r.text(), "sentiment is not called: its breaker opened")
 
-	r = s.eventually("/console/agents/sentiment", "2 calls in a row failed, the last one: agent sentiment: the word list can't be read")
+	r = s.eventually("/console/agents/sentiment", "2 calls in a row failed, the last one: code internal")
 	require.Contains(t, r.text(), "Calls that succeeded 7 0 under way Calls that failed 3 1 of them refused")
 	require.Contains(t, r.text(), "of 9 calls", "a refused call took no time")
 	require.Equal(t, 2, strings.Count(r.text(), "sentiment.score internal agent sentiment: the word list can't be read"), "the latest errors")
