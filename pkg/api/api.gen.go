@@ -2638,7 +2638,7 @@ type ReadNotifications struct {
 type Replay struct {
 	DataHash *string `json:"data_hash"`
 
-	// DefinitionChanged Whether the pattern's definition is another than the recorded run's.
+	// DefinitionChanged Whether the pattern's definition, or that of a pattern within, is another than the recorded run's.
 	DefinitionChanged bool `json:"definition_changed"`
 
 	// Identical Whether `data` is the same, byte for byte; of runs that failed, the code.
@@ -2679,7 +2679,7 @@ type Run struct {
 	// DataHash SHA-256 of the bytes of `data`, in hex; null for a run that failed.
 	DataHash *string `json:"data_hash"`
 
-	// DefinitionHash Names the definition's content.
+	// DefinitionHash Names the content of the definition and of the patterns that it names within.
 	DefinitionHash  string  `json:"definition_hash"`
 	DurationSeconds float64 `json:"duration_seconds"`
 
@@ -2725,7 +2725,7 @@ type RunDetail struct {
 	// DataHash SHA-256 of the bytes of `data`, in hex; null for a run that failed.
 	DataHash *string `json:"data_hash"`
 
-	// DefinitionHash Names the definition's content.
+	// DefinitionHash Names the content of the definition and of the patterns that it names within.
 	DefinitionHash  string  `json:"definition_hash"`
 	DurationSeconds float64 `json:"duration_seconds"`
 
