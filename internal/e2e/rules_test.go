@@ -102,6 +102,32 @@ func TestConsoleRules(t *testing.T) {
 	b.everyView("/console/alerts/"+rule+"/try", "/console/alerts/"+rule+"/act?act=snooze", "/console/alerts/"+rule+"/act?act=delete")
 }
 
+// A comparison more is asked for once, by the mouse and by the keyboard, which both leave the focus on the button: what
+// the form asks for after that is a check.
+func TestConsoleRuleFormIsReshapedOnce(t *testing.T) {
+	_, b, _ := newConsole(t)
+	asked := func(what string) string {
+		return fmt.Sprintf("performance.getEntriesByType('resource').filter((e) => new URL(e.name).pathname === '/console/alerts/%s').length", what)
+	}
+	b.open("/console/alerts/new")
+	for i, press := range []func(){
+		func() { b.click("#add-comparison") },
+		func() { b.run("press enter", keys("\r")) },
+	} {
+		press()
+		b.until("there is one more, which is checked", fmt.Sprintf("document.querySelector('#f-value-%d') !== null && %s + %s > %d", i+1, asked("form"), asked("check"), 2*i+1))
+		require.Equal(t, i+1, eval[int](b, asked("form")), "it is asked for once")
+		require.Equal(t, "add-comparison", eval[string](b, "document.activeElement.id"), "the focus stays")
+		b.says("#check", fmt.Sprintf("Comparison %d, value: Needed.", i+2))
+	}
+	b.click("[aria-label='Remove comparison 2']")
+	b.until("there is one less, which is checked", "document.querySelector('#f-value-2') === null && "+asked("check")+" > 2")
+	b.fill("#f-name", "Restless")
+	b.until("what is typed is checked", asked("check")+" > 3")
+	require.Equal(t, 3, eval[int](b, asked("form")))
+	require.Equal(t, 2, eval[int](b, "document.querySelectorAll('.comparison').length"))
+}
+
 // everyView looks at pages in every window and preference.
 func (b *browser) everyView(paths ...string) {
 	b.t.Helper()
