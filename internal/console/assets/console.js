@@ -158,13 +158,24 @@
     }
   });
   $("dialog").addEventListener("close", () => $("dialog").replaceChildren());
-  document.body.addEventListener("htmx:beforeRequest", () => $("notice").replaceChildren());
-  document.body.addEventListener("htmx:sendError", () => {
-    $("notice").replaceChildren();
-    const p = document.createElement("p");
-    p.className = "problem";
-    p.textContent = "The API does not answer. Nothing was done; try again.";
-    $("notice").append(p);
+  // notice is where the problem of who has asked for something is told: what is behind an open dialog nobody reads.
+  function notice(asker) {
+    if (!$("dialog").open || !$("dialog").contains(asker)) return $("notice");
+    if (!$("dialog-notice")) {
+      const first = element("div", { id: "dialog-notice" });
+      first.setAttribute("role", "alert");
+      $("dialog").prepend(first);
+    }
+    return $("dialog-notice");
+  }
+  document.body.addEventListener("htmx:beforeRequest", (event) => notice(event.detail.elt).replaceChildren());
+  document.body.addEventListener("htmx:beforeSwap", (event) => {
+    if (event.detail.isError) event.detail.target = notice(event.detail.requestConfig.elt);
+  });
+  document.body.addEventListener("htmx:sendError", (event) => {
+    const told = notice(event.detail.elt);
+    told.replaceChildren(element("p", { className: "problem" }, "The API does not answer. Nothing was done; try again."));
+    told.scrollIntoView({ block: "nearest" });
   });
 
   // ---- charts: <figure class="chart" data-spec="...">, drawn by Vega once one is there
@@ -176,6 +187,7 @@
       s.addEventListener("load", resolve);
       s.addEventListener("error", () => reject(new Error(`${src} can't be loaded`)));
       document.head.append(s);
+    if (event.detail.target.id === "dialog-notice") event.detail.target.scrollIntoView({ block: "nearest" });
     });
   }
   function needVega() {
