@@ -126,6 +126,58 @@ func TestConsoleOperator(t *testing.T) {
 	require.Equal(t, []int{letters, letters, 0, 0}, []int{accepted, delivered, dead, inflight})
 }
 
+// Who reads a list keeps his place in it while it is renewed: the focus stays on the same row's box or link, and the
+// table where it was scrolled to.
+func TestConsoleLiveKeepsPlace(t *testing.T) {
+	s, b, _ := newConsole(t)
+	s.ask(http.MethodPost, "/v1/destinations", `{"name": "away", "channel": "webhook", "url": "http://127.0.0.1:1"}`, http.StatusCreated)
+	sent := 0
+	send := func() {
+		sent++
+		s.ask(http.MethodPost, "/v1/deliveries", fmt.Sprintf(
+			`{"alert_id": "nav", "user_id": "ada", "title": "NAV fell %d", "message": "", "severity": "critical", "channels": {"destination": ["away"]}}`, sent),
+			http.StatusOK)
+	}
+	send()
+	send()
+	b.show(390, 844, false)
+	first := gjson.Get(s.ask(http.MethodGet, "/v1/dlq", "", http.StatusOK), "items.1.id").String()
+	require.NotEmpty(t, first)
+	for path, places := range map[string][]string{
+		"/console/dlq": {
+			"main input[data-select][value='" + first + "']", "main input[data-select-all]", "main a[href^='/console/dlq/" + first + "']",
+			"main tr:last-child .id a", "main .scroll", "#dlq-counts a[href*='state=exhausted']", "#dlq-replay-all",
+		},
+		"/console/dlq?group=cause": {"#replay-connect", "#dlq-groups tbody td a[href*='state=pending']"},
+		"/console/deliveries":      {"main tr:last-child .wide a", "main tr:last-child .targets a", "main tr:last-child a[href*='user_id=']"},
+		"/console":                 {"#letters tbody th a", "#letters tfoot td:last-of-type a, #letters tfoot a", "#invariant td a", "#state a[href='/console/dlq']"},
+	} {
+		b.open(path)
+		b.until("the page is live", "document.querySelector('#live').classList.contains('on')")
+		for _, place := range places {
+			b.run("focus "+place, evaluate(fmt.Sprintf(`(() => {
+				const e = document.querySelector(%s), region = e.closest("[data-live]");
+				e.focus();
+				const scroll = region.querySelector(".scroll");
+				if (scroll) scroll.scrollLeft = 40;
+				window.before = { region, id: region.id, scrolled: scroll?.scrollLeft };
+				window.now = () => { const e = document.activeElement; return e === document.body ? "nowhere" : [e.tagName, e.getAttribute("href"), e.value, e.closest("tr")?.rowIndex === 0, e.closest("tr")?.querySelector("a")?.href].join(" "); };
+				window.before.focused = window.now();
+			})()`, quote(place))))
+			send()
+			b.until("the region of "+place+" is another", "document.getElementById(before.id) !== before.region")
+			require.Equal(t, eval[string](b, "before.focused"), eval[string](b, "now()"), "%s: %s", path, place)
+			require.True(t, eval[bool](b, "document.getElementById(before.id).querySelector('.scroll')?.scrollLeft === before.scrolled"), "%s: %s: it is scrolled elsewhere", path, place)
+		}
+	}
+	b.open("/console/dlq")
+	b.until("the page is live", "document.querySelector('#live').classList.contains('on')")
+	b.click("main input[data-select][value='" + first + "']")
+	send()
+	b.says("main table", fmt.Sprintf("NAV fell %d", sent))
+	require.Equal(t, first, eval[string](b, "document.activeElement.checked ? document.activeElement.value : ''"), "chosen and focused")
+}
+
 // The overview keeps up part by part: what has not changed stays, drawn charts among it. When the database goes
 // away it says so and stays as it was.
 func TestConsoleOverview(t *testing.T) {

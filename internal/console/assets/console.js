@@ -102,7 +102,8 @@
   const typing = (e) => e.matches("input:not([type=checkbox]), textarea, select");
   function swap(old, now) {
     const opened = [...old.querySelectorAll("details[id][open]")].map((d) => d.id);
-    const focused = old.contains(document.activeElement) ? document.activeElement.id : "";
+    const focused = old.contains(document.activeElement) ? document.activeElement : null;
+    const scrolled = [...old.querySelectorAll(".scroll")].map((e) => [e, e.scrollLeft, e.scrollTop]).filter(([, left, top]) => left || top);
     const imported = document.importNode(now, true);
     sent.set(imported, now.outerHTML);
     old.replaceWith(imported);
@@ -110,15 +111,27 @@
     for (const box of imported.querySelectorAll("input[data-select]")) box.checked = selected.has(box.value);
     htmx.process(imported);
     begin(imported);
-    if (focused) $(focused)?.focus();
+    for (const [e, left, top] of places) e?.scrollTo({ left, top, behavior: "instant" });
+    place?.focus({ preventScroll: true });
     document.dispatchEvent(new CustomEvent("console:renewed", { detail: imported }));
     choose();
+  }
+  // counterpart finds in a region what an element was in the one before: what has its id, else what is of the same
+  // row, and leads to the same or has the same name, first, second and so on of those.
+  function counterpart(before, e, after) {
+    if (e.id) return after.querySelector(`#${CSS.escape(e.id)}`);
+    const row = (o) => (o.closest("tr") ?? o.closest("li"))?.querySelector("a[href]")?.getAttribute("href");
+    const name = (o) => ["href", "aria-label", "aria-labelledby", "name", "value"].map((a) => o.getAttribute(a)).find((v) => v !== null);
+    const alike = (root) => [...root.querySelectorAll(e.tagName)].filter((o) => row(o) === row(e) && name(o) === name(e));
+    return alike(after)[alike(before).indexOf(e)];
   }
 
   // ---- selections: checkboxes with data-select, of which #selected-count says how many there are
 
   const selected = new Set();
   function choose() {
+    const places = scrolled.map(([e, ...to]) => [counterpart(old, e, imported), ...to]);
+    const place = focused && counterpart(old, focused, imported);
     const boxes = [...main.querySelectorAll("input[data-select]")];
     for (const gone of [...selected].filter((v) => !boxes.some((b) => b.value === v))) selected.delete(gone);
     for (const e of main.querySelectorAll("[data-selected-count]")) e.textContent = String(selected.size);
