@@ -265,6 +265,7 @@ type letterPage struct {
 	Replay    string // why what matches can't be replayed, "" when it can
 	Discard   string
 	Back      string // this page
+	Mixed     bool   // letters in all states are shown: what is done to all that match takes those in one, or the open ones
 	Done      string
 	Undo      string // address of the action that undoes what was done
 	AllStates []delivery.State
@@ -278,7 +279,7 @@ func (c *Console) letters(w http.ResponseWriter, r *http.Request) error {
 	form, filter := readLetterForm(given)
 	p := letterPage{
 		Form: form, Complete: true, Grouped: given.Get("group") == "cause", Done: given.Get("done"),
-		AllStates: letterStates, AllCauses: letterCauses, Channels: letterChannels,
+		AllStates: letterStates, AllCauses: letterCauses, Channels: letterChannels, Mixed: form.State == anyState,
 	}
 	p.ListPath, p.GroupPath = address(lettersPath, form.query()), address(lettersPath, with(form.query(), "group", "cause"))
 	p.Back = p.ListPath
