@@ -219,6 +219,19 @@ func address(path string, q url.Values) string {
 	return path + "?" + q.Encode()
 }
 
+// addressOf is for templates: only of href and the like do they know that a value is part of an address, not of
+// hx-get.
+func addressOf(path string, pairs ...string) (string, error) {
+	if len(pairs)%2 != 0 {
+		return "", fmt.Errorf("address: %d values are no pairs", len(pairs))
+	}
+	q := url.Values{}
+	for i := 0; i < len(pairs); i += 2 {
+		q.Set(pairs[i], pairs[i+1])
+	}
+	return address(path, q), nil
+}
+
 // with returns the query with a value set, or left out when it is empty, and from the list's start: filters
 // live in the address.
 func with(q url.Values, name, value string) url.Values {
@@ -247,6 +260,7 @@ func (c *Console) functions() template.FuncMap {
 		"short":      short,
 		"title":      words,
 		"dict":       dict,
+		"address":    addressOf,
 		"clock":      func(t time.Time) string { return t.UTC().Format("15:04") },
 		"bytes":      byteSize,
 		"asset":      func(name string) string { return "/console/assets/" + name + "?v=" + c.files[name].Version()[:8] },
