@@ -447,8 +447,10 @@ func (p *letterPage) stateChips(letters map[delivery.State]int, counted bool, lo
 
 // letterAddress is where a letter is shown. It names the event, so that something can be told of a letter
 // that has been delivered and left.
-func letterAddress(l delivery.DeadLetter) string {
-	return lettersPath + "/" + l.ID.String() + "?" + url.Values{"event": {l.Event.ID.String()}, "target": {l.Target().Key()}}.Encode()
+func letterAddress(l delivery.DeadLetter) string { return letterOf(l.ID, l.Event.ID, l.Target()) }
+
+func letterOf(id, event uuid.UUID, t delivery.Target) string {
+	return address(lettersPath+"/"+id.String(), url.Values{"event": {event.String()}, "target": {t.Key()}})
 }
 
 // undoes reads the ids of letters that were just discarded.

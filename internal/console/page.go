@@ -271,6 +271,7 @@ func (c *Console) functions() template.FuncMap {
 		"money":      money,
 		"exactly":    exactly,
 		"receiver":   receiver,
+		"letter":     letterOf,
 		"sentence":   sentence,
 		"capital":    capital,
 	}
