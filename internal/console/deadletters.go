@@ -31,6 +31,7 @@ type DeadLetters interface {
 	StartOperation(ctx context.Context, o delivery.Operation) (delivery.Operation, error)
 	Operation(ctx context.Context, tenantID string, id uuid.UUID) (delivery.Operation, error)
 	Operations(ctx context.Context, tenantID string, before uuid.UUID, limit int) ([]delivery.Operation, error)
+	RunningOperations(ctx context.Context, tenantID string, limit int) ([]delivery.Operation, error)
 	ContinueOperation(ctx context.Context, tenantID string, id uuid.UUID, by delivery.By) (delivery.Operation, error)
 	CancelOperation(ctx context.Context, tenantID string, id uuid.UUID, by delivery.By) (delivery.Operation, error)
 }
