@@ -178,6 +178,18 @@ func TestConsoleLiveKeepsPlace(t *testing.T) {
 	require.Equal(t, first, eval[string](b, "document.activeElement.checked ? document.activeElement.value : ''"), "chosen and focused")
 }
 
+// countViews keeps the charts of a page that Vega has not been told to end, in window.views.
+const countViews = `(() => {
+	const embed = window.vegaEmbed;
+	window.views = new Set();
+	window.vegaEmbed = async (...given) => {
+		const made = await embed(...given), finalize = made.view.finalize;
+		views.add(made.view);
+		made.view.finalize = function () { views.delete(this); return finalize.call(this); };
+		return made;
+	};
+})()`
+
 // The overview keeps up part by part: what has not changed stays, drawn charts among it. When the database goes
 // away it says so and stays as it was.
 func TestConsoleOverview(t *testing.T) {
@@ -199,6 +211,15 @@ func TestConsoleOverview(t *testing.T) {
 	b.until("the letter is counted", "document.querySelector('#letters tfoot a').innerText === '2'")
 	require.Equal(t, "false true true", eval[string](b, "['letters', 'agents', 'packs'].map((id) => document.getElementById(id).untouched === true).join(' ')"))
 	b.accessible("overview, live")
+
+	// A chart that is replaced is ended.
+	b.run("count charts", evaluate(countViews))
+	for i := range 3 {
+		b.run("mark the chart", evaluate("window.before = document.querySelector('#hour figure')"))
+		send(fmt.Sprintf("three and %d", i))
+		b.until("another chart is drawn", "(document.querySelector('#hour figure') ?? before) !== before && document.querySelector('#hour figure').dataset.drawn === 'true'")
+		require.Equal(t, 1, eval[int](b, "views.size"), "charts that go on without being seen")
+	}
 
 	config, err := pgx.ParseConfig(s.databaseURL)
 	require.NoError(t, err)
@@ -240,6 +261,15 @@ func TestConsoleAnalyst(t *testing.T) {
 	require.Zero(t, eval[int](b, "document.querySelectorAll('main figure.chart').length"), "a link runs nothing")
 	b.follow("Run")
 	b.until("the result is there", "document.querySelectorAll('main figure.chart svg').length >= 3")
+	b.settle()
+	b.run("count charts", evaluate(countViews))
+	for range 2 {
+		b.run("mark the result", evaluate("window.before = document.querySelector('#outcome')"))
+		b.follow("Run")
+		b.until("another result is there", "document.querySelector('#outcome') !== before && document.querySelectorAll('main figure.chart svg').length >= 3")
+		b.settle()
+		require.Equal(t, eval[int](b, "document.querySelectorAll('main figure.chart').length"), eval[int](b, "views.size"), "charts that go on without being seen")
+	}
 
 	b.open("/console/runs")
 	b.until("both runs are recorded", "document.querySelectorAll('main tbody tr').length >= 2")

@@ -100,12 +100,23 @@
   }
   // What the reader does himself stays: what is typed, open, chosen and focused.
   const typing = (e) => e.matches("input:not([type=checkbox]), textarea, select");
+  // counterpart finds in a region what an element was in the one before: what has its id, else what is of the same
+  // row, and leads to the same or has the same name, first, second and so on of those.
+  function counterpart(before, e, after) {
+    if (e.id) return after.querySelector(`#${CSS.escape(e.id)}`);
+    const row = (o) => (o.closest("tr") ?? o.closest("li"))?.querySelector("a[href]")?.getAttribute("href");
+    const name = (o) => ["href", "aria-label", "aria-labelledby", "name", "value"].map((a) => o.getAttribute(a)).find((v) => v !== null);
+    const alike = (root) => [...root.querySelectorAll(e.tagName)].filter((o) => row(o) === row(e) && name(o) === name(e));
+    return alike(after)[alike(before).indexOf(e)];
+  }
   function swap(old, now) {
     const opened = [...old.querySelectorAll("details[id][open]")].map((d) => d.id);
     const focused = old.contains(document.activeElement) ? document.activeElement : null;
     const scrolled = [...old.querySelectorAll(".scroll")].map((e) => [e, e.scrollLeft, e.scrollTop]).filter(([, left, top]) => left || top);
     const imported = document.importNode(now, true);
     sent.set(imported, now.outerHTML);
+    const places = scrolled.map(([e, ...to]) => [counterpart(old, e, imported), ...to]);
+    const place = focused && counterpart(old, focused, imported);
     old.replaceWith(imported);
     for (const id of opened) if ($(id)) $(id).open = true;
     for (const box of imported.querySelectorAll("input[data-select]")) box.checked = selected.has(box.value);
@@ -116,22 +127,11 @@
     document.dispatchEvent(new CustomEvent("console:renewed", { detail: imported }));
     choose();
   }
-  // counterpart finds in a region what an element was in the one before: what has its id, else what is of the same
-  // row, and leads to the same or has the same name, first, second and so on of those.
-  function counterpart(before, e, after) {
-    if (e.id) return after.querySelector(`#${CSS.escape(e.id)}`);
-    const row = (o) => (o.closest("tr") ?? o.closest("li"))?.querySelector("a[href]")?.getAttribute("href");
-    const name = (o) => ["href", "aria-label", "aria-labelledby", "name", "value"].map((a) => o.getAttribute(a)).find((v) => v !== null);
-    const alike = (root) => [...root.querySelectorAll(e.tagName)].filter((o) => row(o) === row(e) && name(o) === name(e));
-    return alike(after)[alike(before).indexOf(e)];
-  }
 
   // ---- selections: checkboxes with data-select, of which #selected-count says how many there are
 
   const selected = new Set();
   function choose() {
-    const places = scrolled.map(([e, ...to]) => [counterpart(old, e, imported), ...to]);
-    const place = focused && counterpart(old, focused, imported);
     const boxes = [...main.querySelectorAll("input[data-select]")];
     for (const gone of [...selected].filter((v) => !boxes.some((b) => b.value === v))) selected.delete(gone);
     for (const e of main.querySelectorAll("[data-selected-count]")) e.textContent = String(selected.size);
@@ -162,6 +162,7 @@
 
   document.body.addEventListener("htmx:afterSwap", (event) => {
     begin(event.detail.target);
+    if (event.detail.target.id === "dialog-notice") event.detail.target.scrollIntoView({ block: "nearest" });
     if (event.detail.target === $("dialog") && $("dialog").childElementCount > 0 && !$("dialog").open) $("dialog").showModal();
   });
   document.body.addEventListener("click", (event) => {
@@ -200,7 +201,6 @@
       s.addEventListener("load", resolve);
       s.addEventListener("error", () => reject(new Error(`${src} can't be loaded`)));
       document.head.append(s);
-    if (event.detail.target.id === "dialog-notice") event.detail.target.scrollIntoView({ block: "nearest" });
     });
   }
   function needVega() {
@@ -227,17 +227,29 @@
   }
   const refuse = () => Promise.reject(new Error("a chart holds all that it shows"));
   const views = new Map(); // by figure
+  // leave ends the charts that the page does not have any more: nobody else does, and they listen and keep their data.
+  function leave() {
+    for (const [figure, view] of views) {
+      if (figure.isConnected) continue;
+      view.finalize();
+      views.delete(figure);
+    }
+  }
   async function draw(figure) {
     const spec = JSON.parse(figure.dataset.spec);
     const plot = figure.querySelector(".plot");
     try {
       await needVega();
-      views.get(figure)?.finalize();
       const { view } = await vegaEmbed(plot, themed(spec), {
         ast: true, actions: false, defaultStyle: false, renderer: "svg", tooltip: { disableDefaultStyle: true },
         loader: Object.assign(vega.loader(), { load: refuse, sanitize: refuse }),
       });
+      views.get(figure)?.finalize();
       views.set(figure, view);
+      if (!figure.isConnected) {
+        leave(); // it went while it was drawn
+        return;
+      }
       if (!figure.querySelector("figcaption")) beside(figure, spec, view);
       figure.dataset.drawn = "true";
     } catch (e) {
@@ -287,12 +299,13 @@
   }
 
   function begin(root) {
+    leave();
     tell(root);
     for (const f of root.querySelectorAll("figure.chart[data-spec]:not([data-drawn])")) draw(f);
   }
 
   // For the scripts of single pages.
-  window.dawsos = { begin, draw, span, element };
+  window.dawsos = { begin, draw, leave, span, element };
 
   begin(document);
   choose();

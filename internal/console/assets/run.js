@@ -3,7 +3,7 @@
 "use strict";
 
 (() => {
-  const { element, begin } = window.dawsos;
+  const { element, begin, leave } = window.dawsos;
   const svg = new DOMParser().parseFromString("<svg></svg>", "text/html").querySelector("svg").namespaceURI;
   let running = null; // aborts the run under way
 
@@ -26,6 +26,7 @@
     const head = element("tr", {}, ...["Step", "Capability", "Outcome", "Took", "When"].map((t) => element("th", { scope: "col" }, t)));
     outcome.replaceChildren(element("h2", { id: "outcome-title" }, "Running"),
       element("table", { className: "waterfall" }, element("thead", {}, head), body));
+    leave();
     const rows = new Map();
     const began = performance.now();
     let first = null; // the server's clock at the first step
