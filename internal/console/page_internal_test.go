@@ -1,13 +1,47 @@
 package console
 
 import (
+	"encoding/json"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/dawsos/dawsos/internal/delivery"
+	"github.com/dawsos/dawsos/internal/patterns"
 )
+
+// The page's script is held against the same table by TestConsoleAnalyst.
+func TestDuration(t *testing.T) {
+	t.Parallel()
+	raw, err := os.ReadFile("testdata/durations.json")
+	require.NoError(t, err)
+	var table []struct {
+		Seconds float64
+		Text    string
+	}
+	require.NoError(t, json.Unmarshal(raw, &table))
+	require.NotEmpty(t, table)
+	for _, row := range table {
+		require.Equal(t, row.Text, duration(row.Seconds), "%v", row.Seconds)
+	}
+	require.Equal(t, "1.5 s", duration(1500*time.Millisecond))
+	require.Equal(t, "unknown", duration("unknown"))
+}
+
+func TestRatio(t *testing.T) {
+	t.Parallel()
+	step := func(seconds float64) patterns.StepTrace {
+		return patterns.StepTrace{Status: patterns.StatusSuccess, DurationSeconds: seconds}
+	}
+	for want, took := range map[string][2]float64{
+		"1230 ×": {1, 1234}, "1000 ×": {1, 999.7}, "2.5 ×": {2, 5}, "1 ×": {3, 3}, "0.000123 ×": {1, 0.00012345}, "": {0, 1},
+	} {
+		require.Equal(t, want, ratio(step(took[0]), step(took[1])), "%v", took)
+	}
+}
 
 // The list of an operation's open letters has those that have failed and those that wait; a figure of one alone does
 // not lead to both.

@@ -10,6 +10,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -270,6 +272,9 @@ func TestConsoleAnalyst(t *testing.T) {
 		b.settle()
 		require.Equal(t, eval[int](b, "document.querySelectorAll('main figure.chart').length"), eval[int](b, "views.size"), "charts that go on without being seen")
 	}
+	durations, err := os.ReadFile(filepath.Join(root, "internal/console/testdata/durations.json"))
+	require.NoError(t, err)
+	require.Empty(t, eval[[]string](b, string(durations)+".filter((d) => dawsos.duration(d.seconds) !== d.text).map((d) => d.text + ' is told as ' + dawsos.duration(d.seconds))"))
 
 	b.open("/console/runs")
 	b.until("both runs are recorded", "document.querySelectorAll('main tbody tr').length >= 2")

@@ -25,6 +25,20 @@
     const [, unit, size] = spans.find(([below]) => Math.abs(seconds) < below);
     return `${Math.floor(Math.abs(seconds) / size)} ${unit}`;
   }
+  // duration shows a span with three digits, in the unit that suits it, as the server does.
+  function duration(seconds) {
+    const three = (x) => Number(x.toPrecision(3));
+    const s = three(seconds); // before the unit is chosen: 999.9 ms are 1 s
+    const minutes = Math.round(s / 60);
+    const hours = Math.round(s / 360) / 10;
+    if (s === 0) return "0";
+    if (s < 1e-3) return `${(s * 1e6).toFixed(0)} µs`;
+    if (s < 1) return `${three(s * 1e3)} ms`;
+    if (s < 120) return `${s} s`;
+    if (minutes < 120) return `${minutes} min`;
+    if (hours < 48) return `${hours.toFixed(1)} h`;
+    return `${Math.round(s / 86400)} days`;
+  }
   function tell(root = document) {
     for (const t of root.querySelectorAll("time.ago")) {
       const s = (Date.now() - Date.parse(t.dateTime)) / 1000;
@@ -305,7 +319,7 @@
   }
 
   // For the scripts of single pages.
-  window.dawsos = { begin, draw, leave, span, element };
+  window.dawsos = { begin, draw, leave, span, duration, element };
 
   begin(document);
   choose();
