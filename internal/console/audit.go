@@ -31,6 +31,7 @@ var auditPages = map[string]string{
 	"dead_letter":   "/console/dlq/",
 	"destination":   "/console/destinations/",
 	"job":           "/console/jobs/",
+	"key":           "",
 	"operation":     "/console/operations/",
 	"pricing_pack":  "/console/packs/",
 	"rule":          "/console/alerts/",

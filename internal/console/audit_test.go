@@ -35,6 +35,9 @@ func TestAudit(t *testing.T) {
 		INSERT INTO audit_log (id, tenant_id, at, actor, action, subject, subject_id, reason, detail)
 		SELECT gen_random_uuid(), 'default', now(), 'grace', 'job.run', 'job', 'nightly ' || n % 2, 'because', jsonb_build_object('n', repeat('long ', n)) FROM generate_series(1, 60) AS n`)
 	require.NoError(t, err)
+	for _, subject := range []string{"data_revision", "dead_letter", "destination", "job", "key", "operation", "pricing_pack", "rule"} {
+		require.Contains(t, page.body, `<option value="`+subject+`">`)
+	}
 	for query, want := range map[string]int{
 		"actor=grace":                              50,
 		"actor=nobody":                             0,

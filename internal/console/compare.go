@@ -198,5 +198,5 @@ func ratio(a, b patterns.StepTrace) string {
 	if !worked(a) || !worked(b) {
 		return ""
 	}
-	return strconv.FormatFloat(b.DurationSeconds/a.DurationSeconds, 'g', 3, 64) + " ×"
+	return inThreeDigits(b.DurationSeconds/a.DurationSeconds) + " ×"
 }

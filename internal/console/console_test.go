@@ -317,6 +317,9 @@ func requireOrderly(t *testing.T, page response, path string) {
 				require.False(t, ids[a.Val], "%s: the id %s twice", path, a.Val)
 				ids[a.Val] = true
 			}
+			if plain := map[string]string{"hx-get": "href", "hx-post": "action"}[a.Key]; plain != "" && hasAttribute(n, plain) {
+				require.Equal(t, attribute(n, plain), a.Val, "%s: it leads elsewhere with scripts", path)
+			}
 			if slices.Contains(addresses, a.Key) {
 				require.NotRegexp(t, elsewhere, a.Val, "%s: an address elsewhere", path)
 			}

@@ -31,6 +31,7 @@ type DeadLetters interface {
 	StartOperation(ctx context.Context, o delivery.Operation) (delivery.Operation, error)
 	Operation(ctx context.Context, tenantID string, id uuid.UUID) (delivery.Operation, error)
 	Operations(ctx context.Context, tenantID string, before uuid.UUID, limit int) ([]delivery.Operation, error)
+	RunningOperations(ctx context.Context, tenantID string, limit int) ([]delivery.Operation, error)
 	ContinueOperation(ctx context.Context, tenantID string, id uuid.UUID, by delivery.By) (delivery.Operation, error)
 	CancelOperation(ctx context.Context, tenantID string, id uuid.UUID, by delivery.By) (delivery.Operation, error)
 }
@@ -265,6 +266,7 @@ type letterPage struct {
 	Replay    string // why what matches can't be replayed, "" when it can
 	Discard   string
 	Back      string // this page
+	Mixed     bool   // letters in all states are shown: what is done to all that match takes those in one, or the open ones
 	Done      string
 	Undo      string // address of the action that undoes what was done
 	AllStates []delivery.State
@@ -278,7 +280,7 @@ func (c *Console) letters(w http.ResponseWriter, r *http.Request) error {
 	form, filter := readLetterForm(given)
 	p := letterPage{
 		Form: form, Complete: true, Grouped: given.Get("group") == "cause", Done: given.Get("done"),
-		AllStates: letterStates, AllCauses: letterCauses, Channels: letterChannels,
+		AllStates: letterStates, AllCauses: letterCauses, Channels: letterChannels, Mixed: form.State == anyState,
 	}
 	p.ListPath, p.GroupPath = address(lettersPath, form.query()), address(lettersPath, with(form.query(), "group", "cause"))
 	p.Back = p.ListPath
@@ -446,8 +448,10 @@ func (p *letterPage) stateChips(letters map[delivery.State]int, counted bool, lo
 
 // letterAddress is where a letter is shown. It names the event, so that something can be told of a letter
 // that has been delivered and left.
-func letterAddress(l delivery.DeadLetter) string {
-	return lettersPath + "/" + l.ID.String() + "?" + url.Values{"event": {l.Event.ID.String()}, "target": {l.Target().Key()}}.Encode()
+func letterAddress(l delivery.DeadLetter) string { return letterOf(l.ID, l.Event.ID, l.Target()) }
+
+func letterOf(id, event uuid.UUID, t delivery.Target) string {
+	return address(lettersPath+"/"+id.String(), url.Values{"event": {event.String()}, "target": {t.Key()}})
 }
 
 // undoes reads the ids of letters that were just discarded.

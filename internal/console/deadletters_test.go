@@ -319,6 +319,32 @@ func TestDeadLetterPage(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, gone.StatusCode, "what is not delivered is not said to be")
 }
 
+// An operation takes open letters unless a state is named, so that all that are shown can't be acted on at once where
+// they are in all states; those that are chosen can.
+func TestAllStatesAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newQueueSite(t, "RETRY_SCHEDULE", "1h")
+	refuses := newEndpoint(t, http.StatusNotFound)
+	for i := range 3 {
+		s.deliver(refuses, fmt.Sprintf("letter %d", i))
+	}
+	s.post("/console/dlq/act", url.Values{"action": {"discard"}, "id": s.letterIDs("exhausted")[:1], "reason": {"known"}})
+	require.Contains(t, s.get("/console/dlq").text(), "Replay all 2 …")
+	for _, query := range []string{"state=any", "state=any&cause=http_4xx"} {
+		list := s.get("/console/dlq?" + query)
+		require.Len(t, list.cells(), 3)
+		require.Contains(t, list.text(), "Choose a state to act on all that match.")
+		require.Contains(t, list.text(), "Replay selected …", "these act on what is chosen")
+		require.Contains(t, list.text(), "Discard selected …")
+		groups := s.get("/console/dlq?group=cause&" + query)
+		require.Contains(t, groups.text(), "Choose a state to act on all that match.")
+		require.Equal(t, "3", groups.cells()[0][1])
+		for _, link := range append(list.links(), groups.links()...) {
+			require.NotContains(t, link, "/console/dlq/act", query)
+		}
+	}
+}
+
 // Letters that are chosen are acted on one by one, with a reason, and what could not be done is said.
 func TestChosenLetters(t *testing.T) {
 	t.Parallel()

@@ -122,7 +122,8 @@ func TestDeliveries(t *testing.T) {
 	}
 	var letter string
 	require.NoError(t, s.pool.QueryRow(t.Context(), "SELECT id::text FROM alert_dlq").Scan(&letter))
-	require.Contains(t, list.links(), "/console/dlq/"+letter)
+	letter = "/console/dlq/" + letter + "?event=" + failed + "&target=webhook"
+	require.Contains(t, list.links(), letter)
 	require.Contains(t, list.links(), "/console/deliveries?alert_id=nav%20%26%20drop")
 
 	for query, want := range map[string][]string{
@@ -162,7 +163,7 @@ func TestDeliveries(t *testing.T) {
 		require.Contains(t, text, `"nav": 12.5`)
 		require.NotContains(t, page.body, "t0ken")
 		require.NotContains(t, page.body, "<moved>", "what came from outside is escaped")
-		require.Contains(t, page.links(), "/console/dlq/"+letter)
+		require.Contains(t, page.links(), letter)
 		require.Contains(t, page.links(), "/console/inbox?user=ada")
 		require.NotNil(t, page.byID("delivery"))
 		require.True(t, hasAttribute(page.byID("delivery"), "data-live"))
@@ -227,6 +228,35 @@ func TestDeliveryLinks(t *testing.T) {
 		if !with {
 			require.Contains(t, page.text(), traceID, "the trace's id is still told")
 		}
+	}
+}
+
+// A letter that is opened from a delivery tells that it has been delivered, once it is.
+func TestLetterOfADelivery(t *testing.T) {
+	t.Parallel()
+	s := newQueueSite(t, "RETRY_SCHEDULE", "1h")
+	hook := newEndpoint(t, http.StatusNotFound)
+	event := s.deliver(hook, "NAV fell")
+	letter := s.letterIDs("exhausted")[0]
+	var opened []string
+	for _, page := range []string{"/console/deliveries", "/console/deliveries/" + event} {
+		for _, link := range s.get(page).links() {
+			if strings.HasPrefix(link, "/console/dlq/"+letter) {
+				opened = append(opened, link)
+			}
+		}
+	}
+	require.Len(t, opened, 2)
+	hook.status.Store(http.StatusNoContent)
+	s.post("/console/dlq/act", url.Values{"action": {"replay"}, "id": {letter}, "reason": {"the hook is back"}})
+	_, err := s.pool.Exec(t.Context(), `DELETE FROM audit_log`) // so that nothing else tells of the letter
+	require.NoError(t, err)
+	s.work()
+	s.becomes("/console/deliveries/"+event, "The receiver has taken it.")
+	for _, link := range opened {
+		gone := s.get(link)
+		require.Equal(t, http.StatusOK, gone.StatusCode, "%s: %s", link, gone.text())
+		require.Contains(t, gone.text(), "has left the queue: the receiver has taken it")
 	}
 }
 

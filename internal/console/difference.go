@@ -301,11 +301,11 @@ func distance(a, b any) (absolute, relative string) {
 		dx, _ := by.Float64()
 		x, _ := first.Abs().Float64()
 		percent := 100 * dx / x
-		format, digits := byte('g'), 3
+		relative = inThreeDigits(percent)
 		if percent >= 100 || percent <= -100 {
-			format, digits = 'f', 0
+			relative = strconv.FormatFloat(percent, 'f', 0, 64)
 		}
-		relative = strconv.FormatFloat(percent, format, digits, 64) + "\u202f%"
+		relative += "\u202f%"
 		if by.IsPositive() {
 			relative = "+" + relative
 		}

@@ -25,9 +25,12 @@ func TestCompareJSON(t *testing.T) {
 			a: `{"value":"1444808.19"}`, b: `{"value":"1444708.19"}`,
 			want: []difference{{Path: "value", Change: changed, A: `"1444808.19"`, B: `"1444708.19"`, Absolute: "-100", Relative: "-0.00692\u202f%"}},
 		},
-		"from zero":       {a: `[0]`, b: `[2]`, want: []difference{{Path: "[0]", Change: changed, A: "0", B: "2", Absolute: "+2"}}},
-		"a negative base": {a: `{"x":-4}`, b: `{"x":-2}`, want: []difference{{Path: "x", Change: changed, A: "-4", B: "-2", Absolute: "+2", Relative: "+50\u202f%"}}},
-		"text":            {a: `{"x":"up"}`, b: `{"x":"down"}`, want: []difference{{Path: "x", Change: changed, A: `"up"`, B: `"down"`}}},
+		"just below twice as much":   {a: `10000`, b: `19997`, want: []difference{{Change: changed, A: "10000", B: "19997", Absolute: "+9997", Relative: "+100\u202f%"}}},
+		"hardly anything is left":    {a: `10000`, b: `3`, want: []difference{{Change: changed, A: "10000", B: "3", Absolute: "-9997", Relative: "-100\u202f%"}}},
+		"many times as much, in all": {a: `1`, b: `12345.67`, want: []difference{{Change: changed, A: "1", B: "12345.67", Absolute: "+12344.67", Relative: "+1234467\u202f%"}}},
+		"from zero":                  {a: `[0]`, b: `[2]`, want: []difference{{Path: "[0]", Change: changed, A: "0", B: "2", Absolute: "+2"}}},
+		"a negative base":            {a: `{"x":-4}`, b: `{"x":-2}`, want: []difference{{Path: "x", Change: changed, A: "-4", B: "-2", Absolute: "+2", Relative: "+50\u202f%"}}},
+		"text":                       {a: `{"x":"up"}`, b: `{"x":"down"}`, want: []difference{{Path: "x", Change: changed, A: `"up"`, B: `"down"`}}},
 		"missing now": {
 			a: `{"x":1.5,"y":0}`, b: `{"x":null,"y":0}`, equal: 1,
 			want: []difference{{Path: "x", Change: changed, A: "1.5", B: "null"}},
@@ -70,7 +73,7 @@ func TestCompareJSON(t *testing.T) {
 		}},
 		"the whole": {a: `1`, b: `"x"`, want: []difference{{Change: changed, A: "1", B: `"x"`}}},
 		"digits beyond what is shown": {a: `0.13681919848504287`, b: `0.13681919848504290`, want: []difference{
-			{Change: changed, A: "0.13681919848504287", B: "0.13681919848504290", Absolute: "+0.00000000000000003", Relative: "+2.19e-14\u202f%"},
+			{Change: changed, A: "0.13681919848504287", B: "0.13681919848504290", Absolute: "+0.00000000000000003", Relative: "+0.0000000000000219\u202f%"},
 		}},
 		"numbers as large as nobody computes with": {a: `1e999999999`, b: `2`, want: []difference{{Change: changed, A: "1e999999999", B: "2"}}},
 	} {

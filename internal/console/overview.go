@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/dawsos/dawsos/internal/agents"
 	"github.com/dawsos/dawsos/internal/auth"
 	"github.com/dawsos/dawsos/internal/breakers"
@@ -65,8 +63,8 @@ type overview struct {
 	Accounts  []account
 
 	Agents     []agents.State
-	NotClosed  int                 // breakers of agents
-	Endpoints  []breakers.Standing // of deliveries, in any process, that are not closed
+	NotClosed  int // breakers of agents
+	Endpoints  int // of deliveries, whose breaker is not closed in some process
 	Jobs       []periodic.Job
 	Operations []delivery.Operation
 	PackStates []packCount
@@ -121,8 +119,8 @@ type packCount struct {
 	More  bool // there are at least so many
 }
 
-// runningOperations is how far back operations are looked through for those that run.
-const runningOperations = 20
+// shownRunning is how many operations that run are shown, the newest of them.
+const shownRunning = 20
 
 func (c *Console) overview(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
@@ -243,12 +241,7 @@ func (c *Console) readLetters(ctx context.Context, o *overview) (err error) {
 	if o.Oldest, err = c.Health.OldestOpenLetter(ctx, auth.Tenant(ctx)); err != nil {
 		return err
 	}
-	list, err := c.DeadLetters.Operations(ctx, auth.Tenant(ctx), uuid.Max, runningOperations)
-	for _, op := range list {
-		if op.State == delivery.OperationRunning {
-			o.Operations = append(o.Operations, op)
-		}
-	}
+	o.Operations, err = c.DeadLetters.RunningOperations(ctx, auth.Tenant(ctx), shownRunning)
 	return err
 }
 
@@ -312,11 +305,13 @@ func (c *Console) readSystem(ctx context.Context, o *overview) (err error) {
 	if err != nil {
 		return err
 	}
+	held := map[string]bool{}
 	for _, b := range standings {
 		if b.Kind == breakers.Endpoint && b.State != breakers.Closed {
-			o.Endpoints = append(o.Endpoints, b)
+			held[b.Name] = true
 		}
 	}
+	o.Endpoints = len(held)
 	if o.System {
 		if o.Jobs, err = c.Jobs.PeriodicJobs(ctx); err != nil {
 			return err

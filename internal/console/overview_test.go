@@ -13,7 +13,9 @@ import (
 	"github.com/tidwall/gjson"
 	"golang.org/x/net/html"
 
+	"github.com/dawsos/dawsos/internal/breakers"
 	"github.com/dawsos/dawsos/internal/dbtest"
+	"github.com/dawsos/dawsos/internal/store"
 )
 
 // card is what one of the overview's cards says.
@@ -128,6 +130,41 @@ func TestOverviewOfTrouble(t *testing.T) {
 	require.Contains(t, response{tree: r.byID("invariant")}.text(), "1 exhausted")
 	require.Contains(t, response{tree: r.byID("jobs")}.text(), "build packs failed the disk is full")
 	require.Contains(t, response{tree: r.byID("packs")}.text(), "1 error")
+}
+
+// An operation that runs is shown however many have been started since, and a breaker counts once however many
+// processes hold its endpoint.
+func TestOverviewOfWhatGoesOn(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	begin := func(state string) string {
+		id := newID(t)
+		_, err := s.pool.Exec(t.Context(), `
+			INSERT INTO alert_dlq_operations (id, tenant_id, kind, filter, actor, per_second, stop_after_failures, state, total, released, last_id, started_at, progress_at, ended_at)
+			VALUES ($1, 'default', 'replay', '{}', 'ada', 50, 20, $2::text, 7, 3, $1, now(), now(), CASE WHEN $2::text <> 'running' THEN now() END)`, id, state)
+		require.NoError(t, err)
+		return id.String()
+	}
+	running := begin("running")
+	for range 60 {
+		begin("done")
+	}
+	r := s.get("/console")
+	require.Contains(t, response{tree: r.byID("operations")}.text(), "replay : 3 of 7 released")
+	require.Equal(t, []string{"/console/operations/" + running}, response{tree: r.byID("operations")}.links())
+
+	for pid, name := range map[int]string{1: "destination:desk", 2: "destination:desk", 3: "webhook:0123456789abcdef"} {
+		process := breakers.Process{Role: "worker", Host: "w", PID: pid}
+		_, err := s.pool.Exec(t.Context(), `INSERT INTO processes (id, role, host, pid, version, commit, started_at, heard_at) VALUES ($1, 'worker', 'w', $2, 'v', '', now(), now())`, newID(t), pid)
+		require.NoError(t, err)
+		require.NoError(t, store.New(s.pool, store.Options{}).RecordBreakerChanges(t.Context(), []breakers.Change{{
+			ID: newID(t), TenantID: "default", Process: process, Kind: breakers.Endpoint, Name: name, From: breakers.Closed, To: breakers.Open, At: time.Now(), Reason: "x",
+		}}))
+	}
+	text, links := s.get("/console").card(t, "Breakers")
+	require.Contains(t, text, "2 of endpoints", "in three processes")
+	require.Contains(t, links, "/console/breakers?kind=endpoint")
+	require.Equal(t, http.StatusOK, s.get("/console/breakers?kind=endpoint").StatusCode)
 }
 
 // A process that is not heard any more is gone, one that said so has stopped.

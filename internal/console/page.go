@@ -234,6 +234,19 @@ func address(path string, q url.Values) string {
 	return path + "?" + q.Encode()
 }
 
+// addressOf is for templates: only of href and the like do they know that a value is part of an address, not of
+// hx-get.
+func addressOf(path string, pairs ...string) (string, error) {
+	if len(pairs)%2 != 0 {
+		return "", fmt.Errorf("address: %d values are no pairs", len(pairs))
+	}
+	q := url.Values{}
+	for i := 0; i < len(pairs); i += 2 {
+		q.Set(pairs[i], pairs[i+1])
+	}
+	return address(path, q), nil
+}
+
 // with returns the query with a value set, or left out when it is empty, and from the list's start: filters
 // live in the address.
 func with(q url.Values, name, value string) url.Values {
@@ -262,6 +275,7 @@ func (c *Console) functions() template.FuncMap {
 		"short":      short,
 		"title":      words,
 		"dict":       dict,
+		"address":    addressOf,
 		"clock":      func(t time.Time) string { return t.UTC().Format("15:04") },
 		"bytes":      byteSize,
 		"asset":      func(name string) string { return "/console/assets/" + name + "?v=" + c.files[name].Version()[:8] },
@@ -272,6 +286,7 @@ func (c *Console) functions() template.FuncMap {
 		"money":      money,
 		"exactly":    exactly,
 		"receiver":   receiver,
+		"letter":     letterOf,
 		"sentence":   sentence,
 		"capital":    capital,
 	}
@@ -326,7 +341,8 @@ func count(n any) string {
 // percent shows a fraction.
 func percent(x float64) string { return strconv.FormatFloat(100*x, 'f', 1, 64) + "\u202f%" }
 
-// duration shows a span with three digits, in the unit that suits it. A float64 is in seconds.
+// duration shows a span with three digits, in the unit that suits it. A float64 is in seconds. The page's script
+// has the same in JavaScript.
 func duration(d any) string {
 	var s float64
 	switch v := d.(type) {
@@ -337,22 +353,32 @@ func duration(d any) string {
 	default:
 		return fmt.Sprint(d)
 	}
+	s = threeDigits(s) // before the unit is chosen: 999.9 ms are 1 s
+	minutes, hours := math.Round(s/60), math.Round(s/360)/10
 	switch {
 	case s == 0:
 		return "0"
 	case s < 1e-3:
 		return strconv.FormatFloat(s*1e6, 'f', 0, 64) + " µs"
 	case s < 1:
-		return strconv.FormatFloat(s*1e3, 'g', 3, 64) + " ms"
+		return inThreeDigits(s*1e3) + " ms"
 	case s < 120:
-		return strconv.FormatFloat(s, 'g', 3, 64) + " s"
-	case s < 7200:
-		return strconv.FormatFloat(s/60, 'f', 0, 64) + " min"
-	case s < 48*3600:
-		return strconv.FormatFloat(s/3600, 'f', 1, 64) + " h"
+		return inThreeDigits(s) + " s"
+	case minutes < 120:
+		return strconv.FormatFloat(minutes, 'f', 0, 64) + " min"
+	case hours < 48:
+		return strconv.FormatFloat(hours, 'f', 1, 64) + " h"
 	default:
 		return strconv.FormatFloat(math.Round(s/86400), 'f', 0, 64) + " days"
 	}
+}
+
+// inThreeDigits writes a number with three digits that count, and never with an exponent.
+func inThreeDigits(x float64) string { return strconv.FormatFloat(threeDigits(x), 'f', -1, 64) }
+
+func threeDigits(x float64) float64 {
+	x, _ = strconv.ParseFloat(strconv.FormatFloat(x, 'g', 3, 64), 64) // what it has written
+	return x
 }
 
 // pretty shows a JSON text with its structure.

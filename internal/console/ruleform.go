@@ -809,7 +809,7 @@ func (c *Console) reshapeRule(w http.ResponseWriter, r *http.Request) error {
 	if err := c.fill(r.Context(), &f, base); err != nil { // rows may need portfolios now
 		return err
 	}
-	w.Header().Set("HX-Trigger-After-Settle", "rule-reshaped") // the form checks itself anew
+	w.Header().Set("HX-Trigger-After-Settle", "rule-reshaped") // the page has it checked anew
 	return c.showRuleForm(w, r, http.StatusOK, f)
 }
 

@@ -322,6 +322,54 @@ func TestActOnRules(t *testing.T) {
 
 // Every type of rule can be written in fields, is stored as the API would have it, and comes back into the
 // same fields.
+// Who acts from a part of the list comes back to it: its filter and its place in it are carried along, with and
+// without scripts, whatever is in them.
+func TestActFromAFilteredList(t *testing.T) {
+	t.Parallel()
+	s := newRuleSite(t)
+	for _, name := range []string{"Firing", "Snoozed", "Calm"} {
+		s.newRule(strings.Replace(highSBI, "SBI is high", name, 1))
+	}
+	for _, statement := range []string{
+		`UPDATE alert_rules SET user_id = 'a&b=%41 +?'`,
+		`UPDATE alert_rules SET state = 'firing' WHERE name = 'Firing'`,
+		`UPDATE alert_rules SET state = 'snoozed', snoozed_until = now() + interval '1 day' WHERE name = 'Snoozed'`,
+	} {
+		_, err := s.pool.Exec(t.Context(), statement)
+		require.NoError(t, err)
+	}
+	here := "/console/alerts?" + url.Values{"user_id": {"a&b=%41 +?"}, "active": {"true"}}.Encode()
+	list := s.get(here)
+	require.Len(t, list.cells(), 3)
+	requireOrderly(t, list, here)
+	acts := 0
+	for n := range list.tree.Descendants() {
+		to := attribute(n, "hx-get")
+		if to == "" {
+			continue
+		}
+		acts++
+		require.Equal(t, to, attribute(n, "href"), "the same with scripts and without")
+		u, err := url.Parse(to)
+		require.NoError(t, err)
+		back, err := url.Parse(u.Query().Get("back"))
+		require.NoError(t, err)
+		require.Equal(t, "a&b=%41 +?", back.Query().Get("user_id"), to)
+		require.Equal(t, "true", back.Query().Get("active"), to)
+		ask := s.get(to, "HX-Request", "true", "HX-Target", "dialog")
+		require.Equal(t, http.StatusOK, ask.StatusCode, to)
+		if u.Query().Get("act") == "snooze" {
+			did := s.post(u.Path, url.Values{"act": {"snooze"}, "for": {"24"}, "back": {ask.fields().Get("back")}}, "HX-Request", "true", "HX-Target", "dialog")
+			require.Equal(t, http.StatusNoContent, did.StatusCode, did.text())
+			after := s.get(did.Header.Get("HX-Redirect"))
+			require.Contains(t, after.text(), "is snoozed until")
+			require.Equal(t, "a&b=%41 +?", after.fields().Get("user_id"))
+			require.Len(t, after.cells(), 3)
+		}
+	}
+	require.Equal(t, 4, acts, "two for the one that fires")
+}
+
 func TestEveryTypeIsWrittenInFields(t *testing.T) {
 	t.Parallel()
 	s := newRuleSite(t)

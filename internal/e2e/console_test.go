@@ -10,6 +10,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -126,6 +128,70 @@ func TestConsoleOperator(t *testing.T) {
 	require.Equal(t, []int{letters, letters, 0, 0}, []int{accepted, delivered, dead, inflight})
 }
 
+// Who reads a list keeps his place in it while it is renewed: the focus stays on the same row's box or link, and the
+// table where it was scrolled to.
+func TestConsoleLiveKeepsPlace(t *testing.T) {
+	s, b, _ := newConsole(t)
+	s.ask(http.MethodPost, "/v1/destinations", `{"name": "away", "channel": "webhook", "url": "http://127.0.0.1:1"}`, http.StatusCreated)
+	sent := 0
+	send := func() {
+		sent++
+		s.ask(http.MethodPost, "/v1/deliveries", fmt.Sprintf(
+			`{"alert_id": "nav", "user_id": "ada", "title": "NAV fell %d", "message": "", "severity": "critical", "channels": {"destination": ["away"]}}`, sent),
+			http.StatusOK)
+	}
+	send()
+	send()
+	b.show(390, 844, false)
+	first := gjson.Get(s.ask(http.MethodGet, "/v1/dlq", "", http.StatusOK), "items.1.id").String()
+	require.NotEmpty(t, first)
+	for path, places := range map[string][]string{
+		"/console/dlq": {
+			"main input[data-select][value='" + first + "']", "main input[data-select-all]", "main a[href^='/console/dlq/" + first + "']",
+			"main tr:last-child .id a", "main .scroll", "#dlq-counts a[href*='state=exhausted']", "#dlq-replay-all",
+		},
+		"/console/dlq?group=cause": {"#replay-connect", "#dlq-groups tbody td a[href*='state=pending']"},
+		"/console/deliveries":      {"main tr:last-child .wide a", "main tr:last-child .targets a", "main tr:last-child a[href*='user_id=']"},
+		"/console":                 {"#letters tbody th a", "#letters tfoot td:last-of-type a, #letters tfoot a", "#invariant td a", "#state a[href='/console/dlq']"},
+	} {
+		b.open(path)
+		b.until("the page is live", "document.querySelector('#live').classList.contains('on')")
+		for _, place := range places {
+			b.run("focus "+place, evaluate(fmt.Sprintf(`(() => {
+				const e = document.querySelector(%s), region = e.closest("[data-live]");
+				e.focus();
+				const scroll = region.querySelector(".scroll");
+				if (scroll) scroll.scrollLeft = 40;
+				window.before = { region, id: region.id, scrolled: scroll?.scrollLeft };
+				window.now = () => { const e = document.activeElement; return e === document.body ? "nowhere" : [e.tagName, e.getAttribute("href"), e.value, e.closest("tr")?.rowIndex === 0, e.closest("tr")?.querySelector("a")?.href].join(" "); };
+				window.before.focused = window.now();
+			})()`, quote(place))))
+			send()
+			b.until("the region of "+place+" is another", "document.getElementById(before.id) !== before.region")
+			require.Equal(t, eval[string](b, "before.focused"), eval[string](b, "now()"), "%s: %s", path, place)
+			require.True(t, eval[bool](b, "document.getElementById(before.id).querySelector('.scroll')?.scrollLeft === before.scrolled"), "%s: %s: it is scrolled elsewhere", path, place)
+		}
+	}
+	b.open("/console/dlq")
+	b.until("the page is live", "document.querySelector('#live').classList.contains('on')")
+	b.click("main input[data-select][value='" + first + "']")
+	send()
+	b.says("main table", fmt.Sprintf("NAV fell %d", sent))
+	require.Equal(t, first, eval[string](b, "document.activeElement.checked ? document.activeElement.value : ''"), "chosen and focused")
+}
+
+// countViews keeps the charts of a page that Vega has not been told to end, in window.views.
+const countViews = `(() => {
+	const embed = window.vegaEmbed;
+	window.views = new Set();
+	window.vegaEmbed = async (...given) => {
+		const made = await embed(...given), finalize = made.view.finalize;
+		views.add(made.view);
+		made.view.finalize = function () { views.delete(this); return finalize.call(this); };
+		return made;
+	};
+})()`
+
 // The overview keeps up part by part: what has not changed stays, drawn charts among it. When the database goes
 // away it says so and stays as it was.
 func TestConsoleOverview(t *testing.T) {
@@ -147,6 +213,15 @@ func TestConsoleOverview(t *testing.T) {
 	b.until("the letter is counted", "document.querySelector('#letters tfoot a').innerText === '2'")
 	require.Equal(t, "false true true", eval[string](b, "['letters', 'agents', 'packs'].map((id) => document.getElementById(id).untouched === true).join(' ')"))
 	b.accessible("overview, live")
+
+	// A chart that is replaced is ended.
+	b.run("count charts", evaluate(countViews))
+	for i := range 3 {
+		b.run("mark the chart", evaluate("window.before = document.querySelector('#hour figure')"))
+		send(fmt.Sprintf("three and %d", i))
+		b.until("another chart is drawn", "(document.querySelector('#hour figure') ?? before) !== before && document.querySelector('#hour figure').dataset.drawn === 'true'")
+		require.Equal(t, 1, eval[int](b, "views.size"), "charts that go on without being seen")
+	}
 
 	config, err := pgx.ParseConfig(s.databaseURL)
 	require.NoError(t, err)
@@ -188,6 +263,18 @@ func TestConsoleAnalyst(t *testing.T) {
 	require.Zero(t, eval[int](b, "document.querySelectorAll('main figure.chart').length"), "a link runs nothing")
 	b.follow("Run")
 	b.until("the result is there", "document.querySelectorAll('main figure.chart svg').length >= 3")
+	b.settle()
+	b.run("count charts", evaluate(countViews))
+	for range 2 {
+		b.run("mark the result", evaluate("window.before = document.querySelector('#outcome')"))
+		b.follow("Run")
+		b.until("another result is there", "document.querySelector('#outcome') !== before && document.querySelectorAll('main figure.chart svg').length >= 3")
+		b.settle()
+		require.Equal(t, eval[int](b, "document.querySelectorAll('main figure.chart').length"), eval[int](b, "views.size"), "charts that go on without being seen")
+	}
+	durations, err := os.ReadFile(filepath.Join(root, "internal/console/testdata/durations.json"))
+	require.NoError(t, err)
+	require.Empty(t, eval[[]string](b, string(durations)+".filter((d) => dawsos.duration(d.seconds) !== d.text).map((d) => d.text + ' is told as ' + dawsos.duration(d.seconds))"))
 
 	b.open("/console/runs")
 	b.until("both runs are recorded", "document.querySelectorAll('main tbody tr').length >= 2")

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/chromedp/cdproto/network"
 	"github.com/stretchr/testify/require"
 	"github.com/tidwall/gjson"
 )
@@ -100,6 +101,71 @@ func TestConsoleRules(t *testing.T) {
 
 	rule := gjson.Get(s.ask(http.MethodGet, "/v1/alerts", "", http.StatusOK), "items.0.id").String()
 	b.everyView("/console/alerts/"+rule+"/try", "/console/alerts/"+rule+"/act?act=snooze", "/console/alerts/"+rule+"/act?act=delete")
+}
+
+// A comparison more is asked for once, by the mouse and by the keyboard, which both leave the focus on the button: what
+// the form asks for after that is a check.
+func TestConsoleRuleFormIsReshapedOnce(t *testing.T) {
+	_, b, _ := newConsole(t)
+	asked := func(what string) string {
+		return fmt.Sprintf("performance.getEntriesByType('resource').filter((e) => new URL(e.name).pathname === '/console/alerts/%s').length", what)
+	}
+	b.open("/console/alerts/new")
+	for i, press := range []func(){
+		func() { b.click("#add-comparison") },
+		func() { b.run("press enter", keys("\r")) },
+	} {
+		press()
+		b.until("there is one more, which is checked", fmt.Sprintf("document.querySelector('#f-value-%d') !== null && %s + %s > %d", i+1, asked("form"), asked("check"), 2*i+1))
+		require.Equal(t, i+1, eval[int](b, asked("form")), "it is asked for once")
+		require.Equal(t, "add-comparison", eval[string](b, "document.activeElement.id"), "the focus stays")
+		b.says("#check", fmt.Sprintf("Comparison %d, value: Needed.", i+2))
+	}
+	b.click("[aria-label='Remove comparison 2']")
+	b.until("there is one less, which is checked", "document.querySelector('#f-value-2') === null && "+asked("check")+" > 2")
+	b.fill("#f-name", "Restless")
+	b.until("what is typed is checked", asked("check")+" > 3")
+	require.Equal(t, 3, eval[int](b, asked("form")))
+	require.Equal(t, 2, eval[int](b, "document.querySelectorAll('.comparison').length"))
+}
+
+// What goes wrong with an action is told where its reader is: in the dialog, which keeps what was typed.
+func TestConsoleProblemInDialog(t *testing.T) {
+	s, b, portfolio := newConsole(t)
+	b.expect("status of 404")
+	b.expect("ERR_BLOCKED")
+	rule := gjson.Get(s.ask(http.MethodPost, "/v1/alerts", fmt.Sprintf(
+		`{"name": "Restless", "user_id": "ada", "condition": {"type": "metric", "portfolio_id": %q, "metric": "volatility_1y", "op": ">", "value": 0.05}, "channels": {"inapp": true}}`,
+		portfolio), http.StatusCreated), "id").String()
+	b.open("/console/alerts/" + rule)
+	b.click("#do-delete")
+	b.fill("dialog[open] [name=reason]", "not needed")
+	seen := func(text string) {
+		t.Helper()
+		b.says("dialog[open] [role=alert]", text)
+		require.True(t, eval[bool](b, `(() => {
+			const alert = document.querySelector("dialog[open] [role=alert]"), at = alert.getBoundingClientRect();
+			return alert.contains(document.elementFromPoint(at.x + at.width / 2, at.y + at.height / 2));
+		})()`), "nothing is before it")
+		require.Equal(t, "not needed", eval[string](b, "document.querySelector('dialog[open] [name=reason]').value"))
+		require.Empty(t, b.text("#notice"))
+	}
+	block := func(blocked bool) {
+		t.Helper()
+		call(b, network.SetBlockedURLs, network.SetBlockedURLsParams{URLPatterns: []*network.BlockPattern{{URLPattern: b.base + "/console/alerts/*/act", Block: blocked}}})
+	}
+	block(true)
+	b.click("dialog[open] button[type=submit]")
+	seen("The API does not answer.")
+	block(false)
+	s.ask(http.MethodDelete, "/v1/alerts/"+rule, "", http.StatusNoContent)
+	b.click("dialog[open] button[type=submit]")
+	seen("there is no alert rule")
+	require.Equal(t, 1, eval[int](b, "document.querySelectorAll('dialog[open] [role=alert] .problem').length"), "the former problem has gone")
+	b.accessible("a problem in a dialog")
+	b.fits("a problem in a dialog")
+	b.click("dialog[open] [data-close]")
+	b.until("the dialog is closed", "document.querySelector('dialog[open]') === null && document.querySelector('dialog').childElementCount === 0")
 }
 
 // everyView looks at pages in every window and preference.

@@ -304,6 +304,15 @@ func (s *Deliveries) Operations(ctx context.Context, tenantID string, before uui
 	return withProgress(ctx, s.q, rows)
 }
 
+// RunningOperations returns up to limit operations that run, newest first.
+func (s *Deliveries) RunningOperations(ctx context.Context, tenantID string, limit int) ([]delivery.Operation, error) {
+	rows, err := s.q.RunningOperations(ctx, tenantID, int32(limit)) //nolint:gosec // a small constant
+	if err != nil {
+		return nil, fmt.Errorf("list operations that run: %w", err)
+	}
+	return withProgress(ctx, s.q, rows)
+}
+
 func withProgress(ctx context.Context, q *db.Queries, rows []db.AlertDlqOperation) ([]delivery.Operation, error) {
 	ids := make([]uuid.UUID, len(rows))
 	for i, r := range rows {

@@ -173,6 +173,12 @@ WHERE tenant_id = @tenant_id AND id < @before
 ORDER BY id DESC
 LIMIT @row_limit;
 
+-- name: RunningOperations :many
+SELECT * FROM alert_dlq_operations
+WHERE tenant_id = @tenant_id AND state = 'running'
+ORDER BY id DESC
+LIMIT @row_limit;
+
 -- name: OperationProgress :many
 -- What became of the letters that operations have released. An interrupted attempt says nothing: its
 -- letter waits, unless it was given up for its interruptions. failures counts letters that have failed

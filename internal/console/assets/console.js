@@ -25,6 +25,20 @@
     const [, unit, size] = spans.find(([below]) => Math.abs(seconds) < below);
     return `${Math.floor(Math.abs(seconds) / size)} ${unit}`;
   }
+  // duration shows a span with three digits, in the unit that suits it, as the server does.
+  function duration(seconds) {
+    const three = (x) => Number(x.toPrecision(3));
+    const s = three(seconds); // before the unit is chosen: 999.9 ms are 1 s
+    const minutes = Math.round(s / 60);
+    const hours = Math.round(s / 360) / 10;
+    if (s === 0) return "0";
+    if (s < 1e-3) return `${(s * 1e6).toFixed(0)} µs`;
+    if (s < 1) return `${three(s * 1e3)} ms`;
+    if (s < 120) return `${s} s`;
+    if (minutes < 120) return `${minutes} min`;
+    if (hours < 48) return `${hours.toFixed(1)} h`;
+    return `${Math.round(s / 86400)} days`;
+  }
   function tell(root = document) {
     for (const t of root.querySelectorAll("time.ago")) {
       const s = (Date.now() - Date.parse(t.dateTime)) / 1000;
@@ -100,17 +114,30 @@
   }
   // What the reader does himself stays: what is typed, open, chosen and focused.
   const typing = (e) => e.matches("input:not([type=checkbox]), textarea, select");
+  // counterpart finds in a region what an element was in the one before: what has its id, else what is of the same
+  // row, and leads to the same or has the same name, first, second and so on of those.
+  function counterpart(before, e, after) {
+    if (e.id) return after.querySelector(`#${CSS.escape(e.id)}`);
+    const row = (o) => (o.closest("tr") ?? o.closest("li"))?.querySelector("a[href]")?.getAttribute("href");
+    const name = (o) => ["href", "aria-label", "aria-labelledby", "name", "value"].map((a) => o.getAttribute(a)).find((v) => v !== null);
+    const alike = (root) => [...root.querySelectorAll(e.tagName)].filter((o) => row(o) === row(e) && name(o) === name(e));
+    return alike(after)[alike(before).indexOf(e)];
+  }
   function swap(old, now) {
     const opened = [...old.querySelectorAll("details[id][open]")].map((d) => d.id);
-    const focused = old.contains(document.activeElement) ? document.activeElement.id : "";
+    const focused = old.contains(document.activeElement) ? document.activeElement : null;
+    const scrolled = [...old.querySelectorAll(".scroll")].map((e) => [e, e.scrollLeft, e.scrollTop]).filter(([, left, top]) => left || top);
     const imported = document.importNode(now, true);
     sent.set(imported, now.outerHTML);
+    const places = scrolled.map(([e, ...to]) => [counterpart(old, e, imported), ...to]);
+    const place = focused && counterpart(old, focused, imported);
     old.replaceWith(imported);
     for (const id of opened) if ($(id)) $(id).open = true;
     for (const box of imported.querySelectorAll("input[data-select]")) box.checked = selected.has(box.value);
     htmx.process(imported);
     begin(imported);
-    if (focused) $(focused)?.focus();
+    for (const [e, left, top] of places) e?.scrollTo({ left, top, behavior: "instant" });
+    place?.focus({ preventScroll: true });
     document.dispatchEvent(new CustomEvent("console:renewed", { detail: imported }));
     choose();
   }
@@ -149,6 +176,7 @@
 
   document.body.addEventListener("htmx:afterSwap", (event) => {
     begin(event.detail.target);
+    if (event.detail.target.id === "dialog-notice") event.detail.target.scrollIntoView({ block: "nearest" });
     if (event.detail.target === $("dialog") && $("dialog").childElementCount > 0 && !$("dialog").open) $("dialog").showModal();
   });
   document.body.addEventListener("click", (event) => {
@@ -158,13 +186,24 @@
     }
   });
   $("dialog").addEventListener("close", () => $("dialog").replaceChildren());
-  document.body.addEventListener("htmx:beforeRequest", () => $("notice").replaceChildren());
-  document.body.addEventListener("htmx:sendError", () => {
-    $("notice").replaceChildren();
-    const p = document.createElement("p");
-    p.className = "problem";
-    p.textContent = "The API does not answer. Nothing was done; try again.";
-    $("notice").append(p);
+  // notice is where the problem of who has asked for something is told: what is behind an open dialog nobody reads.
+  function notice(asker) {
+    if (!$("dialog").open || !$("dialog").contains(asker)) return $("notice");
+    if (!$("dialog-notice")) {
+      const first = element("div", { id: "dialog-notice" });
+      first.setAttribute("role", "alert");
+      $("dialog").prepend(first);
+    }
+    return $("dialog-notice");
+  }
+  document.body.addEventListener("htmx:beforeRequest", (event) => notice(event.detail.elt).replaceChildren());
+  document.body.addEventListener("htmx:beforeSwap", (event) => {
+    if (event.detail.isError) event.detail.target = notice(event.detail.requestConfig.elt);
+  });
+  document.body.addEventListener("htmx:sendError", (event) => {
+    const told = notice(event.detail.elt);
+    told.replaceChildren(element("p", { className: "problem" }, "The API does not answer. Nothing was done; try again."));
+    told.scrollIntoView({ block: "nearest" });
   });
 
   // ---- charts: <figure class="chart" data-spec="...">, drawn by Vega once one is there
@@ -202,17 +241,29 @@
   }
   const refuse = () => Promise.reject(new Error("a chart holds all that it shows"));
   const views = new Map(); // by figure
+  // leave ends the charts that the page does not have any more: nobody else does, and they listen and keep their data.
+  function leave() {
+    for (const [figure, view] of views) {
+      if (figure.isConnected) continue;
+      view.finalize();
+      views.delete(figure);
+    }
+  }
   async function draw(figure) {
     const spec = JSON.parse(figure.dataset.spec);
     const plot = figure.querySelector(".plot");
     try {
       await needVega();
-      views.get(figure)?.finalize();
       const { view } = await vegaEmbed(plot, themed(spec), {
         ast: true, actions: false, defaultStyle: false, renderer: "svg", tooltip: { disableDefaultStyle: true },
         loader: Object.assign(vega.loader(), { load: refuse, sanitize: refuse }),
       });
+      views.get(figure)?.finalize();
       views.set(figure, view);
+      if (!figure.isConnected) {
+        leave(); // it went while it was drawn
+        return;
+      }
       if (!figure.querySelector("figcaption")) beside(figure, spec, view);
       figure.dataset.drawn = "true";
     } catch (e) {
@@ -262,12 +313,13 @@
   }
 
   function begin(root) {
+    leave();
     tell(root);
     for (const f of root.querySelectorAll("figure.chart[data-spec]:not([data-drawn])")) draw(f);
   }
 
   // For the scripts of single pages.
-  window.dawsos = { begin, draw, span, element };
+  window.dawsos = { begin, draw, leave, span, duration, element };
 
   begin(document);
   choose();

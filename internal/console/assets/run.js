@@ -3,7 +3,7 @@
 "use strict";
 
 (() => {
-  const { element, begin } = window.dawsos;
+  const { element, begin, leave, duration } = window.dawsos;
   const svg = new DOMParser().parseFromString("<svg></svg>", "text/html").querySelector("svg").namespaceURI;
   let running = null; // aborts the run under way
 
@@ -26,6 +26,7 @@
     const head = element("tr", {}, ...["Step", "Capability", "Outcome", "Took", "When"].map((t) => element("th", { scope: "col" }, t)));
     outcome.replaceChildren(element("h2", { id: "outcome-title" }, "Running"),
       element("table", { className: "waterfall" }, element("thead", {}, head), body));
+    leave();
     const rows = new Map();
     const began = performance.now();
     let first = null; // the server's clock at the first step
@@ -60,7 +61,7 @@
       }
       const over = step.type !== "step_started";
       const word = over ? step.status : "running";
-      r.took.textContent = over && word !== "skipped" ? `${(1000 * step.duration_seconds).toPrecision(3)} ms` : "";
+      r.took.textContent = over && word !== "skipped" ? duration(step.duration_seconds) : "";
       r.length = over ? 1000 * step.duration_seconds : null;
       r.outcomeCell.replaceChildren(element("span", { className: `badge is-${word}` }, word));
       if (step.reason) r.outcomeCell.append(element("p", { className: "hint" }, step.reason));

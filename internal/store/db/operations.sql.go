@@ -1015,6 +1015,56 @@ func (q *Queries) RunningDrain(ctx context.Context, tenantID string, endpoint st
 	return i, err
 }
 
+const runningOperations = `-- name: RunningOperations :many
+SELECT id, tenant_id, kind, filter, endpoint, actor, reason, per_second, stop_after_failures, state, stop_reason, total, released, cursor_id, last_id, slices, failures_before, progress, progress_at, job_id, started_at, ended_at FROM alert_dlq_operations
+WHERE tenant_id = $1 AND state = 'running'
+ORDER BY id DESC
+LIMIT $2
+`
+
+func (q *Queries) RunningOperations(ctx context.Context, tenantID string, rowLimit int32) ([]AlertDlqOperation, error) {
+	rows, err := q.db.Query(ctx, runningOperations, tenantID, rowLimit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []AlertDlqOperation{}
+	for rows.Next() {
+		var i AlertDlqOperation
+		if err := rows.Scan(
+			&i.ID,
+			&i.TenantID,
+			&i.Kind,
+			&i.Filter,
+			&i.Endpoint,
+			&i.Actor,
+			&i.Reason,
+			&i.PerSecond,
+			&i.StopAfterFailures,
+			&i.State,
+			&i.StopReason,
+			&i.Total,
+			&i.Released,
+			&i.CursorID,
+			&i.LastID,
+			&i.Slices,
+			&i.FailuresBefore,
+			&i.Progress,
+			&i.ProgressAt,
+			&i.JobID,
+			&i.StartedAt,
+			&i.EndedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const sampleLetters = `-- name: SampleLetters :many
 SELECT l.id FROM alert_dlq AS l
 WHERE l.tenant_id = $1
