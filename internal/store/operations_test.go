@@ -748,3 +748,34 @@ func TestWhatIsOverIsNotSentAnyMore(t *testing.T) {
 	require.Equal(t, delivery.Delivered, targets[0].State)
 	deliverytest.RequireBalanced(t, q.pool)
 }
+
+// Two operators replay the same letters at the same time, and the receiver fails: each letter is taken over
+// by the later replay, and not back again, or it would be sent again and again for as long as it fails.
+func TestOverlappingReplaysDoNotTakeLettersBack(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	q.receiver.answer = failsForNow
+	q.fill(5)
+	a := q.start(delivery.Operation{Kind: delivery.Replay, PerSecond: 10})
+	b := q.start(delivery.Operation{Kind: delivery.Replay, PerSecond: 10})
+	released := func(id uuid.UUID) int {
+		n := q.slice(id).Released
+		q.deliverDue()
+		return n
+	}
+	require.Equal(t, 5, released(a.ID))
+	require.Equal(t, 5, released(b.ID))
+	require.Zero(t, released(a.ID), "they are the other's now")
+	require.Zero(t, released(b.ID))
+	a, b = q.ended(a.ID), q.ended(b.ID)
+	require.Equal(t, delivery.OperationDone, a.State, a.StopReason)
+	require.Equal(t, delivery.OperationDone, b.State, b.StopReason)
+	require.Equal(t, 15, q.count(`SELECT count(*) FROM alert_attempts`), "the first attempts and one of each replay")
+
+	// Nor does a drain that began before take them from it.
+	require.NoError(t, q.EndpointRecovered(t.Context(), "default", "hook:https://example.org"))
+	drain := q.letterOf(`SELECT id FROM alert_dlq_operations WHERE kind = 'drain'`)
+	c := q.start(delivery.Operation{Kind: delivery.Replay, PerSecond: 10})
+	require.Equal(t, 5, released(c.ID))
+	require.Zero(t, released(drain))
+}

@@ -449,7 +449,7 @@ const lockLetters = `-- name: LockLetters :many
 SELECT l.id, l.event_id, l.target, l.job_id, l.traceparent FROM alert_dlq AS l
 WHERE l.tenant_id = $1
   AND l.id > $2 AND l.id <= $3
-  AND l.operation_id IS DISTINCT FROM $4::uuid
+  AND (l.operation_id IS NULL OR l.operation_id < $4::uuid)
   AND l.state = ANY($5::text[])
   AND ($6::timestamptz IS NULL OR (
        (l.expires_at IS NULL OR l.expires_at > $6)
@@ -500,7 +500,8 @@ type LockLettersRow struct {
 }
 
 // The next letters of an operation, oldest first. What somebody else is at is passed over; the
-// operation comes back to it.
+// operation comes back to it. What a later operation has taken on is left to it: two that took letters
+// from each other would send what fails again and again.
 func (q *Queries) LockLetters(ctx context.Context, arg LockLettersParams) ([]LockLettersRow, error) {
 	rows, err := q.db.Query(ctx, lockLetters,
 		arg.TenantID,
@@ -616,7 +617,7 @@ const lockWaitingLetters = `-- name: LockWaitingLetters :many
 SELECT id, event_id, target, job_id, traceparent FROM alert_dlq
 WHERE tenant_id = $1 AND endpoint = $2 AND state = 'pending'
   AND id > $3 AND id <= $4
-  AND operation_id IS DISTINCT FROM $5::uuid
+  AND (operation_id IS NULL OR operation_id < $5::uuid)
   AND next_retry_at > $6::timestamptz
   AND (expires_at IS NULL OR expires_at > $6)
 ORDER BY id
@@ -642,7 +643,8 @@ type LockWaitingLettersRow struct {
 	Traceparent *string
 }
 
-// The next letters of a drain: those of an endpoint whose retry is not due yet.
+// The next letters of a drain: those of an endpoint whose retry is not due yet, and that no later
+// operation has taken on.
 func (q *Queries) LockWaitingLetters(ctx context.Context, arg LockWaitingLettersParams) ([]LockWaitingLettersRow, error) {
 	rows, err := q.db.Query(ctx, lockWaitingLetters,
 		arg.TenantID,
