@@ -779,3 +779,55 @@ func TestOverlappingReplaysDoNotTakeLettersBack(t *testing.T) {
 	require.Equal(t, 5, released(c.ID))
 	require.Zero(t, released(drain))
 }
+
+// held locks letters, as somebody who is at them, until it is called.
+func (q *queue) held(where string) (release func()) {
+	q.t.Helper()
+	tx, err := q.pool.Begin(q.t.Context())
+	require.NoError(q.t, err)
+	release = sync.OnceFunc(func() { _ = tx.Rollback(context.WithoutCancel(q.t.Context())) })
+	q.t.Cleanup(release)
+	_, err = tx.Exec(q.t.Context(), `SELECT FROM alert_dlq WHERE `+where+` FOR UPDATE`)
+	require.NoError(q.t, err)
+	return release
+}
+
+// What somebody else is at in the moment in which an operation looks is passed over, and no reason to be done.
+func TestAnOperationComesBackToWhatWasLocked(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []delivery.OperationKind{delivery.Replay, delivery.Discard, delivery.Drain} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			q := newQueue(t)
+			q.receiver.answer = failsForNow
+			q.fill(1)
+			if kind == delivery.Drain {
+				require.NoError(t, q.EndpointRecovered(t.Context(), "default", "hook:https://example.org"))
+			} else {
+				q.start(delivery.Operation{Kind: kind, PerSecond: 10})
+			}
+			id := q.letterOf(`SELECT id FROM alert_dlq_operations`)
+			release := q.held(`true`)
+			require.Equal(t, jobs.Slice{Kind: kind, More: true}, q.slice(id))
+			release()
+			require.Equal(t, 1, q.slice(id).Released)
+		})
+	}
+}
+
+func TestAnOperationDoesNotWaitForWhatIsLockedForEver(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	q.fill(2)
+	begun := time.Now()
+	q.now.Store(&begun)
+	o := q.start(delivery.Operation{Kind: delivery.Discard, PerSecond: 10})
+	q.held(`id = (SELECT max(id::text)::uuid FROM alert_dlq)`)
+	require.Equal(t, 1, q.slice(o.ID).Released)
+	require.True(t, q.slice(o.ID).More)
+	later := begun.Add(time.Minute)
+	q.now.Store(&later)
+	require.False(t, q.slice(o.ID).More)
+	require.Equal(t, "no progress for 60 s: somebody else is at what is left; of 2 letters 1 were released, 0 of those were delivered, 0 failed, 0 wait, and 1 are left",
+		q.ended(o.ID).StopReason)
+}
