@@ -112,6 +112,31 @@ func TestTheSameKeyAtOnce(t *testing.T) {
 	d.requireAccounts(deliverytest.Accounts{Events: callers, InFlight: 1})
 }
 
+// A duplicate is accepted before it is known of which event, and stays so if that can't be found out.
+func TestADuplicateOfWhatIsNotFoundOut(t *testing.T) {
+	t.Parallel()
+	d := setupDeliveries(t)
+	d.exec(`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not now'; END $$`)
+	d.exec(`CREATE TRIGGER refuse BEFORE UPDATE ON alert_duplicates FOR EACH ROW EXECUTE FUNCTION refuse()`)
+	tx, err := d.pool.Begin(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
+	_, err = d.AcceptTx(t.Context(), tx, []delivery.Acceptance{d.keyed(d.wanted(), "a")})
+	require.NoError(t, err)
+	second := d.keyed(d.wanted(), "a")
+	var accepted []delivery.Accepted
+	var g errgroup.Group
+	g.Go(func() (err error) {
+		accepted, _, err = d.Accept(context.WithoutCancel(t.Context()), []delivery.Acceptance{second}, nil)
+		return err
+	})
+	d.waitsForLock(1) // its statement began before the first was committed
+	require.NoError(t, tx.Commit(t.Context()))
+	require.NoError(t, g.Wait())
+	require.Equal(t, []uuid.UUID{uuid.Max}, accepted[0].Duplicates)
+	require.Equal(t, delivery.Duplicate, d.history(second.Event, "webhook").State)
+}
+
 // What has failed for good has told nobody: the same message is no duplicate of it.
 func TestAFailureForGoodGivesItsKeyBack(t *testing.T) {
 	t.Parallel()

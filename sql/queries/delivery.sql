@@ -48,6 +48,12 @@ JOIN alert_dedup h ON h.tenant_id = w.tenant_id AND h.key = w.key
 WHERE u.event_id = w.event_id AND u.target = w.target AND u.of_event_id IS NULL
 RETURNING u.event_id, u.target, u.of_event_id;
 
+-- name: AcceptedBefore :many
+-- Of events those that are accepted, with each target on which they are duplicates.
+SELECT e.id, u.target, u.of_event_id FROM alert_events e
+LEFT JOIN alert_duplicates u ON u.event_id = e.id
+WHERE e.id = ANY(@ids::uuid[]);
+
 -- name: ClaimIdempotencyKey :execrows
 -- No row: the key was used before, and is kept.
 INSERT INTO idempotency_keys AS k (tenant_id, key, request, event_ids, created_at, expires_at)

@@ -135,6 +135,39 @@ func (q *Queries) AcceptEvents(ctx context.Context, arg AcceptEventsParams) ([]A
 	return items, nil
 }
 
+const acceptedBefore = `-- name: AcceptedBefore :many
+SELECT e.id, u.target, u.of_event_id FROM alert_events e
+LEFT JOIN alert_duplicates u ON u.event_id = e.id
+WHERE e.id = ANY($1::uuid[])
+`
+
+type AcceptedBeforeRow struct {
+	ID        uuid.UUID
+	Target    *string
+	OfEventID *uuid.UUID
+}
+
+// Of events those that are accepted, with each target on which they are duplicates.
+func (q *Queries) AcceptedBefore(ctx context.Context, ids []uuid.UUID) ([]AcceptedBeforeRow, error) {
+	rows, err := q.db.Query(ctx, acceptedBefore, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []AcceptedBeforeRow{}
+	for rows.Next() {
+		var i AcceptedBeforeRow
+		if err := rows.Scan(&i.ID, &i.Target, &i.OfEventID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const addInflight = `-- name: AddInflight :exec
 INSERT INTO alert_inflight (event_id, target, channel, tenant_id, accepted_at, job_id)
 VALUES ($1, $2, $3, $4, $5, $6::bigint)
