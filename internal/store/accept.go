@@ -22,19 +22,47 @@ import (
 	"github.com/dawsos/dawsos/internal/store/db"
 )
 
-// Accept implements delivery.Journal. A single event without a key goes along with those of other
-// callers.
+// Accept implements delivery.Journal. One that is a deadlock's victim is made again: acceptances take keys in
+// order, but verdicts, discards and what ends a subject give them back in any.
 func (s *Deliveries) Accept(ctx context.Context, as []delivery.Acceptance, idem *delivery.Idempotency) ([]delivery.Accepted, *delivery.Earlier, error) {
-	if len(as) == 1 && idem == nil {
-		accepted, err := s.accepting.do(ctx, as[0])
-		if err != nil {
+	for tries := 1; ; tries++ {
+		accepted, earlier, err := s.accept(ctx, as, idem)
+		if err == nil {
+			return accepted, earlier, nil
+		}
+		if !deadlocked(err) || tries == acceptTries {
 			return nil, nil, unstorable(err)
 		}
-		return []delivery.Accepted{accepted}, nil, nil
+		select {
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		case <-time.After(time.Duration(tries) * acceptPause):
+		}
 	}
-	var accepted []delivery.Accepted
-	var earlier *delivery.Earlier
-	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) (err error) {
+}
+
+const (
+	// acceptTries is how often an acceptance is made that comes to nothing but deadlocks. PostgreSQL takes a
+	// second to find one.
+	acceptTries = 3
+	// acceptPause is left to the other, times the tries: made again at once, an acceptance can have its first key
+	// before the one that has been waiting for it, and be in its way again.
+	acceptPause = 50 * time.Millisecond
+)
+
+// deadlocked reports whether err says that a transaction was rolled back for others that waited for it.
+func deadlocked(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pg.Code == "40P01"
+}
+
+// accept accepts events. A single one without a key goes along with those of other callers.
+func (s *Deliveries) accept(ctx context.Context, as []delivery.Acceptance, idem *delivery.Idempotency) (accepted []delivery.Accepted, earlier *delivery.Earlier, err error) {
+	if len(as) == 1 && idem == nil {
+		one, err := s.accepting.do(ctx, as[0])
+		return []delivery.Accepted{one}, nil, err
+	}
+	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) (err error) {
 		if idem != nil {
 			if earlier, err = s.claimKey(ctx, tx, as, *idem); err != nil || earlier != nil {
 				return err
@@ -43,10 +71,7 @@ func (s *Deliveries) Accept(ctx context.Context, as []delivery.Acceptance, idem 
 		accepted, err = s.AcceptTx(ctx, tx, as)
 		return err
 	})
-	if err != nil {
-		return nil, nil, unstorable(err)
-	}
-	return accepted, earlier, nil
+	return accepted, earlier, err
 }
 
 // claimKey takes the idempotency key, or returns what came of the request that has it.
