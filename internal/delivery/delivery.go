@@ -53,7 +53,7 @@ type Event struct {
 	// accepted before it that have not been delivered.
 	Subject  string
 	Resolves bool
-	Ended    bool  // a later event had resolved Subject when this one was read for its first attempt; not stored
+	Ended    bool  // a later event had resolved Subject when this one was read for an attempt; not stored
 	Dedup    Dedup // not stored
 
 	// ExpiresAt is when the message has lost its worth for Targets: what is undelivered by then is not

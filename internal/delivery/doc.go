@@ -33,7 +33,7 @@
 // targets in flight, if it has any, the first time that it does; no time to live holds for those.
 //
 // What is still in flight when a later event ends its subject is superseded as its first attempt comes up,
-// or fails.
+// or fails. What became pending in that very moment is as its retry comes up.
 //
 // The accounts say how many stand where: accepted is always the sum of all other places.
 //

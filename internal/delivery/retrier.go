@@ -12,10 +12,14 @@ func NewRetrier(o Options) *Retrier { return &Retrier{sender: newSender(o)} }
 
 // Retry makes the letter's next attempt and says what becomes of it. Nothing is recorded: the
 // caller does so. The verdict is InFlight when ctx was canceled in the middle of the attempt: then
-// there is nothing to record, and it is to be made again. It is Expired, without an attempt, when the
-// event's time to live is over, and has a Hold when the endpoint is not to be tried now.
+// there is nothing to record, and it is to be made again. It is Superseded or Expired, without an
+// attempt, when a later event has ended the subject or the event's time to live is over, and has a Hold
+// when the endpoint is not to be tried now.
 func (r *Retrier) Retry(ctx context.Context, l DeadLetter) Verdict {
 	d := Delivery{Event: l.Event, Target: l.Target(), Attempt: l.Attempts + 1}
+	if l.Event.Ended { // sent now, it would arrive behind what says that it is over
+		return Verdict{Delivery: d, State: Superseded, DecidedAt: r.Now().UTC()}
+	}
 	if expired(l.Event, r.Now()) {
 		return Verdict{Delivery: d, State: Expired, DecidedAt: r.Now().UTC()}
 	}

@@ -232,6 +232,18 @@ func TestTimeToLive(t *testing.T) {
 	require.Equal(t, delivery.Expired, v.State)
 }
 
+func TestWhatHasEndedIsNotSentAgain(t *testing.T) {
+	t.Parallel()
+	b := setup(t, answering("hook", delivery.Outcome{StatusCode: 204}))
+	e := event("hook")
+	e.Ended = true
+	v := delivery.NewRetrier(b.options).Retry(t.Context(), delivery.DeadLetter{Event: e, Attempts: 1})
+	require.Equal(t, delivery.Superseded, v.State)
+	require.Zero(t, v.Attempt.Number)
+	require.Equal(t, noon, v.DecidedAt)
+	require.Empty(t, b.observer.calls)
+}
+
 func TestRetryAfterPutsOffAndIsCapped(t *testing.T) {
 	t.Parallel()
 	for asked, want := range map[time.Duration]time.Duration{

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,19 +22,47 @@ import (
 	"github.com/dawsos/dawsos/internal/store/db"
 )
 
-// Accept implements delivery.Journal. A single event without a key goes along with those of other
-// callers.
+// Accept implements delivery.Journal. One that is a deadlock's victim is made again: acceptances take keys in
+// order, but verdicts, discards and what ends a subject give them back in any.
 func (s *Deliveries) Accept(ctx context.Context, as []delivery.Acceptance, idem *delivery.Idempotency) ([]delivery.Accepted, *delivery.Earlier, error) {
-	if len(as) == 1 && idem == nil {
-		accepted, err := s.accepting.do(ctx, as[0])
-		if err != nil {
+	for tries := 1; ; tries++ {
+		accepted, earlier, err := s.accept(ctx, as, idem)
+		if err == nil {
+			return accepted, earlier, nil
+		}
+		if !deadlocked(err) || tries == acceptTries {
 			return nil, nil, unstorable(err)
 		}
-		return []delivery.Accepted{accepted}, nil, nil
+		select {
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		case <-time.After(time.Duration(tries) * acceptPause):
+		}
 	}
-	var accepted []delivery.Accepted
-	var earlier *delivery.Earlier
-	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) (err error) {
+}
+
+const (
+	// acceptTries is how often an acceptance is made that comes to nothing but deadlocks. PostgreSQL takes a
+	// second to find one.
+	acceptTries = 3
+	// acceptPause is left to the other, times the tries: made again at once, an acceptance can have its first key
+	// before the one that has been waiting for it, and be in its way again.
+	acceptPause = 50 * time.Millisecond
+)
+
+// deadlocked reports whether err says that a transaction was rolled back for others that waited for it.
+func deadlocked(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pg.Code == "40P01"
+}
+
+// accept accepts events. A single one without a key goes along with those of other callers.
+func (s *Deliveries) accept(ctx context.Context, as []delivery.Acceptance, idem *delivery.Idempotency) (accepted []delivery.Accepted, earlier *delivery.Earlier, err error) {
+	if len(as) == 1 && idem == nil {
+		one, err := s.accepting.do(ctx, as[0])
+		return []delivery.Accepted{one}, nil, err
+	}
+	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) (err error) {
 		if idem != nil {
 			if earlier, err = s.claimKey(ctx, tx, as, *idem); err != nil || earlier != nil {
 				return err
@@ -42,10 +71,7 @@ func (s *Deliveries) Accept(ctx context.Context, as []delivery.Acceptance, idem 
 		accepted, err = s.AcceptTx(ctx, tx, as)
 		return err
 	})
-	if err != nil {
-		return nil, nil, unstorable(err)
-	}
-	return accepted, earlier, nil
+	return accepted, earlier, err
 }
 
 // claimKey takes the idempotency key, or returns what came of the request that has it.
@@ -108,7 +134,11 @@ func (s *Deliveries) AcceptTx(ctx context.Context, tx pgx.Tx, as []delivery.Acce
 				now = append(now, i)
 			}
 		}
-		if err := s.acceptEvents(ctx, q, as, now, jobIDs, accepted); err != nil {
+		unnamed, err := s.acceptEvents(ctx, q, as, now, jobIDs, accepted)
+		if err != nil {
+			return nil, err
+		}
+		if err := nameHolders(ctx, q, unnamed); err != nil {
 			return nil, err
 		}
 		rest = later
@@ -130,12 +160,31 @@ func (s *Deliveries) AcceptTx(ctx context.Context, tx pgx.Tx, as []delivery.Acce
 	return accepted, nil
 }
 
-// acceptAll is what a group of callers shares. Nothing in it has the same key.
+// acceptAll is what a group of callers shares. Nothing in it has the same key. Written again, it says what
+// came of it the first time.
 func (s *Deliveries) acceptAll(ctx context.Context, as []delivery.Acceptance) ([]delivery.Accepted, error) {
+	accepted, err := s.acceptNew(ctx, as)
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == uniqueViolation {
+		before, lookErr := s.acceptedBefore(ctx, as)
+		if lookErr != nil || before != nil {
+			return before, lookErr
+		}
+	}
+	return accepted, err
+}
+
+func (s *Deliveries) acceptNew(ctx context.Context, as []delivery.Acceptance) ([]delivery.Accepted, error) {
 	alone := func(a delivery.Acceptance) bool { return a.Later || a.Event.Resolves }
 	if !slices.ContainsFunc(as, alone) { // one statement is a transaction of its own
 		accepted := make([]delivery.Accepted, len(as))
-		return accepted, s.acceptEvents(ctx, s.q, as, indices(len(as)), nil, accepted)
+		unnamed, err := s.acceptEvents(ctx, s.q, as, indices(len(as)), nil, accepted)
+		if err != nil {
+			return nil, err
+		}
+		if err := nameHolders(ctx, s.q, unnamed); err != nil { // what is accepted is accepted
+			s.log.WarnContext(ctx, "duplicates accepted, the events that they repeat not found out", "count", len(unnamed), "err", err)
+		}
+		return accepted, nil
 	}
 	var accepted []delivery.Accepted
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) (err error) {
@@ -144,6 +193,36 @@ func (s *Deliveries) acceptAll(ctx context.Context, as []delivery.Acceptance) ([
 	})
 	return accepted, err
 }
+
+// acceptedBefore returns what acceptNew returned for as, or would have, had its caller's connection not ended
+// after the commit; nil where not all of as are accepted.
+func (s *Deliveries) acceptedBefore(ctx context.Context, as []delivery.Acceptance) ([]delivery.Accepted, error) {
+	rows, err := s.q.AcceptedBefore(ctx, answers(as, func(a delivery.Acceptance) uuid.UUID { return a.Event.ID }))
+	if err != nil {
+		return nil, fmt.Errorf("look up accepted events: %w", err)
+	}
+	events, duplicates := make(map[uuid.UUID]bool, len(as)), make(map[unit]uuid.UUID)
+	for _, r := range rows {
+		events[r.ID] = true
+		if r.Target != nil {
+			duplicates[unit{r.ID, *r.Target}] = cmp.Or(zeroIfNil(r.OfEventID), unknownHolder)
+		}
+	}
+	if len(events) < len(as) {
+		return nil, nil
+	}
+	return answers(as, func(a delivery.Acceptance) delivery.Accepted {
+		return delivery.Accepted{Duplicates: answers(a.Event.Targets, func(t delivery.Target) uuid.UUID {
+			return duplicates[unit{a.Event.ID, t.Key()}]
+		})}
+	}), nil
+}
+
+// uniqueViolation is PostgreSQL's code for a row that is there already.
+const uniqueViolation = "23505"
+
+// unknownHolder stands for the event of which another is a duplicate, where it is not known.
+var unknownHolder = uuid.Max
 
 func indices(n int) []int {
 	list := make([]int, n)
@@ -210,31 +289,34 @@ func firstJob(e delivery.Event, target string, at time.Time) river.InsertManyPar
 	return river.InsertManyParams{Args: jobs.DeliverArgs{EventID: e.ID, Target: target}, InsertOpts: opts}
 }
 
-// acceptEvents writes the events of as that are named by index, and fills in their accepted.
+// wantedUnit is a unit that is to be accepted.
+type wantedUnit struct {
+	unit
+	tenant, channel string
+	acceptedAt      time.Time
+	key             []byte
+	keep            time.Time
+	job             int64
+	answer          *uuid.UUID // what it is a duplicate of
+}
+
+// acceptEvents writes the events of as that are named by index, and fills in their accepted. It returns the
+// duplicates whose holders are not known yet.
 func (s *Deliveries) acceptEvents(
 	ctx context.Context, q *db.Queries, as []delivery.Acceptance, which []int, jobIDs map[unit]int64, accepted []delivery.Accepted,
-) error {
-	type wanted struct {
-		unit
-		tenant, channel string
-		acceptedAt      time.Time
-		key             []byte
-		keep            time.Time
-		job             int64
-		answer          *uuid.UUID
-	}
+) (unnamed []wantedUnit, err error) {
 	p := db.AcceptEventsParams{Now: s.now().UTC()}
-	var units []wanted
+	var units []wantedUnit
 	for _, i := range which {
 		e := as[i].Event
 		channels, err := targetsByKey(e.Targets)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		fallback := ""
 		if len(e.Fallback) > 0 {
 			if fallback, err = targetsByKey(e.Fallback); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		p.Ids, p.TenantIds, p.AlertIds = append(p.Ids, e.ID), append(p.TenantIds, e.TenantID), append(p.AlertIds, e.AlertID)
@@ -245,7 +327,7 @@ func (s *Deliveries) acceptEvents(
 		p.Resolves, p.ExpiresAts, p.Fallbacks = append(p.Resolves, e.Resolves), append(p.ExpiresAts, e.ExpiresAt), append(p.Fallbacks, fallback)
 		accepted[i].Duplicates = make([]uuid.UUID, len(e.Targets))
 		for j, t := range e.Targets {
-			w := wanted{
+			w := wantedUnit{
 				unit: unit{e.ID, t.Key()}, tenant: e.TenantID, channel: t.Channel, acceptedAt: e.AcceptedAt,
 				key: []byte{}, keep: as[i].KeepUntil, answer: &accepted[i].Duplicates[j],
 			}
@@ -256,8 +338,8 @@ func (s *Deliveries) acceptEvents(
 			units = append(units, w)
 		}
 	}
-	slices.SortFunc(units, func(a, b wanted) int { return bytes.Compare(a.key, b.key) })
-	byUnit := make(map[unit]wanted, len(units))
+	slices.SortFunc(units, func(a, b wantedUnit) int { return bytes.Compare(a.key, b.key) })
+	byUnit := make(map[unit]wantedUnit, len(units))
 	for _, w := range units {
 		byUnit[w.unit] = w
 		p.UnitEventIds, p.UnitTenantIds = append(p.UnitEventIds, w.event), append(p.UnitTenantIds, w.tenant)
@@ -267,23 +349,33 @@ func (s *Deliveries) acceptEvents(
 	}
 	duplicates, err := q.AcceptEvents(ctx, p)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var unnamed db.NameHoldersParams
 	for _, d := range duplicates {
 		w := byUnit[unit{d.EventID, d.Target}]
 		if d.OfEventID != nil {
 			*w.answer = *d.OfEventID
 			continue
 		}
-		*w.answer = uuid.Max // a duplicate of what is not known yet
-		unnamed.EventIds, unnamed.Targets = append(unnamed.EventIds, d.EventID), append(unnamed.Targets, d.Target)
-		unnamed.TenantIds, unnamed.Keys = append(unnamed.TenantIds, w.tenant), append(unnamed.Keys, w.key)
+		*w.answer = unknownHolder
+		unnamed = append(unnamed, w)
 	}
-	if unnamed.EventIds == nil {
+	return unnamed, nil
+}
+
+// nameHolders finds out what duplicates are duplicates of.
+func nameHolders(ctx context.Context, q *db.Queries, unnamed []wantedUnit) error {
+	if len(unnamed) == 0 {
 		return nil
 	}
-	named, err := q.NameHolders(ctx, unnamed)
+	var p db.NameHoldersParams
+	byUnit := make(map[unit]wantedUnit, len(unnamed))
+	for _, w := range unnamed {
+		byUnit[w.unit] = w
+		p.EventIds, p.Targets = append(p.EventIds, w.event), append(p.Targets, w.target)
+		p.TenantIds, p.Keys = append(p.TenantIds, w.tenant), append(p.Keys, w.key)
+	}
+	named, err := q.NameHolders(ctx, p)
 	if err != nil {
 		return err
 	}

@@ -1,14 +1,18 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
@@ -110,6 +114,99 @@ func TestTheSameKeyAtOnce(t *testing.T) {
 		require.Equal(t, holders[0], h)
 	}
 	d.requireAccounts(deliverytest.Accounts{Events: callers, InFlight: 1})
+}
+
+// A duplicate is accepted before it is known of which event, and stays so if that can't be found out.
+func TestADuplicateOfWhatIsNotFoundOut(t *testing.T) {
+	t.Parallel()
+	d := setupDeliveries(t)
+	d.exec(`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not now'; END $$`)
+	d.exec(`CREATE TRIGGER refuse BEFORE UPDATE ON alert_duplicates FOR EACH ROW EXECUTE FUNCTION refuse()`)
+	tx, err := d.pool.Begin(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
+	_, err = d.AcceptTx(t.Context(), tx, []delivery.Acceptance{d.keyed(d.wanted(), "a")})
+	require.NoError(t, err)
+	second := d.keyed(d.wanted(), "a")
+	var accepted []delivery.Accepted
+	var g errgroup.Group
+	g.Go(func() (err error) {
+		accepted, _, err = d.Accept(context.WithoutCancel(t.Context()), []delivery.Acceptance{second}, nil)
+		return err
+	})
+	d.waitsForLock(1) // its statement began before the first was committed
+	require.NoError(t, tx.Commit(t.Context()))
+	require.NoError(t, g.Wait())
+	require.Equal(t, []uuid.UUID{uuid.Max}, accepted[0].Duplicates)
+	require.Equal(t, delivery.Duplicate, d.history(second.Event, "webhook").State)
+}
+
+// Keys are given back in any order: an acceptance that is in a deadlock with that is made again, and its caller
+// told nothing of it.
+func TestAnAcceptanceThatIsADeadlocksVictim(t *testing.T) {
+	t.Parallel()
+	targets := []delivery.Target{{Channel: "inapp"}, {Channel: "webhook"}, {Channel: "email"}}
+	words := []string{"a", "b", "c"}
+	slices.SortFunc(words, func(a, b string) int { // as their keys are sorted
+		x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
+		return bytes.Compare(x[:], y[:])
+	})
+	for name, accept := range map[string]func(d *deliveries, a delivery.Acceptance) error{
+		"one": func(d *deliveries, a delivery.Acceptance) error {
+			_, _, err := d.Accept(context.WithoutCancel(d.t.Context()), []delivery.Acceptance{a}, nil)
+			return err
+		},
+		"a list": func(d *deliveries, a delivery.Acceptance) error {
+			_, _, err := d.Accept(context.WithoutCancel(d.t.Context()), []delivery.Acceptance{a, {Event: d.wanted()}}, nil)
+			return err
+		},
+		"with a key": func(d *deliveries, a delivery.Acceptance) error {
+			idem := delivery.Idempotency{TenantID: "default", Key: "k", Request: []byte("r"), ExpiresAt: d.now.Add(time.Hour)}
+			_, earlier, err := d.Accept(context.WithoutCancel(d.t.Context()), []delivery.Acceptance{a}, &idem)
+			if err == nil && earlier != nil {
+				err = errors.New("it is taken for a repetition of itself")
+			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := setupDeliveries(t)
+			first := d.wanted(targets...)
+			d.takeAll(d.keyed(first, words...))
+			// Whoever gives keys back has the last and wants the first, and a third has the middle one until both wait.
+			holds := func(target int) pgx.Tx {
+				tx, err := d.pool.Begin(t.Context())
+				require.NoError(t, err)
+				t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
+				_, err = tx.Exec(t.Context(), `SET LOCAL deadlock_timeout = '1 min'`) // the acceptance finds out
+				require.NoError(t, err)
+				_, err = tx.Exec(t.Context(), `DELETE FROM alert_dedup WHERE target = $1`, targets[target].Key())
+				require.NoError(t, err)
+				return tx
+			}
+			other, third := holds(2), holds(1)
+			var g errgroup.Group
+			second := d.wanted(targets...)
+			g.Go(func() error { return accept(d, d.keyed(second, words...)) })
+			d.waitsForLock(1)
+			g.Go(func() error {
+				ctx := context.WithoutCancel(t.Context())
+				if _, err := other.Exec(ctx, `DELETE FROM alert_dedup WHERE target = $1`, targets[0].Key()); err != nil {
+					return err
+				}
+				return other.Commit(ctx)
+			})
+			d.waitsForLock(2)
+			require.NoError(t, third.Commit(t.Context()))
+			require.NoError(t, g.Wait())
+			require.Equal(t, delivery.InFlight, d.history(second, "inapp").State, "all keys were given back")
+			var deadlocks int
+			require.Eventually(t, func() bool { // of a backend that has nothing to do
+				return d.pool.QueryRow(t.Context(), `SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()`).Scan(&deadlocks) == nil && deadlocks > 0
+			}, 20*time.Second, 50*time.Millisecond)
+		})
+	}
 }
 
 // What has failed for good has told nobody: the same message is no duplicate of it.

@@ -165,8 +165,23 @@ func (s *Deliveries) DeleteStrayJobs(ctx context.Context, createdBefore time.Tim
 
 // PruneEvents implements jobs.EventPruner.
 func (s *Deliveries) PruneEvents(ctx context.Context, acceptedBefore time.Time, limit int) (int, error) {
-	n, err := s.q.PruneEvents(ctx, idAt(acceptedBefore), int32(limit)) //nolint:gosec // a small constant
-	return int(n), err
+	var n int64
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		q := s.q.WithTx(tx)
+		ids, err := q.OldEvents(ctx, idAt(acceptedBefore), int32(limit)) //nolint:gosec // a small constant
+		if err != nil || len(ids) == 0 {
+			return err
+		}
+		if err := q.LockLettersOf(ctx, ids); err != nil {
+			return err
+		}
+		n, err = q.PruneEvents(ctx, ids)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return int(n), nil
 }
 
 // PruneKeys implements jobs.EventPruner.

@@ -1,16 +1,22 @@
 package store_test
 
 import (
+	"context"
+	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"github.com/dawsos/dawsos/internal/dbtest"
 	"github.com/dawsos/dawsos/internal/delivery"
 	"github.com/dawsos/dawsos/internal/jobs"
+	"github.com/dawsos/dawsos/internal/store"
 	"github.com/dawsos/dawsos/internal/store/deliverytest"
 )
 
@@ -182,6 +188,61 @@ func TestPruneEventsKeepsWhatIsOpen(t *testing.T) {
 		"the accounts remember what has aged out")
 	d.exec(`DELETE FROM alert_account_changes WHERE account IN ('delivered', 'discarded')`)
 	d.exec(`INSERT INTO alert_account_changes VALUES ('default', 'webhook', 'accepted', -2)`)
+}
+
+// Retention comes to an event while one of its closed letters is being replayed: the letter is open when it
+// is committed, and stays with everything of its event.
+func TestPruneEventsKeepsWhatIsReopened(t *testing.T) {
+	t.Parallel()
+	address := dbtest.URL(t)
+	d := newDeliveries(t, dbtest.Connect(t, address))
+	reopened, done := d.accept("inapp", "webhook"), d.accept("webhook")
+	letter := d.first(reopened, "webhook", refused)
+	d.first(reopened, "inapp", refused)
+	d.first(done, "webhook", arrived)
+	d.exec(`UPDATE alert_dlq SET state = 'discarded', closed_at = now()`)
+	want := deliverytest.Count(t, d.pool)
+	want.Events, want.Delivered, want.Attempts = want.Events-1, 0, want.Attempts-1
+
+	config, err := pgxpool.ParseConfig(address)
+	require.NoError(t, err)
+	pruned := make(chan error, 1)
+	h := &hook{query: "ReleaseLetters", run: func() {
+		go func() {
+			n, err := d.PruneEvents(context.WithoutCancel(t.Context()), time.Now().Add(time.Second), 10)
+			if err == nil && n != 1 {
+				err = fmt.Errorf("%d events were deleted", n)
+			}
+			pruned <- err
+		}()
+		d.waitsForLock(1)
+	}}
+	config.ConnConfig.Tracer = h
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	operators := store.NewDeliveries(pool, d.river, slog.New(slog.DiscardHandler), time.Now)
+	_, err = operators.ReplayDeadLetter(t.Context(), "default", letter, operator)
+	require.NoError(t, err)
+	require.NoError(t, <-pruned)
+
+	require.Equal(t, delivery.Pending, d.history(reopened, "webhook").State)
+	require.Equal(t, delivery.Discarded, d.history(reopened, "inapp").State)
+	want.Pending, want.Jobs = 1, 1
+	require.Equal(t, want, deliverytest.Count(t, d.pool))
+	d.retry(letter, arrived)
+	prunes(t, d.PruneEvents, time.Now().Add(time.Second), 10, 1)
+	d.exec(`DELETE FROM alert_account_changes`) // they remember what has aged out
+}
+
+// waitsForLock waits until n statements wait for others.
+func (d *deliveries) waitsForLock(n int) {
+	d.t.Helper()
+	require.Eventually(d.t, func() bool {
+		var waiting int
+		err := d.pool.QueryRow(d.t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&waiting)
+		return err == nil && waiting == n
+	}, 20*time.Second, 5*time.Millisecond, "nobody waits")
 }
 
 // idTime is when an id of version 7 was made.

@@ -229,7 +229,9 @@ func TestAcceptIsAllOrNothing(t *testing.T) {
 	t.Parallel()
 	d := setupDeliveries(t)
 	e := d.accept("webhook")
-	require.Error(t, d.take(e), "the id is taken")
+	require.NoError(t, d.take(e), "as when its first acceptance was not confirmed: it is accepted, and once")
+	_, _, err := d.Accept(t.Context(), []delivery.Acceptance{{Event: d.wanted()}, {Event: e}}, nil)
+	require.Error(t, err, "one of a list is there already")
 	twice := e
 	twice.ID = uuid.Must(uuid.NewV7())
 	twice.Targets = append(twice.Targets, twice.Targets[0])

@@ -14,7 +14,9 @@ import (
 // come meanwhile. Nobody waits for company: a caller who is alone is written at once. No caller is
 // told that something is written before it is durable.
 //
-// A batch that fails is written again item by item, so that one that can't be written fails alone. Callers
+// A batch that fails is written again item by item, so that one that can't be written fails alone; not so
+// where the database is why: each would fail after a time of its own, with all others waiting. A batch whose
+// connection ended under way may have been written, and is written once more: write has to bear that. Callers
 // who may see other rows than each other are in different batches.
 type group[T, R any] struct {
 	write func(ctx context.Context, items []T) ([]R, error) // one result an item, all written or none
@@ -93,7 +95,11 @@ func (g *group[T, R]) drain() {
 		if batch == nil {
 			return
 		}
-		if err := g.writeAll(batch); err != nil && len(batch) > 1 {
+		err := g.writeAll(batch)
+		if cutShort(err) {
+			err = g.writeAll(batch)
+		}
+		if err != nil && len(batch) > 1 && !Unavailable(err) && !isContextEnd(err) {
 			for i := range batch {
 				_ = g.writeAll(batch[i : i+1]) // the waiter has the error
 			}

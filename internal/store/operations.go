@@ -114,7 +114,7 @@ func (s *Deliveries) PreviewOperation(ctx context.Context, tenantID string, kind
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	total, err := countLetters(ctx, s.lists, m)
+	total, err := countLetters(ctx, s.lists, m, delivery.MaxCounted+1)
 	if err != nil {
 		return delivery.Preview{}, err
 	}
@@ -129,11 +129,11 @@ func (s *Deliveries) PreviewOperation(ctx context.Context, tenantID string, kind
 	return delivery.Preview{Total: total, Sample: sample}, nil
 }
 
-func countLetters(ctx context.Context, q *db.Queries, m db.LockLettersParams) (int, error) {
+func countLetters(ctx context.Context, q *db.Queries, m db.LockLettersParams, limit int32) (int, error) {
 	n, err := q.CountLetters(ctx, db.CountLettersParams{
 		TenantID: m.TenantID, States: m.States, SendableAt: m.SendableAt, Channel: m.Channel, Target: m.Target, AlertID: m.AlertID,
 		UserID: m.UserID, Cause: m.Cause, CreatedAfter: m.CreatedAfter, CreatedBefore: m.CreatedBefore, Search: m.Search,
-		OfOperation: m.OfOperation, RowLimit: delivery.MaxCounted + 1,
+		OfOperation: m.OfOperation, LastID: nilIfZero(m.LastID), OperationID: nilIfZero(m.OperationID), RowLimit: limit,
 	})
 	return int(n), tooMany(err, "count dead letters")
 }
@@ -163,7 +163,7 @@ func (s *Deliveries) StartOperation(ctx context.Context, o delivery.Operation) (
 	}
 	counting, cancel := context.WithTimeout(ctx, lookTime)
 	defer cancel()
-	if o.Total, err = countLetters(counting, s.lists, m); err != nil {
+	if o.Total, err = countLetters(counting, s.lists, m, delivery.MaxCounted+1); err != nil {
 		return delivery.Operation{}, err
 	}
 	if o.ID, err = uuid.NewV7(); err != nil {
@@ -558,7 +558,13 @@ func (s *Deliveries) nextLetters(ctx context.Context, q *db.Queries, o delivery.
 	}
 	if len(found) < limit { // the end of the list: once more from its start, for those passed over
 		b.cursor = uuid.Nil
-		b.none = len(found) == 0 && row.CursorID == uuid.Nil
+	}
+	if len(found) == 0 && row.CursorID == uuid.Nil { // what is locked was not found, and is left all the same
+		left, err := s.anyLeft(ctx, q, o, row, now)
+		if err != nil {
+			return nextBatch{}, err
+		}
+		b.none = !left
 	}
 	if b.letters, err = s.withoutRunning(ctx, q, found); err != nil {
 		return nextBatch{}, err
@@ -587,6 +593,26 @@ func (s *Deliveries) lockLetters(ctx context.Context, q *db.Queries, o delivery.
 		return nil, fmt.Errorf("lock letters: %w", err)
 	}
 	return rows, nil
+}
+
+// anyLeft reports whether there is a letter that the operation has not had, whoever is at it.
+func (s *Deliveries) anyLeft(ctx context.Context, q *db.Queries, o delivery.Operation, row db.AlertDlqOperation, now time.Time) (bool, error) {
+	if o.Kind == delivery.Drain {
+		n, err := q.CountWaitingLetters(ctx, db.CountWaitingLettersParams{
+			TenantID: o.TenantID, Endpoint: o.Endpoint, Now: now, LastID: &row.LastID, OperationID: &o.ID, RowLimit: 1,
+		})
+		if err != nil {
+			return false, fmt.Errorf("count waiting letters of %s: %w", o.Endpoint, err)
+		}
+		return n > 0, nil
+	}
+	p, err := s.matching(o.TenantID, o.Kind, o.Filter)
+	if err != nil {
+		return false, err
+	}
+	p.LastID, p.OperationID = row.LastID, o.ID
+	n, err := countLetters(ctx, q, p, 1)
+	return n > 0, err
 }
 
 // withoutRunning drops the waiting jobs of letters, so that nobody begins them, and returns the

@@ -748,3 +748,156 @@ func TestWhatIsOverIsNotSentAnyMore(t *testing.T) {
 	require.Equal(t, delivery.Delivered, targets[0].State)
 	deliverytest.RequireBalanced(t, q.pool)
 }
+
+// Two operators replay the same letters at the same time, and the receiver fails: each letter is taken over
+// by the later replay, and not back again, or it would be sent again and again for as long as it fails.
+func TestOverlappingReplaysDoNotTakeLettersBack(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	q.receiver.answer = failsForNow
+	q.fill(5)
+	a := q.start(delivery.Operation{Kind: delivery.Replay, PerSecond: 10})
+	b := q.start(delivery.Operation{Kind: delivery.Replay, PerSecond: 10})
+	released := func(id uuid.UUID) int {
+		n := q.slice(id).Released
+		q.deliverDue()
+		return n
+	}
+	require.Equal(t, 5, released(a.ID))
+	require.Equal(t, 5, released(b.ID))
+	require.Zero(t, released(a.ID), "they are the other's now")
+	require.Zero(t, released(b.ID))
+	a, b = q.ended(a.ID), q.ended(b.ID)
+	require.Equal(t, delivery.OperationDone, a.State, a.StopReason)
+	require.Equal(t, delivery.OperationDone, b.State, b.StopReason)
+	require.Equal(t, 15, q.count(`SELECT count(*) FROM alert_attempts`), "the first attempts and one of each replay")
+
+	// Nor does a drain that began before take them from it.
+	require.NoError(t, q.EndpointRecovered(t.Context(), "default", "hook:https://example.org"))
+	drain := q.letterOf(`SELECT id FROM alert_dlq_operations WHERE kind = 'drain'`)
+	c := q.start(delivery.Operation{Kind: delivery.Replay, PerSecond: 10})
+	require.Equal(t, 5, released(c.ID))
+	require.Zero(t, released(drain))
+}
+
+// held locks letters, as somebody who is at them, until it is called.
+func (q *queue) held(where string) (release func()) {
+	q.t.Helper()
+	tx, err := q.pool.Begin(q.t.Context())
+	require.NoError(q.t, err)
+	release = sync.OnceFunc(func() { _ = tx.Rollback(context.WithoutCancel(q.t.Context())) })
+	q.t.Cleanup(release)
+	_, err = tx.Exec(q.t.Context(), `SELECT FROM alert_dlq WHERE `+where+` FOR UPDATE`)
+	require.NoError(q.t, err)
+	return release
+}
+
+// What somebody else is at in the moment in which an operation looks is passed over, and no reason to be done.
+func TestAnOperationComesBackToWhatWasLocked(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []delivery.OperationKind{delivery.Replay, delivery.Discard, delivery.Drain} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			q := newQueue(t)
+			q.receiver.answer = failsForNow
+			q.fill(1)
+			if kind == delivery.Drain {
+				require.NoError(t, q.EndpointRecovered(t.Context(), "default", "hook:https://example.org"))
+			} else {
+				q.start(delivery.Operation{Kind: kind, PerSecond: 10})
+			}
+			id := q.letterOf(`SELECT id FROM alert_dlq_operations`)
+			release := q.held(`true`)
+			require.Equal(t, jobs.Slice{Kind: kind, More: true}, q.slice(id))
+			release()
+			require.Equal(t, 1, q.slice(id).Released)
+		})
+	}
+}
+
+func TestAnOperationDoesNotWaitForWhatIsLockedForEver(t *testing.T) {
+	t.Parallel()
+	q := newQueue(t)
+	q.fill(2)
+	begun := time.Now()
+	q.now.Store(&begun)
+	o := q.start(delivery.Operation{Kind: delivery.Discard, PerSecond: 10})
+	q.held(`id = (SELECT max(id::text)::uuid FROM alert_dlq)`)
+	require.Equal(t, 1, q.slice(o.ID).Released)
+	require.True(t, q.slice(o.ID).More)
+	later := begun.Add(time.Minute)
+	q.now.Store(&later)
+	require.False(t, q.slice(o.ID).More)
+	require.Equal(t, "no progress for 60 s: somebody else is at what is left; of 2 letters 1 were released, 0 of those were delivered, 0 failed, 0 wait, and 1 are left",
+		q.ended(o.ID).StopReason)
+}
+
+// What ends a subject is accepted in the very moment in which a first attempt fails, or a letter is replayed:
+// neither transaction sees the other. The letter is found to be over when its job reads it, and is not sent
+// behind what says that it is.
+func TestWhatIsEndedAtTheSameTimeIsNotSent(t *testing.T) {
+	t.Parallel()
+	fires := func(e *delivery.Event) { e.Subject = "disk" }
+	for name, c := range map[string]struct{ before, meanwhile func(q *queue) }{
+		"the first attempt fails": {
+			before:    func(*queue) {},
+			meanwhile: func(q *queue) { q.fill(1, fires) },
+		},
+		"a discarded letter is replayed": {
+			before: func(q *queue) {
+				_, err := q.DiscardDeadLetter(q.t.Context(), "default", q.fill(1, fires)[0].Targets[0].DeadLetterID, operator)
+				require.NoError(q.t, err)
+			},
+			meanwhile: func(q *queue) {
+				_, err := q.ReplayDeadLetter(q.t.Context(), "default", q.letterOf(`SELECT id FROM alert_dlq`), operator)
+				require.NoError(q.t, err)
+			},
+		},
+		"discarded letters are replayed": {
+			before: func(q *queue) {
+				q.fill(1, fires)
+				q.slice(q.start(delivery.Operation{Kind: delivery.Discard, PerSecond: 10}).ID)
+			},
+			meanwhile: func(q *queue) {
+				o := q.start(delivery.Operation{Kind: delivery.Replay, PerSecond: 10, Filter: delivery.LetterFilter{State: delivery.Discarded}})
+				require.Equal(q.t, 1, q.slice(o.ID).Released)
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			q := newQueue(t)
+			q.receiver.answer = failsForNow
+			c.before(q)
+			end, err := q.pool.Begin(t.Context())
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = end.Rollback(context.Background()) })
+			now := time.Now().Add(time.Second) // later than what fires
+			options := q.options
+			options.Now = func() time.Time { return now }
+			a, err := delivery.NewService(q, options).Prepare(t.Context(), delivery.Event{
+				TenantID: "default", AlertID: "nav-drop", UserID: "ada", Title: "NAV is back", Severity: delivery.Warning, Data: json.RawMessage("{}"),
+				Targets: []delivery.Target{{Channel: "hook", URL: "https://example.org"}}, Subject: "disk", Resolves: true,
+			})
+			require.NoError(t, err)
+			a.Later = true
+			_, err = q.AcceptTx(t.Context(), end, []delivery.Acceptance{a})
+			require.NoError(t, err)
+			c.meanwhile(q)
+			require.NoError(t, end.Commit(t.Context()))
+
+			require.Equal(t, 1, q.count(`SELECT count(*) FROM alert_dlq WHERE state = 'pending'`), "neither saw the other")
+			attempts := q.count(`SELECT count(*) FROM alert_attempts`)
+			q.receiver.answer = takesAll
+			exec(t, q.pool, `UPDATE alert_dlq SET next_retry_at = now()`)
+			q.deliverDue()
+			messages, _ := q.receiver.arrivals()
+			require.Zero(t, messages)
+			require.Equal(t, 1, q.count(`SELECT count(*) FROM alert_dlq WHERE state = 'superseded' AND closed_at IS NOT NULL`))
+			require.Equal(t, attempts, q.count(`SELECT count(*) FROM alert_attempts`))
+			require.Zero(t, q.count(`SELECT count(*) FROM alert_dedup k JOIN alert_dlq l ON l.event_id = k.event_id`), "what fires again is no duplicate of it")
+			exec(t, q.pool, `DELETE FROM river_job WHERE kind = 'retry_delivery'`) // its job ends
+			deliverytest.RequireBalanced(t, q.pool)
+		})
+	}
+}

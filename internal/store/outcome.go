@@ -359,10 +359,11 @@ func (s *Deliveries) loadLetters(ctx context.Context, wanted []letterJob) ([]*de
 	}
 	found := make(map[uuid.UUID]*delivery.DeadLetter, len(rows))
 	for _, r := range rows {
-		l, err := deadLetter(r)
+		l, err := deadLetter(r.AlertDlq)
 		if err != nil {
 			return nil, err
 		}
+		l.Event.Ended = r.Ended
 		found[l.ID] = &l
 	}
 	return answers(wanted, func(w letterJob) *delivery.DeadLetter { return found[w.letter] }), nil
@@ -390,8 +391,8 @@ func (s *Deliveries) RecordRetry(ctx context.Context, jobID int64, l delivery.De
 		case v.Hold != nil:
 			held := string(v.Hold.Reason)
 			return s.q.HoldLetter(ctx, db.HoldLetterParams{ID: l.ID, JobID: jobID, NextRetryAt: &v.NextRetryAt, HeldBy: &held})
-		case v.State == delivery.Expired && v.Attempt.Number == 0:
-			return s.expireLetter(ctx, jobID, l.ID, v.DecidedAt)
+		case v.State == delivery.Superseded, v.State == delivery.Expired && v.Attempt.Number == 0:
+			return s.closeLetter(ctx, r)
 		default:
 			// What is no longer the job's is left alone: who took the letter over knows better what
 			// becomes of it.
@@ -401,11 +402,14 @@ func (s *Deliveries) RecordRetry(ctx context.Context, jobID int64, l delivery.De
 	})
 }
 
-// expireLetter closes a letter that was not attempted any more. Its event may have a fallback.
-func (s *Deliveries) expireLetter(ctx context.Context, jobID int64, letter uuid.UUID, now time.Time) error {
+// closeLetter closes a letter that was not attempted any more. Where it has expired, its event may have a
+// fallback; what is over needs none.
+func (s *Deliveries) closeLetter(ctx context.Context, r retried) error {
 	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		events, err := s.q.WithTx(tx).ExpireLetter(ctx, &now, letter, jobID)
-		if err != nil {
+		events, err := s.q.WithTx(tx).CloseLetter(ctx, db.CloseLetterParams{
+			ID: r.letter.ID, JobID: r.job, State: string(r.verdict.State), Now: &r.verdict.DecidedAt,
+		})
+		if err != nil || r.verdict.State != delivery.Expired {
 			return err
 		}
 		return s.useFallbacks(ctx, tx, events)

@@ -46,6 +46,18 @@ func Unavailable(err error) bool {
 	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed)
 }
 
+// cutShort reports whether err says that a connection to the database ended while it was at work. Another one
+// may work at once, and shows whether the statement had an effect.
+func cutShort(err error) bool {
+	if _, connecting := errors.AsType[*pgconn.ConnectError](err); connecting {
+		return false
+	}
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && strings.HasPrefix(pg.Code, "53") { // no room for it
+		return false
+	}
+	return Unavailable(err)
+}
+
 // isContextEnd tells a caller's own end of time, which is a net.Error too, from the network's.
 func isContextEnd(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)

@@ -92,15 +92,27 @@ WHERE j.state IN ('available', 'scheduled') AND j.created_at < @created_before::
            SELECT FROM alert_inflight i WHERE i.event_id = (j.args ->> 'event_id')::uuid AND i.target = j.args ->> 'target' AND i.job_id = j.id))
 LIMIT @row_limit;
 
+-- name: OldEvents :many
+-- Events accepted before a time of which nothing is open.
+SELECT e.id FROM alert_events e
+WHERE e.id < @before
+  AND NOT EXISTS (SELECT FROM alert_inflight i WHERE i.event_id = e.id)
+  AND NOT EXISTS (SELECT FROM alert_dlq l WHERE l.event_id = e.id AND l.state IN ('pending', 'exhausted'))
+ORDER BY e.id
+LIMIT @row_limit;
+
+-- name: LockLettersOf :exec
+-- Nobody reopens a letter of events from here to the end of the transaction.
+SELECT FROM alert_dlq WHERE event_id = ANY(@event_ids::uuid[]) ORDER BY id FOR UPDATE;
+
 -- name: PruneEvents :execrows
--- Events accepted before a time, with all that belongs to them, once nothing of them is open.
+-- Of events whose letters are locked, those of which nothing is open, with all that belongs to them. A
+-- letter may have been reopened since the events were looked up; this statement sees it.
 WITH old AS (
     SELECT e.id FROM alert_events e
-    WHERE e.id < @before
+    WHERE e.id = ANY(@ids::uuid[])
       AND NOT EXISTS (SELECT FROM alert_inflight i WHERE i.event_id = e.id)
       AND NOT EXISTS (SELECT FROM alert_dlq l WHERE l.event_id = e.id AND l.state IN ('pending', 'exhausted'))
-    ORDER BY e.id
-    LIMIT @row_limit
 ), attempts AS (
     DELETE FROM alert_attempts WHERE event_id IN (SELECT id FROM old)
 ), deliveries AS (

@@ -48,6 +48,12 @@ JOIN alert_dedup h ON h.tenant_id = w.tenant_id AND h.key = w.key
 WHERE u.event_id = w.event_id AND u.target = w.target AND u.of_event_id IS NULL
 RETURNING u.event_id, u.target, u.of_event_id;
 
+-- name: AcceptedBefore :many
+-- Of events those that are accepted, with each target on which they are duplicates.
+SELECT e.id, u.target, u.of_event_id FROM alert_events e
+LEFT JOIN alert_duplicates u ON u.event_id = e.id
+WHERE e.id = ANY(@ids::uuid[]);
+
 -- name: ClaimIdempotencyKey :execrows
 -- No row: the key was used before, and is kept.
 INSERT INTO idempotency_keys AS k (tenant_id, key, request, event_ids, created_at, expires_at)
@@ -190,7 +196,13 @@ SELECT @id, tenant_id, event_id, target, channel, alert_id, user_id, content_has
 SELECT id, state FROM alert_dlq WHERE event_id = @event_id AND target = @target;
 
 -- name: DeadLettersForJobs :many
-SELECT d.* FROM alert_dlq AS d
+-- Letters that the jobs may attempt, and whether a later event has ended what they are about: one that was
+-- accepted while the letter was being written, or reopened, has not seen it, nor was it seen there.
+SELECT sqlc.embed(d),
+       (d.subject IS NOT NULL AND EXISTS (
+           SELECT FROM alert_events r
+           WHERE r.tenant_id = d.tenant_id AND r.subject = d.subject AND r.resolves AND r.accepted_at > d.accepted_at))::boolean AS ended
+FROM alert_dlq AS d
 JOIN (SELECT unnest(@ids::uuid[]) AS id, unnest(@job_ids::bigint[]) AS job_id) AS j ON j.id = d.id AND j.job_id = d.job_id
 WHERE d.state = 'pending';
 
@@ -253,11 +265,12 @@ SELECT letter_id::uuid AS letter_id FROM letter;
 UPDATE alert_dlq SET next_retry_at = @next_retry_at, held_by = @held_by
 WHERE id = @id AND job_id = @job_id::bigint AND state = 'pending';
 
--- name: ExpireLetter :many
--- A letter whose event's time to live is over, found by its own job. No row: it is no longer the job's.
+-- name: CloseLetter :many
+-- A letter that its own job found not to be sent any more: its event's time to live is over, or a later
+-- event has ended what it is about. No row: it is no longer the job's.
 WITH letter AS (
     UPDATE alert_dlq AS d
-    SET state = 'expired', closed_at = @now, next_retry_at = NULL, job_id = NULL, held_by = NULL
+    SET state = @state, closed_at = @now, next_retry_at = NULL, job_id = NULL, held_by = NULL
     WHERE d.id = @id AND d.job_id = @job_id::bigint AND d.state = 'pending'
     RETURNING d.event_id, d.target
 ), released AS (

@@ -1,8 +1,11 @@
 -- name: CountLetters :one
--- How many letters an operation would take on; counting ends at row_limit.
+-- How many letters an operation would take on; counting ends at row_limit. With its id and last_id, how many
+-- of them it has not had, those that somebody else is at included.
 SELECT count(*) FROM (
 SELECT FROM alert_dlq AS l
 WHERE l.tenant_id = @tenant_id
+  AND (sqlc.narg('last_id')::uuid IS NULL OR l.id <= sqlc.narg('last_id'))
+  AND (sqlc.narg('operation_id')::uuid IS NULL OR l.operation_id IS NULL OR l.operation_id < sqlc.narg('operation_id'))
   AND l.state = ANY(@states::text[])
   AND (sqlc.narg('sendable_at')::timestamptz IS NULL OR (
        (l.expires_at IS NULL OR l.expires_at > sqlc.narg('sendable_at'))
@@ -48,11 +51,12 @@ LIMIT @row_limit;
 
 -- name: LockLetters :many
 -- The next letters of an operation, oldest first. What somebody else is at is passed over; the
--- operation comes back to it.
+-- operation comes back to it. What a later operation has taken on is left to it: two that took letters
+-- from each other would send what fails again and again.
 SELECT l.id, l.event_id, l.target, l.job_id, l.traceparent FROM alert_dlq AS l
 WHERE l.tenant_id = @tenant_id
   AND l.id > @behind AND l.id <= @last_id
-  AND l.operation_id IS DISTINCT FROM @operation_id::uuid
+  AND (l.operation_id IS NULL OR l.operation_id < @operation_id::uuid)
   AND l.state = ANY(@states::text[])
   AND (sqlc.narg('sendable_at')::timestamptz IS NULL OR (
        (l.expires_at IS NULL OR l.expires_at > sqlc.narg('sendable_at'))
@@ -75,11 +79,12 @@ LIMIT @row_limit
 FOR UPDATE SKIP LOCKED;
 
 -- name: LockWaitingLetters :many
--- The next letters of a drain: those of an endpoint whose retry is not due yet.
+-- The next letters of a drain: those of an endpoint whose retry is not due yet, and that no later
+-- operation has taken on.
 SELECT id, event_id, target, job_id, traceparent FROM alert_dlq
 WHERE tenant_id = @tenant_id AND endpoint = @endpoint AND state = 'pending'
   AND id > @behind AND id <= @last_id
-  AND operation_id IS DISTINCT FROM @operation_id::uuid
+  AND (operation_id IS NULL OR operation_id < @operation_id::uuid)
   AND next_retry_at > @now::timestamptz
   AND (expires_at IS NULL OR expires_at > @now)
 ORDER BY id
@@ -87,10 +92,13 @@ LIMIT @row_limit
 FOR UPDATE SKIP LOCKED;
 
 -- name: CountWaitingLetters :one
+-- How many letters a drain would take on, or has not had: as CountLetters.
 SELECT count(*) FROM (
 SELECT FROM alert_dlq
 WHERE tenant_id = @tenant_id AND endpoint = @endpoint AND state = 'pending' AND next_retry_at > @now::timestamptz
   AND (expires_at IS NULL OR expires_at > @now)
+  AND (sqlc.narg('last_id')::uuid IS NULL OR id <= sqlc.narg('last_id'))
+  AND (sqlc.narg('operation_id')::uuid IS NULL OR operation_id IS NULL OR operation_id < sqlc.narg('operation_id'))
 LIMIT @row_limit) AS letter;
 
 -- name: LockLetter :one

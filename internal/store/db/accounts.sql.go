@@ -124,6 +124,16 @@ func (q *Queries) JobsWithoutRow(ctx context.Context, createdBefore time.Time, r
 	return items, nil
 }
 
+const lockLettersOf = `-- name: LockLettersOf :exec
+SELECT FROM alert_dlq WHERE event_id = ANY($1::uuid[]) ORDER BY id FOR UPDATE
+`
+
+// Nobody reopens a letter of events from here to the end of the transaction.
+func (q *Queries) LockLettersOf(ctx context.Context, eventIds []uuid.UUID) error {
+	_, err := q.db.Exec(ctx, lockLettersOf, eventIds)
+	return err
+}
+
 const miscountedAccounts = `-- name: MiscountedAccounts :many
 SELECT coalesce(a.tenant_id, p.tenant_id)::text AS tenant_id, coalesce(a.channel, p.channel)::text AS channel,
        coalesce(a.account, p.account)::text AS account, coalesce(a.balance, 0)::bigint AS balance, coalesce(p.present, 0)::bigint AS present
@@ -171,6 +181,36 @@ func (q *Queries) MiscountedAccounts(ctx context.Context) ([]MiscountedAccountsR
 			return nil, err
 		}
 		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const oldEvents = `-- name: OldEvents :many
+SELECT e.id FROM alert_events e
+WHERE e.id < $1
+  AND NOT EXISTS (SELECT FROM alert_inflight i WHERE i.event_id = e.id)
+  AND NOT EXISTS (SELECT FROM alert_dlq l WHERE l.event_id = e.id AND l.state IN ('pending', 'exhausted'))
+ORDER BY e.id
+LIMIT $2
+`
+
+// Events accepted before a time of which nothing is open.
+func (q *Queries) OldEvents(ctx context.Context, before uuid.UUID, rowLimit int32) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, oldEvents, before, rowLimit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []uuid.UUID{}
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
@@ -244,11 +284,9 @@ func (q *Queries) PruneDedup(ctx context.Context, now time.Time, rowLimit int32)
 const pruneEvents = `-- name: PruneEvents :execrows
 WITH old AS (
     SELECT e.id FROM alert_events e
-    WHERE e.id < $1
+    WHERE e.id = ANY($1::uuid[])
       AND NOT EXISTS (SELECT FROM alert_inflight i WHERE i.event_id = e.id)
       AND NOT EXISTS (SELECT FROM alert_dlq l WHERE l.event_id = e.id AND l.state IN ('pending', 'exhausted'))
-    ORDER BY e.id
-    LIMIT $2
 ), attempts AS (
     DELETE FROM alert_attempts WHERE event_id IN (SELECT id FROM old)
 ), deliveries AS (
@@ -261,9 +299,10 @@ WITH old AS (
 DELETE FROM alert_events WHERE id IN (SELECT id FROM old)
 `
 
-// Events accepted before a time, with all that belongs to them, once nothing of them is open.
-func (q *Queries) PruneEvents(ctx context.Context, before uuid.UUID, rowLimit int32) (int64, error) {
-	result, err := q.db.Exec(ctx, pruneEvents, before, rowLimit)
+// Of events whose letters are locked, those of which nothing is open, with all that belongs to them. A
+// letter may have been reopened since the events were looked up; this statement sees it.
+func (q *Queries) PruneEvents(ctx context.Context, ids []uuid.UUID) (int64, error) {
+	result, err := q.db.Exec(ctx, pruneEvents, ids)
 	if err != nil {
 		return 0, err
 	}

@@ -135,6 +135,39 @@ func (q *Queries) AcceptEvents(ctx context.Context, arg AcceptEventsParams) ([]A
 	return items, nil
 }
 
+const acceptedBefore = `-- name: AcceptedBefore :many
+SELECT e.id, u.target, u.of_event_id FROM alert_events e
+LEFT JOIN alert_duplicates u ON u.event_id = e.id
+WHERE e.id = ANY($1::uuid[])
+`
+
+type AcceptedBeforeRow struct {
+	ID        uuid.UUID
+	Target    *string
+	OfEventID *uuid.UUID
+}
+
+// Of events those that are accepted, with each target on which they are duplicates.
+func (q *Queries) AcceptedBefore(ctx context.Context, ids []uuid.UUID) ([]AcceptedBeforeRow, error) {
+	rows, err := q.db.Query(ctx, acceptedBefore, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []AcceptedBeforeRow{}
+	for rows.Next() {
+		var i AcceptedBeforeRow
+		if err := rows.Scan(&i.ID, &i.Target, &i.OfEventID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const addInflight = `-- name: AddInflight :exec
 INSERT INTO alert_inflight (event_id, target, channel, tenant_id, accepted_at, job_id)
 VALUES ($1, $2, $3, $4, $5, $6::bigint)
@@ -260,6 +293,52 @@ func (q *Queries) ClaimIdempotencyKey(ctx context.Context, arg ClaimIdempotencyK
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const closeLetter = `-- name: CloseLetter :many
+WITH letter AS (
+    UPDATE alert_dlq AS d
+    SET state = $1, closed_at = $2, next_retry_at = NULL, job_id = NULL, held_by = NULL
+    WHERE d.id = $3 AND d.job_id = $4::bigint AND d.state = 'pending'
+    RETURNING d.event_id, d.target
+), released AS (
+    DELETE FROM alert_dedup AS k USING letter l WHERE k.event_id = l.event_id AND k.target = l.target
+)
+SELECT event_id FROM letter
+`
+
+type CloseLetterParams struct {
+	State string
+	Now   *time.Time
+	ID    uuid.UUID
+	JobID int64
+}
+
+// A letter that its own job found not to be sent any more: its event's time to live is over, or a later
+// event has ended what it is about. No row: it is no longer the job's.
+func (q *Queries) CloseLetter(ctx context.Context, arg CloseLetterParams) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, closeLetter,
+		arg.State,
+		arg.Now,
+		arg.ID,
+		arg.JobID,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []uuid.UUID{}
+	for rows.Next() {
+		var event_id uuid.UUID
+		if err := rows.Scan(&event_id); err != nil {
+			return nil, err
+		}
+		items = append(items, event_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const deadLetter = `-- name: DeadLetter :one
@@ -420,49 +499,61 @@ func (q *Queries) DeadLetters(ctx context.Context, arg DeadLettersParams) ([]Ale
 }
 
 const deadLettersForJobs = `-- name: DeadLettersForJobs :many
-SELECT d.id, d.tenant_id, d.event_id, d.channel, d.alert_id, d.user_id, d.content_hash, d.alert_data, d.state, d.cause, d.error_message, d.retry_count, d.attempts, d.interruptions, d.accepted_at, d.created_at, d.last_retry_at, d.next_retry_at, d.job_id, d.trace_id, d.traceparent, d.target, d.endpoint, d.subject, d.expires_at, d.held_by, d.operation_id, d.closed_at FROM alert_dlq AS d
+SELECT d.id, d.tenant_id, d.event_id, d.channel, d.alert_id, d.user_id, d.content_hash, d.alert_data, d.state, d.cause, d.error_message, d.retry_count, d.attempts, d.interruptions, d.accepted_at, d.created_at, d.last_retry_at, d.next_retry_at, d.job_id, d.trace_id, d.traceparent, d.target, d.endpoint, d.subject, d.expires_at, d.held_by, d.operation_id, d.closed_at,
+       (d.subject IS NOT NULL AND EXISTS (
+           SELECT FROM alert_events r
+           WHERE r.tenant_id = d.tenant_id AND r.subject = d.subject AND r.resolves AND r.accepted_at > d.accepted_at))::boolean AS ended
+FROM alert_dlq AS d
 JOIN (SELECT unnest($1::uuid[]) AS id, unnest($2::bigint[]) AS job_id) AS j ON j.id = d.id AND j.job_id = d.job_id
 WHERE d.state = 'pending'
 `
 
-func (q *Queries) DeadLettersForJobs(ctx context.Context, ids []uuid.UUID, jobIds []int64) ([]AlertDlq, error) {
+type DeadLettersForJobsRow struct {
+	AlertDlq AlertDlq
+	Ended    bool
+}
+
+// Letters that the jobs may attempt, and whether a later event has ended what they are about: one that was
+// accepted while the letter was being written, or reopened, has not seen it, nor was it seen there.
+func (q *Queries) DeadLettersForJobs(ctx context.Context, ids []uuid.UUID, jobIds []int64) ([]DeadLettersForJobsRow, error) {
 	rows, err := q.db.Query(ctx, deadLettersForJobs, ids, jobIds)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []AlertDlq{}
+	items := []DeadLettersForJobsRow{}
 	for rows.Next() {
-		var i AlertDlq
+		var i DeadLettersForJobsRow
 		if err := rows.Scan(
-			&i.ID,
-			&i.TenantID,
-			&i.EventID,
-			&i.Channel,
-			&i.AlertID,
-			&i.UserID,
-			&i.ContentHash,
-			&i.AlertData,
-			&i.State,
-			&i.Cause,
-			&i.ErrorMessage,
-			&i.RetryCount,
-			&i.Attempts,
-			&i.Interruptions,
-			&i.AcceptedAt,
-			&i.CreatedAt,
-			&i.LastRetryAt,
-			&i.NextRetryAt,
-			&i.JobID,
-			&i.TraceID,
-			&i.Traceparent,
-			&i.Target,
-			&i.Endpoint,
-			&i.Subject,
-			&i.ExpiresAt,
-			&i.HeldBy,
-			&i.OperationID,
-			&i.ClosedAt,
+			&i.AlertDlq.ID,
+			&i.AlertDlq.TenantID,
+			&i.AlertDlq.EventID,
+			&i.AlertDlq.Channel,
+			&i.AlertDlq.AlertID,
+			&i.AlertDlq.UserID,
+			&i.AlertDlq.ContentHash,
+			&i.AlertDlq.AlertData,
+			&i.AlertDlq.State,
+			&i.AlertDlq.Cause,
+			&i.AlertDlq.ErrorMessage,
+			&i.AlertDlq.RetryCount,
+			&i.AlertDlq.Attempts,
+			&i.AlertDlq.Interruptions,
+			&i.AlertDlq.AcceptedAt,
+			&i.AlertDlq.CreatedAt,
+			&i.AlertDlq.LastRetryAt,
+			&i.AlertDlq.NextRetryAt,
+			&i.AlertDlq.JobID,
+			&i.AlertDlq.TraceID,
+			&i.AlertDlq.Traceparent,
+			&i.AlertDlq.Target,
+			&i.AlertDlq.Endpoint,
+			&i.AlertDlq.Subject,
+			&i.AlertDlq.ExpiresAt,
+			&i.AlertDlq.HeldBy,
+			&i.AlertDlq.OperationID,
+			&i.AlertDlq.ClosedAt,
+			&i.Ended,
 		); err != nil {
 			return nil, err
 		}
@@ -666,39 +757,6 @@ func (q *Queries) EventDuplicates(ctx context.Context, tenantID string, eventID 
 			return nil, err
 		}
 		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const expireLetter = `-- name: ExpireLetter :many
-WITH letter AS (
-    UPDATE alert_dlq AS d
-    SET state = 'expired', closed_at = $1, next_retry_at = NULL, job_id = NULL, held_by = NULL
-    WHERE d.id = $2 AND d.job_id = $3::bigint AND d.state = 'pending'
-    RETURNING d.event_id, d.target
-), released AS (
-    DELETE FROM alert_dedup AS k USING letter l WHERE k.event_id = l.event_id AND k.target = l.target
-)
-SELECT event_id FROM letter
-`
-
-// A letter whose event's time to live is over, found by its own job. No row: it is no longer the job's.
-func (q *Queries) ExpireLetter(ctx context.Context, now *time.Time, iD uuid.UUID, jobID int64) ([]uuid.UUID, error) {
-	rows, err := q.db.Query(ctx, expireLetter, now, iD, jobID)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []uuid.UUID{}
-	for rows.Next() {
-		var event_id uuid.UUID
-		if err := rows.Scan(&event_id); err != nil {
-			return nil, err
-		}
-		items = append(items, event_id)
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err

@@ -147,28 +147,32 @@ const countLetters = `-- name: CountLetters :one
 SELECT count(*) FROM (
 SELECT FROM alert_dlq AS l
 WHERE l.tenant_id = $1
-  AND l.state = ANY($2::text[])
-  AND ($3::timestamptz IS NULL OR (
-       (l.expires_at IS NULL OR l.expires_at > $3)
+  AND ($2::uuid IS NULL OR l.id <= $2)
+  AND ($3::uuid IS NULL OR l.operation_id IS NULL OR l.operation_id < $3)
+  AND l.state = ANY($4::text[])
+  AND ($5::timestamptz IS NULL OR (
+       (l.expires_at IS NULL OR l.expires_at > $5)
        AND NOT EXISTS (SELECT FROM alert_events r
                        WHERE r.tenant_id = l.tenant_id AND r.subject = l.subject AND r.resolves AND r.accepted_at > l.accepted_at)))
-  AND ($4::text IS NULL OR l.channel = $4)
-  AND ($5::text IS NULL OR l.target = $5)
-  AND ($6::text IS NULL OR l.alert_id = $6)
-  AND ($7::text IS NULL OR l.user_id = $7)
-  AND ($8::text IS NULL OR l.cause = $8)
-  AND ($9::uuid IS NULL OR l.operation_id = $9)
-  AND ($10::timestamptz IS NULL OR l.created_at >= $10)
-  AND ($11::timestamptz IS NULL OR l.created_at < $11)
-  AND ($12::text IS NULL
-       OR position(lower($12) IN lower(l.alert_data ->> 'title')) > 0
-       OR position(lower($12) IN lower(l.alert_data ->> 'message')) > 0
-       OR position(lower($12) IN lower(l.error_message)) > 0)
-LIMIT $13) AS letter
+  AND ($6::text IS NULL OR l.channel = $6)
+  AND ($7::text IS NULL OR l.target = $7)
+  AND ($8::text IS NULL OR l.alert_id = $8)
+  AND ($9::text IS NULL OR l.user_id = $9)
+  AND ($10::text IS NULL OR l.cause = $10)
+  AND ($11::uuid IS NULL OR l.operation_id = $11)
+  AND ($12::timestamptz IS NULL OR l.created_at >= $12)
+  AND ($13::timestamptz IS NULL OR l.created_at < $13)
+  AND ($14::text IS NULL
+       OR position(lower($14) IN lower(l.alert_data ->> 'title')) > 0
+       OR position(lower($14) IN lower(l.alert_data ->> 'message')) > 0
+       OR position(lower($14) IN lower(l.error_message)) > 0)
+LIMIT $15) AS letter
 `
 
 type CountLettersParams struct {
 	TenantID      string
+	LastID        *uuid.UUID
+	OperationID   *uuid.UUID
 	States        []string
 	SendableAt    *time.Time
 	Channel       *string
@@ -183,10 +187,13 @@ type CountLettersParams struct {
 	RowLimit      int32
 }
 
-// How many letters an operation would take on; counting ends at row_limit.
+// How many letters an operation would take on; counting ends at row_limit. With its id and last_id, how many
+// of them it has not had, those that somebody else is at included.
 func (q *Queries) CountLetters(ctx context.Context, arg CountLettersParams) (int64, error) {
 	row := q.db.QueryRow(ctx, countLetters,
 		arg.TenantID,
+		arg.LastID,
+		arg.OperationID,
 		arg.States,
 		arg.SendableAt,
 		arg.Channel,
@@ -210,21 +217,28 @@ SELECT count(*) FROM (
 SELECT FROM alert_dlq
 WHERE tenant_id = $1 AND endpoint = $2 AND state = 'pending' AND next_retry_at > $3::timestamptz
   AND (expires_at IS NULL OR expires_at > $3)
-LIMIT $4) AS letter
+  AND ($4::uuid IS NULL OR id <= $4)
+  AND ($5::uuid IS NULL OR operation_id IS NULL OR operation_id < $5)
+LIMIT $6) AS letter
 `
 
 type CountWaitingLettersParams struct {
-	TenantID string
-	Endpoint string
-	Now      time.Time
-	RowLimit int32
+	TenantID    string
+	Endpoint    string
+	Now         time.Time
+	LastID      *uuid.UUID
+	OperationID *uuid.UUID
+	RowLimit    int32
 }
 
+// How many letters a drain would take on, or has not had: as CountLetters.
 func (q *Queries) CountWaitingLetters(ctx context.Context, arg CountWaitingLettersParams) (int64, error) {
 	row := q.db.QueryRow(ctx, countWaitingLetters,
 		arg.TenantID,
 		arg.Endpoint,
 		arg.Now,
+		arg.LastID,
+		arg.OperationID,
 		arg.RowLimit,
 	)
 	var count int64
@@ -449,7 +463,7 @@ const lockLetters = `-- name: LockLetters :many
 SELECT l.id, l.event_id, l.target, l.job_id, l.traceparent FROM alert_dlq AS l
 WHERE l.tenant_id = $1
   AND l.id > $2 AND l.id <= $3
-  AND l.operation_id IS DISTINCT FROM $4::uuid
+  AND (l.operation_id IS NULL OR l.operation_id < $4::uuid)
   AND l.state = ANY($5::text[])
   AND ($6::timestamptz IS NULL OR (
        (l.expires_at IS NULL OR l.expires_at > $6)
@@ -500,7 +514,8 @@ type LockLettersRow struct {
 }
 
 // The next letters of an operation, oldest first. What somebody else is at is passed over; the
-// operation comes back to it.
+// operation comes back to it. What a later operation has taken on is left to it: two that took letters
+// from each other would send what fails again and again.
 func (q *Queries) LockLetters(ctx context.Context, arg LockLettersParams) ([]LockLettersRow, error) {
 	rows, err := q.db.Query(ctx, lockLetters,
 		arg.TenantID,
@@ -616,7 +631,7 @@ const lockWaitingLetters = `-- name: LockWaitingLetters :many
 SELECT id, event_id, target, job_id, traceparent FROM alert_dlq
 WHERE tenant_id = $1 AND endpoint = $2 AND state = 'pending'
   AND id > $3 AND id <= $4
-  AND operation_id IS DISTINCT FROM $5::uuid
+  AND (operation_id IS NULL OR operation_id < $5::uuid)
   AND next_retry_at > $6::timestamptz
   AND (expires_at IS NULL OR expires_at > $6)
 ORDER BY id
@@ -642,7 +657,8 @@ type LockWaitingLettersRow struct {
 	Traceparent *string
 }
 
-// The next letters of a drain: those of an endpoint whose retry is not due yet.
+// The next letters of a drain: those of an endpoint whose retry is not due yet, and that no later
+// operation has taken on.
 func (q *Queries) LockWaitingLetters(ctx context.Context, arg LockWaitingLettersParams) ([]LockWaitingLettersRow, error) {
 	rows, err := q.db.Query(ctx, lockWaitingLetters,
 		arg.TenantID,
