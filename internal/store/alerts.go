@@ -416,7 +416,7 @@ func (s *Alerts) rebuilding(ctx context.Context, tenantID string, fresh time.Tim
 }
 
 func (s *Alerts) macroLevels(ctx context.Context, tenantID string, series []string, values alerts.Values) error {
-	rows, err := s.q.NewestMacro(ctx, tenantID, series)
+	rows, err := s.q.NewestMacro(ctx, day(s.now()), tenantID, series)
 	if err != nil {
 		return fmt.Errorf("newest macro observations: %w", err)
 	}
@@ -434,7 +434,7 @@ func (s *Alerts) macroLevels(ctx context.Context, tenantID string, series []stri
 
 // bars reads closes and what else is stored of the newest day, and the change from the close before.
 func (s *Alerts) bars(ctx context.Context, tenantID string, symbols []string, values alerts.Values) error {
-	rows, err := s.q.NewestCloses(ctx, tenantID, symbols)
+	rows, err := s.q.NewestCloses(ctx, day(s.now()), tenantID, symbols)
 	if err != nil {
 		return fmt.Errorf("newest prices: %w", err)
 	}

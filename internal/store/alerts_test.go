@@ -242,6 +242,20 @@ func TestValuesAreWhatIsStoredNow(t *testing.T) {
 	}
 }
 
+// Macro series hold projections, and prices of days to come were taken in once: neither is what is so now.
+func TestValuesOfDaysToComeAreNotWatched(t *testing.T) {
+	t.Parallel()
+	_, pool := setup(t)
+	addMacro(t, pool, "default", "GDPPOT", "2026-03-31", 1, 28)
+	addMacro(t, pool, "default", "GDPPOT", "2026-05-02", 1, 31)
+	addPrice(t, pool, "default", "AAA", "2026-04-30", 1, "80")
+	addPrice(t, pool, "default", "AAA", "2026-05-01", 1, "82")
+	addPrice(t, pool, "default", "AAA", "2107-05-08", 1, "999")
+	require.Equal(t, []string{"28 of 2026-03-31T00:00:00Z", "82 of 2026-05-01T00:00:00Z", "2 of 2026-05-01T00:00:00Z"},
+		read(t, newAlerts(pool, nil, nil), key(alerts.MacroSeries, "GDPPOT", "level"),
+			key(alerts.Prices, "AAA", "close"), key(alerts.Prices, "AAA", "change_abs")))
+}
+
 // read returns values as "value of day", or why there is none.
 func read(t *testing.T, a *store.Alerts, keys ...alerts.Key) []string {
 	t.Helper()

@@ -351,7 +351,8 @@ func (m *importRun) stage(ctx context.Context) error {
 			l, ok := m.known[symbol]
 			return l, ok
 		},
-		NewID: func(symbol string) string { return StableID(m.tenantID, "security", symbol).String() },
+		NewID:  func(symbol string) string { return StableID(m.tenantID, "security", symbol).String() },
+		Latest: m.now().UTC().AddDate(0, 0, 1).Format(time.DateOnly),
 	})
 	if err != nil {
 		return err

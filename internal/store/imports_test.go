@@ -377,6 +377,33 @@ UNRATE,2020-01-31,7,Percent,monthly,FRED
 	require.Len(t, s.refused(imports.Macro, rows), 10, "units and origins too")
 }
 
+// A day to come has no price: a slip of the year would make a pack that every run takes for the newest, and
+// rows can't be taken back.
+func TestImportRefusesPricesOfDaysToCome(t *testing.T) {
+	t.Parallel()
+	s := newImportSite(t)
+	now := time.Date(2020, 1, 6, 23, 0, 0, 0, time.UTC)
+	s.to = store.NewImports(s.pool, store.ImportOptions{Now: func() time.Time { return now }})
+	s.do(imports.Securities, listed)
+	s.do(imports.Prices, closes, calendar("IDX"))
+	const says = "date: must not be after 2020-01-07, tomorrow (UTC)"
+	for kind, body := range map[imports.Kind]string{
+		imports.Prices: "symbol,date,close,currency\nIDX,2020-01-07,100,CHF\nIDX,2020-01-08,100,CHF\nIDX,2107-05-08,100,CHF\n",
+		imports.FX:     "date,base,quote,rate\n2020-01-07,USD,CHF,0.9\n2020-01-08,USD,CHF,0.9\n2107-05-08,USD,CHF,0.9\n",
+	} {
+		var got []string
+		for _, f := range s.refused(kind, body) {
+			got = append(got, f.Pointer+" "+f.Detail)
+		}
+		require.Equal(t, []string{"/3/date line 3, " + says, "/4/date line 4, " + says}, got, kind)
+	}
+	now = now.Add(2 * time.Hour)
+	s.do(imports.Prices, "symbol,date,close,currency\nIDX,2020-01-08,100,CHF\n")
+
+	// Projections are dated by the period that they are about, and so is one that is not over yet.
+	s.do(imports.Macro, "series,date,value,frequency\nGDPPOT,2030-12-31,1,annual\n")
+}
+
 func TestImportListsTheFirstProblems(t *testing.T) {
 	t.Parallel()
 	s := newImportSite(t)
