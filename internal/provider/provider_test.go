@@ -216,6 +216,28 @@ func TestFMPNetCashOfAnotherCurrency(t *testing.T) {
 	}
 }
 
+// An article about companies of two requests is answered to both, to each with its own alone.
+func TestMarketauxOverManySymbols(t *testing.T) {
+	t.Parallel()
+	var symbols []string
+	for i := range symbolsAtOnce + 1 {
+		symbols = append(symbols, fmt.Sprintf("S%02d", i))
+	}
+	o := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		about := `{"symbol":"S00","sentiment_score":0.6},{"symbol":"S01","sentiment_score":null}`
+		if r.URL.Query().Get("symbols") == "S20" {
+			about = `{"symbol":"S20","sentiment_score":-0.2}`
+		}
+		fmt.Fprintf(w, `{"meta":{"found":1,"limit":3},"data":[{"uuid":"1","title":"t","published_at":"2026-11-27T14:05:00Z","entities":[%s]}]}`, about)
+	})
+	rows, err := fetch(t, NewMarketaux(o), day(t, "2026-11-27"), symbols...)
+	require.NoError(t, err)
+	require.Len(t, rows, 1, "once")
+	got := rows[0].(NewsRow)
+	require.Equal(t, []string{"S00", "S01", "S20"}, got.Symbols)
+	require.InDelta(t, 0.2, *got.Sentiment, 1e-12, "the mean over those that were judged")
+}
+
 func TestMarketaux(t *testing.T) {
 	t.Parallel()
 	o := serve(t, func(w http.ResponseWriter, r *http.Request) {
