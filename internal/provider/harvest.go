@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,7 +47,28 @@ func LoadConfig(dir string) (Config, error) {
 			ps.Add(name, "%d are more than %d", n, mostSubjects)
 		}
 	}
+	for i, series := range c.FRED.Series {
+		if slices.Index(c.FRED.Series, series) < i {
+			ps.Add("fred.series", "%s stands twice", series)
+		}
+	}
+	unambiguous(&ps, "fmp.symbols", c.FMP.Symbols)
+	unambiguous(&ps, "news.symbols", c.News.Symbols)
 	return c, ps.In(File)
+}
+
+// unambiguous notes symbols of ours that are one to the service: what it answers would be of either, and of
+// another with every start.
+func unambiguous(ps *tables.Problems, name string, symbols map[string]string) {
+	ours := map[string]string{}
+	for _, symbol := range slices.Sorted(maps.Keys(symbols)) {
+		theirs := cmp.Or(symbols[symbol], symbol)
+		if other, taken := ours[theirs]; taken {
+			ps.Add(name, "%s and %s are both %q to the service", other, symbol, theirs)
+			continue
+		}
+		ours[theirs] = symbol
+	}
 }
 
 // Task is what one provider is asked for.
@@ -85,10 +107,7 @@ func (c Config) Tasks(keys Keys, o Options) []Task {
 func translate(symbols map[string]string) (subjects []string, ours map[string]string) {
 	ours = map[string]string{}
 	for symbol, theirs := range symbols {
-		if theirs == "" {
-			theirs = symbol
-		}
-		ours[theirs] = symbol
+		ours[cmp.Or(theirs, symbol)] = symbol
 	}
 	return slices.Sorted(maps.Keys(ours)), ours
 }

@@ -42,6 +42,9 @@ func TestLoadConfigRefuses(t *testing.T) {
 		"news: {days: 7}\nfmp: [1]":   "cannot unmarshal",
 		"news: {days: 7}\nnews: {}\n": "already defined",
 		"news: {days: 7}\nfred: {series: [" + strings.Repeat("A, ", 1001) + "]}": "fred.series: 1001 are more than 1000",
+		"news: {days: 7}\nfmp: {symbols: {NESN: NSRGY, NESTLE: NSRGY}}":          `providers.yaml: fmp.symbols: NESN and NESTLE are both "NSRGY" to the service`,
+		"news: {days: 7, symbols: {AA: '', GOLD: AA}}":                           `providers.yaml: news.symbols: AA and GOLD are both "AA" to the service`,
+		"news: {days: 7}\nfred: {series: [UNRATE, DGS2, UNRATE]}":                "providers.yaml: fred.series: UNRATE stands twice",
 	} {
 		dir := t.TempDir()
 		require.NoError(t, os.WriteFile(filepath.Join(dir, File), []byte(text), 0o600))
