@@ -91,7 +91,7 @@ func TestImportFromTheScript(t *testing.T) {
 	send := func(path, media, body string) response {
 		return s.do(http.MethodPost, path, strings.NewReader(body), "Content-Type", media, "HX-Request", "true", "Sec-Fetch-Site", "same-origin")
 	}
-	r := send("/console/imports/fx?source=desk&reason=late", "application/json", `[{"date":"2050-01-03","base":"USD","quote":"CHF","rate":"1.2195"}]`)
+	r := send("/console/imports/fx?source=desk&reason=late", "application/json", `[{"date":"2026-01-03","base":"USD","quote":"CHF","rate":"1.2195"}]`)
 	require.Equal(t, http.StatusOK, r.StatusCode)
 	require.NotContains(t, r.body, "<html")
 	require.Contains(t, elementText(t, r, "result"), "Inserted 1")

@@ -41,6 +41,7 @@ type schema struct {
 	// rows checks columns of a row, all of them fine by themselves, against each other.
 	rows func(r *row) (column, problem string)
 	date string // column of the row's date; "" when it has none
+	past bool   // rows are of what has been: none is dated after [Reference.Latest]
 	id   bool   // the staging table starts with the id that a security gets when it is new
 }
 
@@ -97,6 +98,7 @@ var schemas = map[Kind]*schema{
 		given: []given{{"bar", []string{"open", "high", "low", "volume"}}},
 		rows:  bar,
 		date:  "date",
+		past:  true,
 	},
 	FX: {
 		columns: []column{
@@ -113,7 +115,9 @@ var schemas = map[Kind]*schema{
 			return "", ""
 		},
 		date: "date",
+		past: true,
 	},
+	// Macro series may be of periods that are not over yet, and of projections: a run sees none before its date.
 	Macro: {
 		columns: []column{
 			{name: "series", check: text(mostText)},

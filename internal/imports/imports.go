@@ -80,8 +80,12 @@ type Request struct {
 	// Calendar is the symbol whose closes are the tenant's valuation days. It is for prices only, and
 	// required with the first of them; once set it stays.
 	Calendar string
-	Actor    string // for the audit trail
-	Reason   string // why, for the audit trail; may be empty
+	// Fetched is for what a provider describes, and nobody has written for this import: rows of macro series
+	// that are stored keep the series' unit and origin, whatever they say, and a series of another frequency
+	// is left out instead of refusing the file. It changes nothing of other kinds.
+	Fetched bool
+	Actor   string // for the audit trail
+	Reason  string // why, for the audit trail; may be empty
 }
 
 // DefaultSource is the source of revisions whose request names none.
@@ -100,6 +104,7 @@ type Summary struct {
 	// FirstDate and LastDate are of the file's rows; nil for securities, which have none.
 	FirstDate, LastDate *time.Time
 	Packs               Packs
+	LeftOut             []string // why a fetched file's series were, one each; their rows are not counted
 }
 
 // Packs counts pricing packs that an import touched.

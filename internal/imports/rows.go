@@ -24,6 +24,9 @@ type Reference struct {
 	Listing func(symbol string) (Listing, bool)
 	// NewID returns the id that a security gets when it is new.
 	NewID func(symbol string) string
+	// Latest is the last day that prices and rates may be of, YYYY-MM-DD: tomorrow, as it is in UTC; "" means
+	// any. A slip of the year would make a pricing pack that everybody takes for the newest, and rows stay.
+	Latest string
 }
 
 // row is a row of a file with its fields in the form in which they are stored.
@@ -184,6 +187,10 @@ func (r *Rows) check() {
 		}
 	}
 	if r.findings.Total > before {
+		return
+	}
+	if latest := r.reference.Latest; r.schema.past && latest != "" && r.row.text(r.schema.date) > latest {
+		complain(r.schema.date, "must not be after "+latest+", tomorrow (UTC)")
 		return
 	}
 	if r.schema.rows != nil {

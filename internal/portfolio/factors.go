@@ -86,6 +86,22 @@ func (s Series) Returns() Series {
 	return r
 }
 
+// ReturnsOverSplits are the returns of a security's closes over the splits that a ledger books, which must be
+// [Effective]: closes from the date of a split on are those of new shares.
+func (s Series) ReturnsOverSplits(symbol string, ledger []Transaction) Series {
+	r := s.Returns()
+	for _, t := range ledger {
+		if t.Type != Split || t.Symbol != symbol {
+			continue
+		}
+		i, _ := slices.BinarySearchFunc(r, t.Date, func(p Point, day time.Time) int { return p.Date.Compare(day) })
+		if i < len(r) && t.Date.After(s[0].Date) {
+			r[i].Value = (1+r[i].Value)*ratioOf(t.Quantity).float() - 1
+		}
+	}
+	return r
+}
+
 // Rates returns the rate of base in units of quote on every day on which a pair that it is made of was
 // observed, the others carried forward; and those pairs. It is empty when there is no path between the
 // two.

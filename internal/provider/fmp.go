@@ -32,6 +32,7 @@ const yearsOfAccounts = 5
 type accounts struct {
 	Date              string   `json:"date"`       // the period's last day
 	FilingDate        string   `json:"filingDate"` // when it became public
+	Currency          string   `json:"reportedCurrency"`
 	Revenue           *float64 `json:"revenue"`
 	GrossProfit       *float64 `json:"grossProfit"`
 	OperatingIncome   *float64 `json:"operatingIncome"`
@@ -63,8 +64,12 @@ func (f *FMP) Fetch(ctx context.Context, symbols []string, _ time.Time, emit fun
 		if err != nil {
 			return err
 		}
+		currency, err := f.currency(ctx, symbol)
+		if err != nil {
+			return err
+		}
 		known, end := years[0].filed, years[0].endsPeriod
-		figures := figuresOf(years)
+		figures := figuresOf(years, currency)
 		if n, ok := growthYears(paid, known); ok {
 			figures = append(figures, figure{"dividend_growth_years", n})
 		}
@@ -130,6 +135,7 @@ func (a *accounts) take(b accounts) error {
 	if filed.After(a.filed) {
 		a.filed = filed
 	}
+	a.Currency = b.Currency
 	for _, field := range []struct{ to, from **float64 }{
 		{&a.Revenue, &b.Revenue},
 		{&a.GrossProfit, &b.GrossProfit},
@@ -159,8 +165,9 @@ type figure struct {
 }
 
 // figuresOf computes what ratings are made of; what the accounts do not allow is left out. Ratios are
-// fractions. The definitions are those of docs/analytics/ratings.md.
-func figuresOf(years []accounts) []figure {
+// fractions. The definitions are those of docs/analytics/ratings.md. currency is what the market capitalisation
+// is in, "" when that is not known.
+func figuresOf(years []accounts, currency string) []figure {
 	var figures []figure
 	add := func(metric string, value float64, ok bool) {
 		if ok && !math.IsNaN(value) && !math.IsInf(value, 0) {
@@ -175,7 +182,8 @@ func figuresOf(years []accounts) []figure {
 	if last.CommonDividends != nil && last.FreeCashFlow != nil && *last.CommonDividends < 0 {
 		add("fcf_dividend_cover", *last.FreeCashFlow/-*last.CommonDividends, true)
 	}
-	if last.CashAndShortTerm != nil && last.Debt != nil {
+	// It is measured as a share of the market capitalisation: in another currency it would be off by the rate.
+	if last.CashAndShortTerm != nil && last.Debt != nil && currency != "" && last.Currency == currency {
 		add("net_cash", *last.CashAndShortTerm-*last.Debt, true)
 	}
 	add(mean("roe_5y", years, func(a accounts) (float64, bool) {
@@ -290,6 +298,19 @@ func growthYears(paid []payment, before time.Time) (float64, bool) {
 		n++
 	}
 	return float64(n), true
+}
+
+// currency returns what a company's listing, and with it its market capitalisation, is in: not what it reports in,
+// where shares are listed abroad. "" when the service does not say.
+func (f *FMP) currency(ctx context.Context, symbol string) (string, error) {
+	var profiles []struct {
+		Currency string `json:"currency"`
+	}
+	err := f.get(ctx, symbol, "/stable/profile", url.Values{"symbol": {symbol}}, &profiles)
+	if err != nil || len(profiles) == 0 {
+		return "", err
+	}
+	return profiles[0].Currency, nil
 }
 
 // marketCap emits today's, known from today on.

@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,7 +47,28 @@ func LoadConfig(dir string) (Config, error) {
 			ps.Add(name, "%d are more than %d", n, mostSubjects)
 		}
 	}
+	for i, series := range c.FRED.Series {
+		if slices.Index(c.FRED.Series, series) < i {
+			ps.Add("fred.series", "%s stands twice", series)
+		}
+	}
+	unambiguous(&ps, "fmp.symbols", c.FMP.Symbols)
+	unambiguous(&ps, "news.symbols", c.News.Symbols)
 	return c, ps.In(File)
+}
+
+// unambiguous notes symbols of ours that are one to the service: what it answers would be of either, and of
+// another with every start.
+func unambiguous(ps *tables.Problems, name string, symbols map[string]string) {
+	ours := map[string]string{}
+	for _, symbol := range slices.Sorted(maps.Keys(symbols)) {
+		theirs := cmp.Or(symbols[symbol], symbol)
+		if other, taken := ours[theirs]; taken {
+			ps.Add(name, "%s and %s are both %q to the service", other, symbol, theirs)
+			continue
+		}
+		ours[theirs] = symbol
+	}
 }
 
 // Task is what one provider is asked for.
@@ -85,10 +107,7 @@ func (c Config) Tasks(keys Keys, o Options) []Task {
 func translate(symbols map[string]string) (subjects []string, ours map[string]string) {
 	ours = map[string]string{}
 	for symbol, theirs := range symbols {
-		if theirs == "" {
-			theirs = symbol
-		}
-		ours[theirs] = symbol
+		ours[cmp.Or(theirs, symbol)] = symbol
 	}
 	return slices.Sorted(maps.Keys(ours)), ours
 }
@@ -145,7 +164,9 @@ func (h *Harvest) Fetch(ctx context.Context) ([]Report, error) {
 	return reports, errors.Join(errs...)
 }
 
-// Run fetches and imports, all rows or none. Rows go from one to the other as they come.
+// Run fetches and imports, all rows or none, but for macro series that are refused by the service or the import:
+// those are left out, and the error is about them, while the summary is of the others. Rows go from one to the
+// other as they come.
 func (t Task) Run(ctx context.Context, importer Importer, tenantID string, now time.Time) (imports.Summary, error) {
 	var since time.Time
 	if t.Days > 0 {
@@ -154,17 +175,19 @@ func (t Task) Run(ctx context.Context, importer Importer, tenantID string, now t
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	reader, writer := io.Pipe()
+	var refused []error
 	fetched := make(chan error, 1)
 	go func() {
 		encoder := json.NewEncoder(writer)
-		err := t.Provider.Fetch(ctx, t.Subjects, since, func(r Row) error { return encoder.Encode(t.translated(r)) })
+		var err error
+		refused, err = t.fetch(ctx, since, func(r Row) error { return encoder.Encode(t.translated(r)) })
 		// An import that reads this error instead of the end stores nothing.
 		_ = writer.CloseWithError(err)
 		fetched <- err
 	}()
 	summary, err := importer.Import(ctx, imports.Request{
 		TenantID: tenantID, Kind: imports.Kind(t.Provider.Kind()), Format: imports.NDJSON, Body: reader,
-		Source: t.Provider.Name(), Actor: "fetch_data",
+		Source: t.Provider.Name(), Actor: "fetch_data", Fetched: true,
 	})
 	cancel()
 	_ = reader.Close() // whoever still writes is told
@@ -175,7 +198,41 @@ func (t Task) Run(ctx context.Context, importer Importer, tenantID string, now t
 	if err != nil {
 		return imports.Summary{}, fmt.Errorf("import what %s answered: %w", t.Provider.Name(), err)
 	}
-	return summary, nil
+	for _, why := range summary.LeftOut {
+		refused = append(refused, fmt.Errorf("%s: %s", t.Provider.Name(), why))
+	}
+	return summary, errors.Join(refused...)
+}
+
+// fetch emits what the provider answers. It asks for one macro series at a time, so that one that is refused
+// leaves none of its rows behind and the others are fetched: night after night it would keep all from coming in.
+func (t Task) fetch(ctx context.Context, since time.Time, emit func(Row) error) (refused []error, err error) {
+	if t.Provider.Kind() != Macro {
+		return nil, t.Provider.Fetch(ctx, t.Subjects, since, emit)
+	}
+	for _, series := range t.Subjects {
+		var rows []Row
+		err := t.Provider.Fetch(ctx, []string{series}, since, func(r Row) error {
+			rows = append(rows, r)
+			return nil
+		})
+		if e, ok := errors.AsType[*Error](err); ok && e.refusal() {
+			refused = append(refused, err)
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range rows {
+			if err := emit(r); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if len(refused) == len(t.Subjects) {
+		return nil, errors.Join(refused...) // there is nothing to import
+	}
+	return refused, nil
 }
 
 // translated gives rows our symbols.

@@ -42,6 +42,9 @@ func TestLoadConfigRefuses(t *testing.T) {
 		"news: {days: 7}\nfmp: [1]":   "cannot unmarshal",
 		"news: {days: 7}\nnews: {}\n": "already defined",
 		"news: {days: 7}\nfred: {series: [" + strings.Repeat("A, ", 1001) + "]}": "fred.series: 1001 are more than 1000",
+		"news: {days: 7}\nfmp: {symbols: {NESN: NSRGY, NESTLE: NSRGY}}":          `providers.yaml: fmp.symbols: NESN and NESTLE are both "NSRGY" to the service`,
+		"news: {days: 7, symbols: {AA: '', GOLD: AA}}":                           `providers.yaml: news.symbols: AA and GOLD are both "AA" to the service`,
+		"news: {days: 7}\nfred: {series: [UNRATE, DGS2, UNRATE]}":                "providers.yaml: fred.series: UNRATE stands twice",
 	} {
 		dir := t.TempDir()
 		require.NoError(t, os.WriteFile(filepath.Join(dir, File), []byte(text), 0o600))
@@ -140,4 +143,43 @@ func TestHarvestAllOrNone(t *testing.T) {
 	cancel()
 	_, err = task.Run(ctx, importer, store.DefaultTenant, time.Now())
 	require.ErrorIs(t, err, context.Canceled)
+}
+
+// A series that the service does not have any more, or that was imported with another frequency, keeps none of
+// the others from being imported, night after night; the job fails, and says which it is.
+func TestHarvestLeavesOutARefusedSeries(t *testing.T) {
+	t.Parallel()
+	pool, importer := market(t)
+	_, err := importer.Import(t.Context(), imports.Request{
+		TenantID: store.DefaultTenant, Kind: imports.Macro, Format: imports.CSV,
+		Body: strings.NewReader("series,date,value,frequency\nDGS10,2008-01-01,1,daily\nGDPC1,2007-12-31,1,monthly\n"),
+	})
+	require.NoError(t, err)
+	status := http.StatusBadRequest
+	o := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Query().Get("series_id") == "GONE":
+			w.WriteHeader(status)
+			fmt.Fprint(w, "The series does not exist.")
+		case r.URL.Path == "/fred/series":
+			_, _ = w.Write(recorded(t, "fred_series.json")) // monthly, in percent
+		default:
+			_, _ = w.Write(recorded(t, "fred_observations.json"))
+		}
+	})
+	var c Config
+	c.FRED.Series = []string{"DGS10", "GDPC1", "GONE", "UNRATE"}
+	harvest := NewHarvest(c.Tasks(Keys{FRED: key}, o), importer, store.DefaultTenant, time.Now)
+	const says = "fred, GONE: answered 400: The series does not exist.\nfred: the series DGS10 is declared with daily and comes with monthly"
+	reports, err := harvest.Fetch(t.Context())
+	require.EqualError(t, err, says)
+	require.Equal(t, []Report{{Provider: "fred", Subjects: 4, Rows: 4, Inserted: 4, Error: says}}, reports)
+	require.Equal(t, 3, count(t, pool, `SELECT count(*) FROM macro_values WHERE series = 'GDPC1'`), "another unit and origin are none of its data")
+	require.Equal(t, 2, count(t, pool, `SELECT count(*) FROM macro_values WHERE series = 'UNRATE'`))
+	require.Equal(t, 1, count(t, pool, `SELECT count(*) FROM macro_values WHERE series = 'DGS10'`))
+
+	c.FRED.Series = []string{"GONE"}
+	harvest = NewHarvest(c.Tasks(Keys{FRED: key}, o), importer, store.DefaultTenant, time.Now)
+	_, err = harvest.Fetch(t.Context())
+	require.EqualError(t, err, "fred, GONE: answered 400: The series does not exist.")
 }

@@ -31,23 +31,36 @@ const (
 )
 
 // Fetch implements Provider. An article about several symbols is emitted once, with all that were asked
-// for; its sentiment is the mean over them.
+// for; its sentiment is the mean over them. One about symbols of several requests is answered to each with that
+// request's alone, so that none is whole before the last.
 func (m *Marketaux) Fetch(ctx context.Context, symbols []string, since time.Time, emit func(Row) error) error {
-	seen := map[string]bool{}
+	byID := map[string]*covered{}
+	var articles []*covered // in the order in which they came
 	for group := range slices.Chunk(symbols, symbolsAtOnce) {
 		for page := 1; page <= pagesAtMost; page++ {
-			more, err := m.page(ctx, symbols, group, since, page, func(row NewsRow) error {
-				if seen[row.ID] {
-					return nil
-				}
-				seen[row.ID] = true
-				return emit(row)
-			})
+			answered, more, err := m.page(ctx, group, since, page)
 			if err != nil {
 				return err
 			}
+			for _, a := range answered {
+				c, known := byID[a.UUID]
+				if !known {
+					if c, err = m.cover(a); err != nil {
+						return err
+					}
+					byID[a.UUID], articles = c, append(articles, c)
+				}
+				c.take(a, symbols)
+			}
 			if !more {
 				break
+			}
+		}
+	}
+	for _, c := range articles {
+		if row, ok := c.whole(); ok {
+			if err := emit(row); err != nil {
+				return err
 			}
 		}
 	}
@@ -66,7 +79,7 @@ type article struct {
 	} `json:"entities"`
 }
 
-func (m *Marketaux) page(ctx context.Context, all, group []string, since time.Time, page int, emit func(NewsRow) error) (more bool, err error) {
+func (m *Marketaux) page(ctx context.Context, group []string, since time.Time, page int) (list []article, more bool, err error) {
 	var answer struct {
 		Meta struct {
 			Found int `json:"found"`
@@ -81,48 +94,49 @@ func (m *Marketaux) page(ctx context.Context, all, group []string, since time.Ti
 		query.Set("published_after", since.UTC().Format("2006-01-02T15:04:05"))
 	}
 	if err := m.get(ctx, strings.Join(group, ","), "/v1/news/all", query, &answer); err != nil {
-		return false, err
+		return nil, false, err
 	}
-	for _, a := range answer.Data {
-		row, ok, err := m.row(a, all)
-		if err != nil {
-			return false, err
-		}
-		if !ok {
-			continue
-		}
-		if err := emit(row); err != nil {
-			return false, err
-		}
-	}
-	return len(answer.Data) > 0 && page*answer.Meta.Limit < answer.Meta.Found, nil
+	return answer.Data, len(answer.Data) > 0 && page*answer.Meta.Limit < answer.Meta.Found, nil
 }
 
-// row returns an article's, false when it is about none of the symbols.
-func (m *Marketaux) row(a article, symbols []string) (NewsRow, bool, error) {
+// covered is an article with what is known so far of whom it is about.
+type covered struct {
+	row    NewsRow
+	sum    float64 // of the sentiments
+	judged int
+}
+
+func (m *Marketaux) cover(a article) (*covered, error) {
 	published, err := time.Parse(time.RFC3339, a.PublishedAt)
 	if err != nil || a.UUID == "" || strings.TrimSpace(a.Title) == "" {
-		return NewsRow{}, false, &Error{Provider: m.name, Detail: fmt.Sprintf("an article without id, title or time of publication (%.40q, %.40q)", a.UUID, a.PublishedAt)}
+		return nil, &Error{Provider: m.name, Detail: fmt.Sprintf("an article without id, title or time of publication (%.40q, %.40q)", a.UUID, a.PublishedAt)}
 	}
-	row := NewsRow{
+	return &covered{row: NewsRow{
 		ID: m.name + ":" + a.UUID, PublishedAt: published.UTC().Format(time.RFC3339), Title: a.Title,
 		Source: a.Source, URL: a.URL, Symbols: []string{},
-	}
-	sum, n := 0.0, 0
+	}}, nil
+}
+
+// take adds those of the symbols that an answer says the article is about.
+func (c *covered) take(a article, symbols []string) {
 	for _, e := range a.Entities {
-		if !slices.Contains(symbols, e.Symbol) || slices.Contains(row.Symbols, e.Symbol) {
+		if !slices.Contains(symbols, e.Symbol) || slices.Contains(c.row.Symbols, e.Symbol) {
 			continue
 		}
-		row.Symbols = append(row.Symbols, e.Symbol)
+		c.row.Symbols = append(c.row.Symbols, e.Symbol)
 		if e.Sentiment != nil {
-			sum += *e.Sentiment
-			n++
+			c.sum += *e.Sentiment
+			c.judged++
 		}
 	}
-	slices.Sort(row.Symbols)
-	if n > 0 {
-		mean := max(-1, min(1, sum/float64(n)))
-		row.Sentiment = &mean
+}
+
+// whole returns the row, false when it is about none of the symbols.
+func (c *covered) whole() (NewsRow, bool) {
+	slices.Sort(c.row.Symbols)
+	if c.judged > 0 {
+		mean := max(-1, min(1, c.sum/float64(c.judged)))
+		c.row.Sentiment = &mean
 	}
-	return row, len(row.Symbols) > 0, nil
+	return c.row, len(c.row.Symbols) > 0
 }

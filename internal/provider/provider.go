@@ -98,6 +98,19 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.err }
 
+// refusal reports whether it is about the subject alone: the service does not have it, or describes it in a way
+// that is not understood. Asking again does not help, and others are answered all the same. What else a
+// service does not do may be over the next time.
+func (e *Error) refusal() bool {
+	switch e.Status {
+	case http.StatusBadRequest, http.StatusNotFound: // FRED's for a series that there is not
+		return e.Subject != ""
+	case 0:
+		return e.Subject != "" && e.err == nil
+	}
+	return false
+}
+
 // Options are what all providers are made with.
 type Options struct {
 	Client *http.Client // an outbound client

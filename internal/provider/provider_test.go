@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -142,6 +143,8 @@ func fmpAnswers(w http.ResponseWriter, r *http.Request) {
 				list = append(list, map[string]any{"symbol": symbol, "date": fmt.Sprintf("%d-%s", year, md), "adjDividend": perShare / 2, "dividend": perShare / 2})
 			}
 		}
+	case "/stable/profile":
+		list = []map[string]any{{"symbol": symbol, "marketCap": 3900351299800, "currency": "USD"}}
 	case "/stable/market-capitalization":
 		list = []map[string]any{{"symbol": symbol, "date": "2026-11-27", "marketCap": 3900351299800}}
 	}
@@ -183,6 +186,56 @@ func TestFMP(t *testing.T) {
 	for name := range got {
 		require.False(t, strings.HasPrefix(name, "FUND "), name)
 	}
+}
+
+// Accounts are in the currency of the company, its market capitalisation in that of its listing: what is owed in
+// yen is no share of a value in dollars.
+func TestFMPNetCashOfAnotherCurrency(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		reported, listed string
+		netCash          bool
+	}{
+		{"USD", "USD", true}, {"JPY", "USD", false}, {"USD", "", false}, {"", "USD", false},
+	} {
+		o := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			recorder := httptest.NewRecorder()
+			fmpAnswers(recorder, r)
+			text := strings.ReplaceAll(recorder.Body.String(), `"reportedCurrency":"USD"`, `"reportedCurrency":"`+tt.reported+`"`)
+			fmt.Fprint(w, strings.ReplaceAll(text, `"currency":"USD"`, `"currency":"`+tt.listed+`"`))
+		})
+		rows, err := fetch(t, NewFMP(o), time.Time{}, "PAYER")
+		require.NoError(t, err)
+		var metrics []string
+		for _, r := range rows {
+			metrics = append(metrics, r.(FundamentalRow).Metric)
+		}
+		require.Equal(t, tt.netCash, slices.Contains(metrics, "net_cash"), "%+v", tt)
+		require.Contains(t, metrics, "market_cap")
+		require.Contains(t, metrics, "debt_to_equity", "ratios within the accounts have no currency")
+	}
+}
+
+// An article about companies of two requests is answered to both, to each with its own alone.
+func TestMarketauxOverManySymbols(t *testing.T) {
+	t.Parallel()
+	var symbols []string
+	for i := range symbolsAtOnce + 1 {
+		symbols = append(symbols, fmt.Sprintf("S%02d", i))
+	}
+	o := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		about := `{"symbol":"S00","sentiment_score":0.6},{"symbol":"S01","sentiment_score":null}`
+		if r.URL.Query().Get("symbols") == "S20" {
+			about = `{"symbol":"S20","sentiment_score":-0.2}`
+		}
+		fmt.Fprintf(w, `{"meta":{"found":1,"limit":3},"data":[{"uuid":"1","title":"t","published_at":"2026-11-27T14:05:00Z","entities":[%s]}]}`, about)
+	})
+	rows, err := fetch(t, NewMarketaux(o), day(t, "2026-11-27"), symbols...)
+	require.NoError(t, err)
+	require.Len(t, rows, 1, "once")
+	got := rows[0].(NewsRow)
+	require.Equal(t, []string{"S00", "S01", "S20"}, got.Symbols)
+	require.InDelta(t, 0.2, *got.Sentiment, 1e-12, "the mean over those that were judged")
 }
 
 func TestMarketaux(t *testing.T) {

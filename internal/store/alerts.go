@@ -376,6 +376,12 @@ func (s *Alerts) regimeShift(ctx context.Context, tenantID string, _ []string, v
 	run, err := s.Resolve(ctx, patterns.ContextQuery{TenantID: tenantID, RequireFresh: true})
 	var f portfolio.Figure
 	if err == nil {
+		if reason, err := s.rebuilding(ctx, tenantID, run.PricingPack.Date, run.PricingPack.Revision); err != nil {
+			return err
+		} else if reason != "" {
+			values[key] = alerts.Value{Unknown: reason}
+			return nil
+		}
 		f, err = s.regimes.ShiftConfidence(ctx, run)
 	}
 	switch {
@@ -392,8 +398,25 @@ func (s *Alerts) regimeShift(ctx context.Context, tenantID string, _ []string, v
 	return nil
 }
 
+// rebuilding says why the newest fresh pack, of a day and a revision, is not what rules are to be judged by;
+// "" when it is. An import of rows of the past takes the place of every pack from its first day on, and until
+// the new ones are fresh the newest is one of before that day: years old, maybe. A new day's pack that is not
+// fresh yet takes nothing's place.
+//
+// Asked after the pack was read, it can't miss a rebuild that the pack was read in: stale packs stay.
+func (s *Alerts) rebuilding(ctx context.Context, tenantID string, fresh time.Time, revision int64) (string, error) {
+	rebuilt, err := s.q.PacksRebuilt(ctx, tenantID, fresh, revision)
+	if err != nil {
+		return "", fmt.Errorf("packs that are rebuilt: %w", err)
+	}
+	if !rebuilt {
+		return "", nil
+	}
+	return "packs after " + fresh.Format(time.DateOnly) + " are being rebuilt", nil
+}
+
 func (s *Alerts) macroLevels(ctx context.Context, tenantID string, series []string, values alerts.Values) error {
-	rows, err := s.q.NewestMacro(ctx, tenantID, series)
+	rows, err := s.q.NewestMacro(ctx, day(s.now()), tenantID, series)
 	if err != nil {
 		return fmt.Errorf("newest macro observations: %w", err)
 	}
@@ -411,7 +434,7 @@ func (s *Alerts) macroLevels(ctx context.Context, tenantID string, series []stri
 
 // bars reads closes and what else is stored of the newest day, and the change from the close before.
 func (s *Alerts) bars(ctx context.Context, tenantID string, symbols []string, values alerts.Values) error {
-	rows, err := s.q.NewestCloses(ctx, tenantID, symbols)
+	rows, err := s.q.NewestCloses(ctx, day(s.now()), tenantID, symbols)
 	if err != nil {
 		return fmt.Errorf("newest prices: %w", err)
 	}
@@ -492,7 +515,7 @@ func day(t time.Time) time.Time {
 
 // portfolioFigures measures portfolios over the newest fresh pack. Figures that the nightly job has computed
 // over that pack and the ledger as it is are read, the others computed. What keeps one from being measured
-// makes its figures unknown and leaves the others alone.
+// makes its figures unknown and leaves the others alone. While newer packs are rebuilt, all are unknown.
 func (s *Alerts) portfolioFigures(ctx context.Context, tenantID string, ids []string, values alerts.Values) error {
 	keys := make([]contextKey, len(ids))
 	for i, id := range ids {
@@ -506,12 +529,22 @@ func (s *Alerts) portfolioFigures(ctx context.Context, tenantID string, ids []st
 	if err != nil {
 		return err
 	}
+	reason := "" // the pack is the same for all, as is what follows from it
+	if at := slices.IndexFunc(found, func(f db.CircumstancesRow) bool { return f.PackID != nil }); at >= 0 {
+		if reason, err = s.rebuilding(ctx, tenantID, deref(found[at].PackDate), deref(found[at].PackRevision)); err != nil {
+			return err
+		}
+	}
 	stored, err := s.storedFigures(ctx, tenantID, metricKeys(keys, found))
 	if err != nil {
 		return err
 	}
-	var noPack error // the same for all
+	var noPack error
 	for i, id := range ids {
+		if reason != "" && found[i].LedgerVersion != nil {
+			unknownFigures(values, id, reason)
+			continue
+		}
 		if figures, ok := stored[keys[i].portfolioID.String()]; ok {
 			for name, f := range figures {
 				values[figureKey(id, name)] = figureValue(f)

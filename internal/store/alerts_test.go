@@ -22,6 +22,7 @@ import (
 	"github.com/dawsos/dawsos/internal/dbtest"
 	"github.com/dawsos/dawsos/internal/delivery"
 	"github.com/dawsos/dawsos/internal/fault"
+	"github.com/dawsos/dawsos/internal/imports"
 	"github.com/dawsos/dawsos/internal/jobs"
 	"github.com/dawsos/dawsos/internal/packs"
 	"github.com/dawsos/dawsos/internal/portfolio"
@@ -241,6 +242,20 @@ func TestValuesAreWhatIsStoredNow(t *testing.T) {
 	}
 }
 
+// Macro series hold projections, and prices of days to come were taken in once: neither is what is so now.
+func TestValuesOfDaysToComeAreNotWatched(t *testing.T) {
+	t.Parallel()
+	_, pool := setup(t)
+	addMacro(t, pool, "default", "GDPPOT", "2026-03-31", 1, 28)
+	addMacro(t, pool, "default", "GDPPOT", "2026-05-02", 1, 31)
+	addPrice(t, pool, "default", "AAA", "2026-04-30", 1, "80")
+	addPrice(t, pool, "default", "AAA", "2026-05-01", 1, "82")
+	addPrice(t, pool, "default", "AAA", "2107-05-08", 1, "999")
+	require.Equal(t, []string{"28 of 2026-03-31T00:00:00Z", "82 of 2026-05-01T00:00:00Z", "2 of 2026-05-01T00:00:00Z"},
+		read(t, newAlerts(pool, nil, nil), key(alerts.MacroSeries, "GDPPOT", "level"),
+			key(alerts.Prices, "AAA", "close"), key(alerts.Prices, "AAA", "change_abs")))
+}
+
 // read returns values as "value of day", or why there is none.
 func read(t *testing.T, a *store.Alerts, keys ...alerts.Key) []string {
 	t.Helper()
@@ -448,6 +463,76 @@ func TestPortfoliosAreMeasuredOnce(t *testing.T) {
 	values, err = a.Values(t.Context(), "other", []alerts.Key{nav})
 	require.NoError(t, err)
 	require.Contains(t, values[nav].Unknown, "there is no portfolio", "of another tenant")
+}
+
+// A correction of the past takes the place of all packs from its day on. Until they are fresh, the newest
+// fresh pack is one of before it, however old: what it gives is no news of today, and neither fires a rule nor
+// ends a firing.
+func TestRulesWaitForPacksThatAreRebuilt(t *testing.T) {
+	t.Parallel()
+	s := newImportSite(t)
+	s.do(imports.Securities, listed)
+	s.do(imports.Prices, closes, calendar("IDX"))
+	p, err := store.New(s.pool, store.Options{}).CreatePortfolio(t.Context(), "default", portfolio.Portfolio{Name: "p", BaseCurrency: "CHF"})
+	require.NoError(t, err)
+	figures := &measured{figures: map[string]portfolio.Figure{"nav": {Value: 1000, Asof: ruleTime}}}
+	a := store.NewAlerts(s.pool, nil, figures, judged{shift: portfolio.Figure{Value: 0.5, Asof: ruleTime}}, slog.New(slog.DiscardHandler),
+		func() time.Time { return ruleTime })
+	gone := uuid.NewString()
+	ask := func() []string {
+		return read(t, a, key(alerts.PortfolioFigures, p.ID, "nav"), key(alerts.Regimes, "", alerts.MetricShiftConfidence),
+			key(alerts.PortfolioFigures, gone, "nav"))
+	}
+	const of = " of 2026-05-01T12:00:00Z"
+	none := `there is no portfolio "` + gone + `"`
+	known := []string{"1000" + of, "0.5" + of, none}
+	unknown := func(after string) []string {
+		reason := "packs after " + after + " are being rebuilt"
+		return []string{reason, reason, none}
+	}
+	settle := func(day, state string) { // what the nightly order makes of the day's newest pack
+		t.Helper()
+		exec(t, s.pool, `UPDATE pricing_packs SET state = $2, built_at = now(), fresh_at = CASE WHEN $2 = 'fresh' THEN now() END
+			WHERE state = 'warming' AND date = $1::text::date`, day, state)
+	}
+
+	require.Contains(t, ask()[0], "is warming", "none is fresh yet")
+	// Fresh from the start, as the sample's are: none of these has a time at which it became so.
+	exec(t, s.pool, `UPDATE pricing_packs SET state = 'fresh'`)
+	require.Equal(t, known, ask())
+
+	correct := func(day, price string) {
+		s.do(imports.Prices, "symbol,date,close,currency\nIDX,"+day+","+price+",CHF\n")
+	}
+	correct("2020-01-03", "101.1")
+	require.Equal(t, unknown("2020-01-02"), ask())
+	settle("2020-01-03", "fresh")
+	require.Equal(t, unknown("2020-01-03"), ask(), "some of them")
+	settle("2020-01-06", "error")
+	require.Equal(t, unknown("2020-01-03"), ask(), "that it can't be fresh now is no reason to judge by an older one")
+	correct("2020-01-06", "102.6")
+	settle("2020-01-06", "fresh")
+	require.Equal(t, known, ask())
+
+	// The same of packs that have become fresh with time, and are corrected again before they are.
+	correct("2020-01-03", "101.2")
+	correct("2020-01-03", "101.3")
+	require.Equal(t, unknown("2020-01-02"), ask())
+	settle("2020-01-03", "fresh")
+	settle("2020-01-06", "fresh")
+	require.Equal(t, known, ask())
+
+	// The usual night: a new day, whose rates come after its prices. Yesterday's pack is the newest.
+	correct("2020-01-07", "103")
+	require.Equal(t, known, ask())
+	s.do(imports.FX, "date,base,quote,rate\n2020-01-07,USD,CHF,0.9\n")
+	require.Equal(t, 1, importValue[int](s, `SELECT count(*) FROM pricing_packs WHERE date = '2020-01-07' AND state = 'stale'`))
+	require.Equal(t, known, ask(), "the pack of the prices alone was never fresh: nothing fell back")
+	settle("2020-01-07", "error")
+	correct("2020-01-07", "103.5")
+	require.Equal(t, known, ask(), "nor was that in error")
+	settle("2020-01-07", "fresh")
+	require.Equal(t, known, ask())
 }
 
 func TestTheNumberOfStatementsDoesNotGrowWithTheValues(t *testing.T) {

@@ -253,6 +253,7 @@ type importRun struct {
 	r       imports.Request
 	rows    *imports.Rows
 	known   map[string]imports.Listing // listed securities by symbol
+	left    int64                      // rows that were left out
 	summary imports.Summary
 }
 
@@ -350,7 +351,8 @@ func (m *importRun) stage(ctx context.Context) error {
 			l, ok := m.known[symbol]
 			return l, ok
 		},
-		NewID: func(symbol string) string { return StableID(m.tenantID, "security", symbol).String() },
+		NewID:  func(symbol string) string { return StableID(m.tenantID, "security", symbol).String() },
+		Latest: m.now().UTC().AddDate(0, 0, 1).Format(time.DateOnly),
 	})
 	if err != nil {
 		return err
@@ -412,6 +414,11 @@ func (m *importRun) check(ctx context.Context) error {
 			return fmt.Errorf("prepare checks: %w", err)
 		}
 	}
+	if m.r.Fetched && m.leaveOut != "" {
+		if err := m.leaveSome(ctx); err != nil {
+			return err
+		}
+	}
 	key, staged := imports.Key(m.r.Kind)
 	word := "line"
 	if m.r.Format == imports.JSON {
@@ -426,9 +433,9 @@ func (m *importRun) check(ctx context.Context) error {
 		WITH problems AS (`+strings.Join(checks, " UNION ALL ")+`)
 		SELECT line, "column", detail, count(*) OVER (), (SELECT count(DISTINCT line) FROM problems)
 		FROM problems
-		WHERE $1::text IS NOT NULL
+		WHERE $1::text IS NOT NULL AND $2::boolean IS NOT NULL
 		ORDER BY line, "column"
-		LIMIT `+fmt.Sprint(imports.MostProblems), m.tenantID)
+		LIMIT `+fmt.Sprint(imports.MostProblems), m.tenantID, m.r.Fetched)
 	if err != nil {
 		return fmt.Errorf("check the rows: %w", err)
 	}
@@ -447,6 +454,24 @@ func (m *importRun) check(ctx context.Context) error {
 	return nil
 }
 
+// leaveSome takes out of a fetched file what it can't store and need not be refused for.
+func (m *importRun) leaveSome(ctx context.Context) error {
+	rows, err := m.tx.Query(ctx, m.leaveOut)
+	if err != nil {
+		return fmt.Errorf("leave rows out: %w", err)
+	}
+	var why string
+	var n int64
+	_, err = pgx.ForEachRow(rows, []any{&why, &n}, func() error {
+		m.summary.LeftOut, m.left = append(m.summary.LeftOut, why), m.left+n
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("leave rows out: %w", err)
+	}
+	return nil
+}
+
 // analyzeFrom is from how many rows on a table's statistics are brought up to date at once, so that no
 // plan takes it for the small one that it was. Fewer rows are autovacuum's.
 const analyzeFrom = 10_000
@@ -461,7 +486,7 @@ func (m *importRun) store(ctx context.Context) error {
 		return fmt.Errorf("compare the rows: %w", err)
 	}
 	s := &m.summary
-	s.Source, s.Rows = m.source, m.rows.Count()
+	s.Source, s.Rows = m.source, m.rows.Count()-m.left
 	s.FirstDate, s.LastDate = m.rows.Dates()
 	var from *time.Time
 	err := m.tx.QueryRow(ctx, `

@@ -12,7 +12,11 @@ type importSteps struct {
 	table   string // the rows' own, for its statistics
 	staged  string // definitions of import_staged's columns, but for line
 	prepare string // what checks need; $2 is the source
-	// checks are queries for rows that contradict each other or what is stored: line, column, detail.
+	// leaveOut deletes what a fetched file can't store and need not be refused for, and returns why, and of how
+	// many rows; "" when there is no such thing.
+	leaveOut string
+	// checks are queries for rows that contradict each other or what is stored: line, column, detail. In them
+	// $2 says whether the file was fetched.
 	checks []string
 	// changed defines import_changed's columns, but for: existed, whether the key is stored already,
 	// and first_date, the first day on which an answer may now be another.
@@ -165,6 +169,25 @@ var importing = map[imports.Kind]importSteps{
 				) AS between_dates
 				GROUP BY series
 			) AS g ON g.series = d.series`,
+		leaveOut: `
+			WITH contrary AS (
+				SELECT s.series, s.frequency AS declared, min(st.frequency) AS given
+				FROM import_series AS s
+				JOIN import_staged AS st ON st.series = s.series
+				WHERE st.frequency <> s.frequency
+				GROUP BY s.series, s.frequency
+			), undeclared AS (
+				DELETE FROM import_series AS s USING contrary AS c WHERE s.series = c.series
+			), gone AS (
+				DELETE FROM import_staged AS st USING contrary AS c WHERE st.series = c.series RETURNING st.series
+			)
+			SELECT format('the series %s is declared with %s and comes with %s', c.series, c.declared, c.given), count(*)
+			FROM contrary AS c
+			JOIN gone AS g ON g.series = c.series
+			GROUP BY c.series, c.declared, c.given
+			ORDER BY c.series COLLATE "C"`,
+		// What is known of a series besides its values has no revision, since runs over old packs show it too: it
+		// stays. A provider's unit says which year's money an index is of, and changes with it.
 		checks: []string{`
 			SELECT st.line, d.name AS "column", format('the series %s is declared with %s', st.series, d.declared) AS detail
 			FROM import_staged AS st
@@ -172,7 +195,7 @@ var importing = map[imports.Kind]importSteps{
 			CROSS JOIN LATERAL (VALUES
 				('unit', st.unit, s.unit), ('frequency', st.frequency, s.frequency), ('origin', st.origin, s.origin)
 			) AS d (name, given, declared)
-			WHERE d.given <> d.declared`, `
+			WHERE d.given <> d.declared AND (d.name = 'frequency' OR NOT $2::boolean)`, `
 			SELECT line, 'frequency',
 				format('the series %s is new, and one date does not show its frequency: give it', series)
 			FROM import_series

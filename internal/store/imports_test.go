@@ -342,6 +342,68 @@ AAA,2020-02-06
 	}
 }
 
+// What a provider says about series describes those that are new. About others it is no reason to refuse data: a
+// unit names the base of a rebased index, and somebody may have imported the series by hand before. Another
+// frequency is another series: it is left out, and the others come in all the same.
+func TestImportOfAProviderKeepsDescriptions(t *testing.T) {
+	t.Parallel()
+	s := newImportSite(t)
+	fetched := func(r *imports.Request) { r.Source, r.Fetched = "fred", true }
+	s.do(imports.Macro, "series,date,value,frequency\nGDPC1,2020-03-31,1,quarterly\nBOND,2020-01-02,1,daily\n")
+	const rows = `series,date,value,unit,frequency,origin
+GDPC1,2020-03-31,2,Billions of Chained 2026 Dollars,quarterly,FRED
+GDPC1,2020-06-30,3,Billions of Chained 2026 Dollars,quarterly,FRED
+BOND,2020-01-31,5,Percent,monthly,FRED
+BOND,2020-02-29,6,Percent,monthly,FRED
+UNRATE,2020-01-31,7,Percent,monthly,FRED
+`
+	require.Equal(t, imports.Summary{
+		Revision: 2, Source: "fred", Rows: 3, Inserted: 2, Changed: 1, FirstDate: new(date(t, "2020-01-31")), LastDate: new(date(t, "2020-06-30")),
+		LeftOut: []string{"the series BOND is declared with daily and comes with monthly"},
+	}, s.do(imports.Macro, rows, fetched))
+	require.Equal(t, []string{"BOND  daily import", "GDPC1  quarterly import", "UNRATE Percent monthly FRED"},
+		importValue[[]string](s, `SELECT array_agg(concat_ws(' ', series, unit, frequency, origin) ORDER BY series) FROM macro_series`),
+		"old packs have read what is stored")
+	require.Equal(t, 1, importValue[int](s, `SELECT count(*) FROM macro_values WHERE series = 'BOND'`))
+
+	again := s.do(imports.Macro, rows, fetched)
+	require.EqualValues(t, 3, again.Unchanged)
+	require.Len(t, again.LeftOut, 1)
+	only := s.do(imports.Macro, "series,date,value,frequency\nBOND,2020-01-31,5,monthly\n", fetched)
+	require.Zero(t, only.Rows)
+	require.Len(t, only.LeftOut, 1)
+
+	// From anybody else it may be the wrong file.
+	require.Len(t, s.refused(imports.Macro, rows), 10, "units and origins too")
+}
+
+// A day to come has no price: a slip of the year would make a pack that every run takes for the newest, and
+// rows can't be taken back.
+func TestImportRefusesPricesOfDaysToCome(t *testing.T) {
+	t.Parallel()
+	s := newImportSite(t)
+	now := time.Date(2020, 1, 6, 23, 0, 0, 0, time.UTC)
+	s.to = store.NewImports(s.pool, store.ImportOptions{Now: func() time.Time { return now }})
+	s.do(imports.Securities, listed)
+	s.do(imports.Prices, closes, calendar("IDX"))
+	const says = "date: must not be after 2020-01-07, tomorrow (UTC)"
+	for kind, body := range map[imports.Kind]string{
+		imports.Prices: "symbol,date,close,currency\nIDX,2020-01-07,100,CHF\nIDX,2020-01-08,100,CHF\nIDX,2107-05-08,100,CHF\n",
+		imports.FX:     "date,base,quote,rate\n2020-01-07,USD,CHF,0.9\n2020-01-08,USD,CHF,0.9\n2107-05-08,USD,CHF,0.9\n",
+	} {
+		var got []string
+		for _, f := range s.refused(kind, body) {
+			got = append(got, f.Pointer+" "+f.Detail)
+		}
+		require.Equal(t, []string{"/3/date line 3, " + says, "/4/date line 4, " + says}, got, kind)
+	}
+	now = now.Add(2 * time.Hour)
+	s.do(imports.Prices, "symbol,date,close,currency\nIDX,2020-01-08,100,CHF\n")
+
+	// Projections are dated by the period that they are about, and so is one that is not over yet.
+	s.do(imports.Macro, "series,date,value,frequency\nGDPPOT,2030-12-31,1,annual\n")
+}
+
 func TestImportListsTheFirstProblems(t *testing.T) {
 	t.Parallel()
 	s := newImportSite(t)

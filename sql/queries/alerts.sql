@@ -90,21 +90,22 @@ JOIN locked ON locked.id = g.id
 WHERE r.id = g.id AND r.revision = g.revision AND coalesce(r.last_fired_at, '0001-01-01 00:00:00+00') = g.fired_before
 RETURNING r.id;
 
--- NewestMacro returns the last observation of each series, in its latest revision.
+-- NewestMacro returns the last observation of each series up to a day, in its latest revision. Projections are
+-- dated later.
 -- name: NewestMacro :many
 SELECT m.series, v.date, v.value
 FROM macro_series AS m
 CROSS JOIN LATERAL (
     SELECT mv.date, mv.value
     FROM macro_values AS mv
-    WHERE mv.tenant_id = m.tenant_id AND mv.series = m.series
+    WHERE mv.tenant_id = m.tenant_id AND mv.series = m.series AND mv.date <= @today
     ORDER BY mv.date DESC, mv.revision DESC
     LIMIT 1
 ) AS v
 WHERE m.tenant_id = @tenant_id AND m.series = ANY (@names::text[]);
 
--- NewestCloses returns the last two bars of each security, newest first, each in its latest revision. A
--- price that is not stored is 0, a volume -1: no bar has those.
+-- NewestCloses returns the last two bars of each security up to a day, newest first, each in its latest
+-- revision. A price that is not stored is 0, a volume -1: no bar has those.
 -- name: NewestCloses :many
 SELECT
     s.symbol, p.date, p.close,
@@ -116,12 +117,23 @@ FROM securities AS s
 CROSS JOIN LATERAL (
     SELECT DISTINCT ON (prices.date) prices.date, prices.close, prices.open, prices.high, prices.low, prices.volume
     FROM prices
-    WHERE prices.security_id = s.id
+    WHERE prices.security_id = s.id AND prices.date <= @today
     ORDER BY prices.date DESC, prices.revision DESC
     LIMIT 2
 ) AS p
 WHERE s.tenant_id = @tenant_id AND s.symbol = ANY (@symbols::text[])
 ORDER BY s.symbol, p.date DESC;
+
+-- PacksRebuilt tells whether packs after a day were fresh and are stale now, given the newest fresh pack's
+-- day and revision: what takes their place is not fresh yet. A pack that was replaced before it was ever fresh
+-- does not count. Of packs that have no times, those of the newest fresh one's revision, or an older, are the
+-- sample's, which were fresh from the start.
+-- name: PacksRebuilt :one
+SELECT EXISTS (
+    SELECT FROM pricing_packs AS k
+    WHERE k.tenant_id = @tenant_id AND k.state = 'stale' AND k.date > @fresh_date::date
+        AND (k.fresh_at IS NOT NULL OR (k.built_at IS NULL AND k.revision <= @fresh_revision::bigint))
+);
 
 -- NewestScores returns the last score of each metric of each security up to a day, in its latest revision.
 -- name: NewestScores :many

@@ -273,6 +273,31 @@ func TestSplitAndDividend(t *testing.T) {
 	require.Equal(t, []any{"DIVIDEND", "SPLIT", "BUY"}, types)
 }
 
+// The overlay goes over splits as the betas do that it multiplies: a halved price is no loss of the factor.
+func TestOverlayGoesOverSplits(t *testing.T) {
+	t.Parallel()
+	plain := newDesk(t, demo)
+	args := map[string]any{"factor_exposures": map[string]any{"factors": []any{map[string]any{"name": "SBI", "beta": 1}}}, "stdc": phasesOf(), "ltdc": nil}
+	before, _ := plain.ask(t, plain.at(day(t, asof)), "risk.overlay_cycle_phases", args)
+
+	d := newDesk(t, demo)
+	d.Split("SBI", day(t, "2006-12-04"), 2)
+	after, result := d.ask(t, d.at(day(t, asof)), "risk.overlay_cycle_phases", args)
+	factorOf := func(answer map[string]any) map[string]any {
+		return answer["short_term"].(map[string]any)["factors"].([]any)[0].(map[string]any)
+	}
+	for _, field := range []string{"volatility", "volatility_in_phase", "amplification", "risk_in_phase"} {
+		close9(t, float(t, factorOf(before)[field]), factorOf(after)[field], field)
+	}
+	require.Contains(t, names(result.Sources), "ledger:"+portfolioID)
+
+	// Without a portfolio nobody knows of splits.
+	alone := d.at(day(t, asof))
+	alone.Portfolio = nil
+	unknown, _ := d.ask(t, alone, "risk.overlay_cycle_phases", args)
+	require.Greater(t, float(t, factorOf(unknown)["volatility"]), 2*float(t, factorOf(before)["volatility"]))
+}
+
 func TestTransactionsOfASecurity(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t, demo)

@@ -109,7 +109,7 @@ func earliest(cycles ...*capability.Cycle) (from time.Time, ok bool) {
 }
 
 // factorReturns reads the model's factors and returns their changes from one of their own observations to
-// the next, by name.
+// the next, by name. Those of a security are over the splits that the run's portfolio books, as in the betas.
 func (a *Analyst) factorReturns(ctx context.Context, req agent.Request, from time.Time) (map[string]portfolio.Series, []agent.Source, error) {
 	q := portfolio.SeriesQuery{From: from.AddDate(0, 0, -1)} // what the first day's change starts from
 	for _, f := range a.opts.Factors.Factors {
@@ -129,6 +129,13 @@ func (a *Analyst) factorReturns(ctx context.Context, req agent.Request, from tim
 	}
 	returns := map[string]portfolio.Series{}
 	var sources []agent.Source
+	var ledger []portfolio.Transaction
+	if p := req.Context.Portfolio; p != nil && len(q.Symbols) > 0 {
+		if ledger, err = a.bookings(ctx, req.Context); err != nil {
+			return nil, nil, err
+		}
+		sources = append(sources, capability.LedgerSource(p.ID))
+	}
 	used := func(name string, s portfolio.Series) {
 		if n := len(s); n > 0 {
 			sources = append(sources, agent.Source{Name: name, Asof: s[n-1].Date})
@@ -147,12 +154,24 @@ func (a *Analyst) factorReturns(ctx context.Context, req agent.Request, from tim
 			returns[f.Name] = set.Macro[f.Symbol] // it holds returns
 			used("macro:"+f.Symbol, set.Macro[f.Symbol])
 		default:
-			returns[f.Name] = set.Prices[f.Symbol].Returns()
+			returns[f.Name] = set.Prices[f.Symbol].ReturnsOverSplits(f.Symbol, ledger)
 			used("prices:"+f.Symbol, set.Prices[f.Symbol])
 		}
 	}
 	slices.SortFunc(sources, bySource)
 	return returns, slices.Compact(sources), nil
+}
+
+// bookings reads the ledger of the run's portfolio, without what was reversed.
+func (a *Analyst) bookings(ctx context.Context, run agent.Context) ([]portfolio.Transaction, error) {
+	ledger, err := a.ledger.Transactions(ctx, run.TenantID, run.Portfolio.ID, run.Portfolio.LedgerSeq, run.Asof)
+	if err != nil {
+		return nil, err
+	}
+	if ledger, err = portfolio.Effective(ledger); err != nil {
+		return nil, fault.Wrap(err, fault.Internal, "the ledger of portfolio %s can't be booked", run.Portfolio.ID)
+	}
+	return ledger, nil
 }
 
 // overlay measures the factors within the phase that c is in, against all days since its first dated

@@ -177,11 +177,11 @@ FROM securities AS s
 CROSS JOIN LATERAL (
     SELECT DISTINCT ON (prices.date) prices.date, prices.close, prices.open, prices.high, prices.low, prices.volume
     FROM prices
-    WHERE prices.security_id = s.id
+    WHERE prices.security_id = s.id AND prices.date <= $1
     ORDER BY prices.date DESC, prices.revision DESC
     LIMIT 2
 ) AS p
-WHERE s.tenant_id = $1 AND s.symbol = ANY ($2::text[])
+WHERE s.tenant_id = $2 AND s.symbol = ANY ($3::text[])
 ORDER BY s.symbol, p.date DESC
 `
 
@@ -195,10 +195,10 @@ type NewestClosesRow struct {
 	Volume decimal.Decimal
 }
 
-// NewestCloses returns the last two bars of each security, newest first, each in its latest revision. A
-// price that is not stored is 0, a volume -1: no bar has those.
-func (q *Queries) NewestCloses(ctx context.Context, tenantID string, symbols []string) ([]NewestClosesRow, error) {
-	rows, err := q.db.Query(ctx, newestCloses, tenantID, symbols)
+// NewestCloses returns the last two bars of each security up to a day, newest first, each in its latest
+// revision. A price that is not stored is 0, a volume -1: no bar has those.
+func (q *Queries) NewestCloses(ctx context.Context, today time.Time, tenantID string, symbols []string) ([]NewestClosesRow, error) {
+	rows, err := q.db.Query(ctx, newestCloses, today, tenantID, symbols)
 	if err != nil {
 		return nil, err
 	}
@@ -231,11 +231,11 @@ FROM macro_series AS m
 CROSS JOIN LATERAL (
     SELECT mv.date, mv.value
     FROM macro_values AS mv
-    WHERE mv.tenant_id = m.tenant_id AND mv.series = m.series
+    WHERE mv.tenant_id = m.tenant_id AND mv.series = m.series AND mv.date <= $1
     ORDER BY mv.date DESC, mv.revision DESC
     LIMIT 1
 ) AS v
-WHERE m.tenant_id = $1 AND m.series = ANY ($2::text[])
+WHERE m.tenant_id = $2 AND m.series = ANY ($3::text[])
 `
 
 type NewestMacroRow struct {
@@ -244,9 +244,10 @@ type NewestMacroRow struct {
 	Value  float64
 }
 
-// NewestMacro returns the last observation of each series, in its latest revision.
-func (q *Queries) NewestMacro(ctx context.Context, tenantID string, names []string) ([]NewestMacroRow, error) {
-	rows, err := q.db.Query(ctx, newestMacro, tenantID, names)
+// NewestMacro returns the last observation of each series up to a day, in its latest revision. Projections are
+// dated later.
+func (q *Queries) NewestMacro(ctx context.Context, today time.Time, tenantID string, names []string) ([]NewestMacroRow, error) {
+	rows, err := q.db.Query(ctx, newestMacro, today, tenantID, names)
 	if err != nil {
 		return nil, err
 	}
@@ -304,6 +305,25 @@ func (q *Queries) NewestScores(ctx context.Context, tenantID string, symbols []s
 		return nil, err
 	}
 	return items, nil
+}
+
+const packsRebuilt = `-- name: PacksRebuilt :one
+SELECT EXISTS (
+    SELECT FROM pricing_packs AS k
+    WHERE k.tenant_id = $1 AND k.state = 'stale' AND k.date > $2::date
+        AND (k.fresh_at IS NOT NULL OR (k.built_at IS NULL AND k.revision <= $3::bigint))
+)
+`
+
+// PacksRebuilt tells whether packs after a day were fresh and are stale now, given the newest fresh pack's
+// day and revision: what takes their place is not fresh yet. A pack that was replaced before it was ever fresh
+// does not count. Of packs that have no times, those of the newest fresh one's revision, or an older, are the
+// sample's, which were fresh from the start.
+func (q *Queries) PacksRebuilt(ctx context.Context, tenantID string, freshDate time.Time, freshRevision int64) (bool, error) {
+	row := q.db.QueryRow(ctx, packsRebuilt, tenantID, freshDate, freshRevision)
+	var exists bool
+	err := row.Scan(&exists)
+	return exists, err
 }
 
 const recentSentiment = `-- name: RecentSentiment :many
