@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -19,6 +20,7 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/dawsos/dawsos/internal/config"
 	"github.com/dawsos/dawsos/internal/seal"
@@ -308,6 +310,27 @@ func TestSecretsKeyIsMadeOnce(t *testing.T) {
 	kept, err := webhookSecret(file)
 	require.NoError(t, err)
 	require.Equal(t, secret, kept)
+}
+
+// Two starts at the same time, of API and worker each by itself, both find nothing: what one of them has made must not
+// be lost to the other, with whom destinations would be encrypted by a key that nobody has.
+func TestSecretsAreMadeOnceByManyAtATime(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "secrets.env")
+	var g errgroup.Group
+	made := make([]string, 40)
+	for i := range made {
+		g.Go(func() (err error) {
+			made[i], err = keptSecret(file, fmt.Sprintf("SECRET_%d", i/2), "")
+			return err
+		})
+	}
+	require.NoError(t, g.Wait())
+	for i, secret := range made {
+		again, err := keptSecret(file, fmt.Sprintf("SECRET_%d", i/2), "")
+		require.NoError(t, err)
+		require.Equal(t, again, secret, "of secret %d", i/2)
+	}
 }
 
 func TestOneLine(t *testing.T) {

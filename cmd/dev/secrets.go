@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"strings"
+	"syscall"
 )
 
 // secretBytes is the length of a new secret. Standard Webhooks asks for 24 to 64; SECRETS_KEY is
@@ -35,6 +36,11 @@ func keptSecret(file, name, prefix string) (string, error) {
 // kept returns the secret of a name kept in the file, which holds NAME=value lines, made and added when
 // it is not there yet.
 func kept(file, name string, create func() string) (string, error) {
+	unlock, err := lock(file + ".lock")
+	if err != nil {
+		return "", fmt.Errorf("lock the kept secrets: %w", err)
+	}
+	defer unlock()
 	raw, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("read the kept secrets: %w", err)
@@ -57,4 +63,23 @@ func kept(file, name string, create func() string) (string, error) {
 		return "", fmt.Errorf("keep a new secret: %w", err)
 	}
 	return secret, nil
+}
+
+// lock waits until no other process, or caller in this one, has the lock of a file: two that start at the same time
+// would each write the file without what the other has made. The kernel gives it back when the process ends.
+func lock(name string) (unlock func(), err error) {
+	file, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX)
+		if !errors.Is(err, syscall.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return func() { _ = file.Close() }, nil
 }
