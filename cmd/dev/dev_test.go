@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -19,9 +20,12 @@ import (
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+	"golang.org/x/sync/errgroup"
 
+	"github.com/dawsos/dawsos/internal/auth"
 	"github.com/dawsos/dawsos/internal/config"
 	"github.com/dawsos/dawsos/internal/seal"
+	"github.com/dawsos/dawsos/internal/store"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -310,6 +314,27 @@ func TestSecretsKeyIsMadeOnce(t *testing.T) {
 	require.Equal(t, secret, kept)
 }
 
+// Two starts at the same time, of API and worker each by itself, both find nothing: what one of them has made must not
+// be lost to the other, with whom destinations would be encrypted by a key that nobody has.
+func TestSecretsAreMadeOnceByManyAtATime(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "secrets.env")
+	var g errgroup.Group
+	made := make([]string, 40)
+	for i := range made {
+		g.Go(func() (err error) {
+			made[i], err = keptSecret(file, fmt.Sprintf("SECRET_%d", i/2), "")
+			return err
+		})
+	}
+	require.NoError(t, g.Wait())
+	for i, secret := range made {
+		again, err := keptSecret(file, fmt.Sprintf("SECRET_%d", i/2), "")
+		require.NoError(t, err)
+		require.Equal(t, again, secret, "of secret %d", i/2)
+	}
+}
+
 func TestOneLine(t *testing.T) {
 	t.Parallel()
 	const address = "postgres://u:hunter2@h:1/d"
@@ -380,6 +405,7 @@ func TestPrivateDatabase(t *testing.T) {
 	d, db = open(false)
 	require.Equal(t, 2, tenants(db), "data is kept between runs")
 	require.Contains(t, out.String(), "(0 migrations applied)")
+	testKeys(t, d, db.url, &out)
 	require.NoError(t, d.closeDatabase(t.Context(), nil, db))
 
 	d, db = open(true)
@@ -387,6 +413,52 @@ func TestPrivateDatabase(t *testing.T) {
 	force := make(chan struct{})
 	close(force)
 	require.NoError(t, d.closeDatabase(t.Context(), force, db), "a second Ctrl-C only costs the checkpoint")
+}
+
+// testKeys: what is printed and given to the worker opens the API.
+func testKeys(t *testing.T, d *dev, url string, out fmt.Stringer) {
+	t.Helper()
+	pool, err := pgxpool.New(t.Context(), url)
+	require.NoError(t, err)
+	defer pool.Close()
+	db := store.New(pool, store.Options{})
+	opens := auth.NewStoredKeys(db, time.Now)
+	keep := func() keys {
+		at := &dev{out: d.out, state: d.state} // as another start
+		require.NoError(t, at.keepKeys(t.Context(), url))
+		for _, text := range []string{at.keys.developer, at.keys.worker} {
+			_, err := opens.Principal(t.Context(), text)
+			require.NoError(t, err)
+		}
+		return at.keys
+	}
+	var g errgroup.Group
+	for range 4 { // none is there yet
+		g.Go(func() error { return (&dev{out: d.out, state: d.state}).keepKeys(t.Context(), url) })
+	}
+	require.NoError(t, g.Wait())
+	first := keep()
+	require.Equal(t, first, keep())
+
+	id, _ := auth.KeyID(first.developer)
+	require.NoError(t, db.RevokeKey(t.Context(), auth.OperatingTenant, id, "test", ""))
+	opens.Forget()
+	second := keep()
+	require.NotEqual(t, first.developer, second.developer)
+	require.Equal(t, first.worker, second.worker)
+	require.Contains(t, out.String(), "DAWSOS_KEY, the API key "+id+", is revoked: made a new one")
+
+	id, _ = auth.KeyID(first.worker)
+	_, err = pool.Exec(t.Context(), "UPDATE api_keys SET expires_at = now() - interval '1 second' WHERE id = $1", id)
+	require.NoError(t, err)
+	opens.Forget()
+	third := keep()
+	require.NotEqual(t, second.worker, third.worker)
+	require.Equal(t, second.developer, third.developer)
+	require.Equal(t, third, keep())
+	raw, err := os.ReadFile(filepath.Join(d.state, secretsFile))
+	require.NoError(t, err)
+	require.Equal(t, "DAWSOS_KEY="+third.developer+"\nAPI_KEY="+third.worker+"\n", string(raw), "the former are gone")
 }
 
 func TestOwnDatabaseIsCheckedFirst(t *testing.T) {

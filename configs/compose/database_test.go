@@ -219,6 +219,20 @@ func (s server) restoreAsDocumented(t *testing.T, dump string) {
 	require.NoError(t, admin.QueryRow(t.Context(),
 		"SELECT count(*) FROM pg_class WHERE relrowsecurity AND relname IN ('alert_dlq', 'portfolios', 'api_keys')").Scan(&secured))
 	require.Equal(t, 3, secured)
+
+	// A login that is nothing to us calls nothing that runs with the owner's rights.
+	_, err = admin.Exec(t.Context(), "CREATE ROLE stranger LOGIN PASSWORD 'stranger0'")
+	require.NoError(t, err)
+	for _, call := range []string{
+		"use_api_key(text, bytea, timestamptz)", "use_session(bytea, timestamptz, timestamptz)", "end_session(bytea)",
+		"count_active_api_keys(timestamptz)", "breakers_on(text, text)", "analyze_table(text)", "queue_depth()",
+	} {
+		var may bool
+		require.NoError(t, admin.QueryRow(t.Context(), "SELECT has_function_privilege('stranger', $1, 'EXECUTE')", call).Scan(&may))
+		require.False(t, may, call)
+	}
+	_, err = s.connect(t, "stranger", "stranger0", "dawsos_restored").Exec(t.Context(), "SELECT end_session('')")
+	require.ErrorContains(t, err, "permission denied for function")
 }
 
 // clients is where createdb and pg_restore are.

@@ -344,8 +344,8 @@ func take(ctx context.Context, tx pgx.Tx) (inventory, error) {
 		i.rows[t.Schema+"."+t.Name] = n
 	}
 	digest := sha256.New()
-	for _, sql := range []string{
-		// The head of each ledger as the portfolio has it and as its last booking has it.
+	for n, sql := range []string{
+		// The head of each ledger, which are counted, as the portfolio has it and as its last booking has it.
 		`SELECT concat_ws(' ', p.tenant_id, p.id, p.ledger_seq, p.ledger_version, coalesce(t.ledger_version, '-'))
 		 FROM portfolios AS p
 		 LEFT JOIN transactions AS t ON t.portfolio_id = p.id AND t.seq = p.ledger_seq
@@ -364,7 +364,7 @@ func take(ctx context.Context, tx pgx.Tx) (inventory, error) {
 		if err != nil {
 			return i, fmt.Errorf("read the heads of ledgers and market data: %w", err)
 		}
-		if i.ledgers == 0 {
+		if n == 0 {
 			i.ledgers = tag.RowsAffected()
 		}
 	}

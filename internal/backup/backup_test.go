@@ -92,6 +92,17 @@ func TestBackup(t *testing.T) {
 	}
 }
 
+// Ledgers are portfolios'; revisions of market data are none.
+func TestLedgersAreCounted(t *testing.T) {
+	address, pool := database(t)
+	write(t, pool, `TRUNCATE portfolios CASCADE`)
+	report, err := New(Options{
+		DatabaseURL: address, Dir: t.TempDir(), Keep: 1, Log: slog.New(slog.DiscardHandler), Now: time.Now,
+	}).Run(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, report.Ledgers)
+}
+
 // A dump that does not hold what its snapshot held is none, whatever it lacks.
 func TestVerificationFindsWhatIsMissing(t *testing.T) {
 	address, pool := database(t)

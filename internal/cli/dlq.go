@@ -10,8 +10,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -31,10 +33,12 @@ const dlqUsage = `usage: worker dlq COMMAND [flags]
   operations [ID]           replays, discards and drains, and how far they got
   continue ID, cancel ID    go on with an operation, or end it
 
-filters:  --state --channel --destination --alert-id --user-id --cause --search --since --until, or --all
-flags:    --api URL (DAWSOS_API, http://localhost:8000; the API key stands in DAWSOS_KEY)  --json  --reason TEXT
-          --dry-run  --per-second N  --stop-after-failures N  --limit N  --cursor TEXT
-exit:     0 done, 1 refused or failed, 2 wrong use`
+every command:          --api URL (DAWSOS_API, http://localhost:8000; the API key stands in DAWSOS_KEY)  --json
+list, replay, discard:  the filters --state --channel --destination --alert-id --user-id --cause --search --since --until
+replay, discard:        --reason TEXT; with a filter or --all, not with ids: --dry-run  --per-second N  --stop-after-failures N
+list, operations:       --limit N  --cursor TEXT
+continue, cancel:       --reason TEXT
+exit:                   0 done, 1 refused or failed, 2 wrong use, as is a flag that the command does not take`
 
 const (
 	defaultAPI = "http://localhost:8000"
@@ -60,7 +64,7 @@ type dlq struct {
 	since, until                                                string
 	all, asJSON, dryRun                                         bool
 	perSecond, stopAfter, limit                                 int
-	set                                                         map[string]bool // flags that were given
+	set                                                         map[string]string // flags that were given, and their values
 	args                                                        []string
 }
 
@@ -69,7 +73,7 @@ func DLQ(ctx context.Context, args []string, getenv func(string) string, out io.
 	if len(args) == 0 {
 		return misused("%s", dlqUsage)
 	}
-	d := &dlq{out: out, set: map[string]bool{}}
+	d := &dlq{out: out, set: map[string]string{}}
 	if err := d.parse(args[1:], cmp.Or(getenv("DAWSOS_API"), defaultAPI)); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			_, err = fmt.Fprintln(out, dlqUsage)
@@ -88,6 +92,9 @@ func DLQ(ctx context.Context, args []string, getenv func(string) string, out io.
 			return nil
 		}))
 	if err != nil {
+		return err
+	}
+	if err := d.check(args[0]); err != nil {
 		return err
 	}
 	switch args[0] {
@@ -109,12 +116,12 @@ func DLQ(ctx context.Context, args []string, getenv func(string) string, out io.
 		})
 	case "continue":
 		return d.withID(func(id uuid.UUID) error {
-			r, err := d.client.ContinueOperationWithResponse(ctx, id, &api.ContinueOperationParams{XClient: actor()}, d.given())
+			r, err := d.client.ContinueOperationWithResponse(ctx, id, &api.ContinueOperationParams{XClient: actor()}, d.because())
 			return d.operation(err, body(r), r != nil && r.JSON202 != nil, func() *api.Operation { return r.JSON202 })
 		})
 	case "cancel":
 		return d.withID(func(id uuid.UUID) error {
-			r, err := d.client.CancelOperationWithResponse(ctx, id, &api.CancelOperationParams{XClient: actor()}, d.given())
+			r, err := d.client.CancelOperationWithResponse(ctx, id, &api.CancelOperationParams{XClient: actor()}, d.because())
 			return d.operation(err, body(r), r != nil && r.JSON200 != nil, func() *api.Operation { return r.JSON200 })
 		})
 	case "help", "-h", "--help":
@@ -159,8 +166,69 @@ func (d *dlq) parse(args []string, address string) error {
 		}
 		d.args, args = append(d.args, f.Arg(0)), f.Args()[1:]
 	}
-	f.Visit(func(g *flag.Flag) { d.set[g.Name] = true })
+	f.Visit(func(g *flag.Flag) { d.set[g.Name] = g.Value.String() })
 	return nil
+}
+
+// use is what a command reads: whether ids, and which flags besides those that all do, without ids and with them.
+type use struct {
+	ids            bool
+	alone, withIDs []string
+}
+
+var (
+	filters = []string{"state", "channel", "destination", "alert-id", "user-id", "cause", "search", "since", "until"}
+	pages   = []string{"limit", "cursor"}
+	reason  = []string{"reason"}
+	acting  = use{true, slices.Concat(filters, reason, []string{"all", "dry-run", "per-second", "stop-after-failures"}), reason}
+
+	commands = map[string]use{
+		"list":       {false, slices.Concat(filters, pages), nil},
+		"show":       {true, nil, nil},
+		"stats":      {false, nil, nil},
+		"replay":     acting,
+		"discard":    acting,
+		"operations": {true, pages, nil},
+		"continue":   {true, reason, reason},
+		"cancel":     {true, reason, reason},
+	}
+)
+
+// check refuses what the command would not read. That must not pass unnoticed: a discard with --limit 10, or with
+// a filter whose value is a variable that is not set, would be one of far more letters than were meant.
+func (d *dlq) check(command string) error {
+	c, ok := commands[command]
+	if !ok {
+		return nil // help, or none that there is
+	}
+	read := c.alone
+	if len(d.args) > 0 {
+		read = c.withIDs
+		if !c.ids {
+			return misused("%s takes no ids\n%s", command, dlqUsage)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.set)) {
+		switch {
+		case name == "api" || name == "json" || slices.Contains(read, name):
+		case slices.Contains(c.alone, name):
+			return misused("%s does not take --%s together with ids\n%s", command, name, dlqUsage)
+		default:
+			return misused("%s does not take --%s\n%s", command, name, dlqUsage)
+		}
+		if slices.Contains(filters, name) && d.set[name] == "" {
+			return misused("--%s is empty: leave it out, or say which", name)
+		}
+	}
+	if d.given("limit") && d.limit < 1 {
+		return misused("--limit must be at least 1")
+	}
+	return nil
+}
+
+func (d *dlq) given(name string) bool {
+	_, ok := d.set[name]
+	return ok
 }
 
 func (d *dlq) withID(do func(uuid.UUID) error) error {
@@ -211,7 +279,7 @@ func orNil[T comparable](v T) *T {
 
 func actor() *api.Actor { return new(api.Cli) }
 
-func (d *dlq) given() api.GivenReason { return api.GivenReason{Reason: orNil(d.reason)} }
+func (d *dlq) because() api.GivenReason { return api.GivenReason{Reason: orNil(d.reason)} }
 
 func (d *dlq) list(ctx context.Context) error {
 	since, err := moment("since", d.since)
@@ -353,9 +421,6 @@ func (d *dlq) act(ctx context.Context, what string) error {
 	if len(d.args) == 0 {
 		return d.actOnAll(ctx, what)
 	}
-	if d.filtered() || d.dryRun {
-		return misused("%s takes ids or a filter, not both; --dry-run is for filters", what)
-	}
 	ids, err := d.ids()
 	if err != nil {
 		return err
@@ -366,12 +431,12 @@ func (d *dlq) act(ctx context.Context, what string) error {
 		var err error
 		if what == "replay" {
 			var r *api.ReplayDeadLetterResponse
-			if r, err = d.client.ReplayDeadLetterWithResponse(ctx, id, &api.ReplayDeadLetterParams{XClient: actor()}, d.given()); err == nil {
+			if r, err = d.client.ReplayDeadLetterWithResponse(ctx, id, &api.ReplayDeadLetterParams{XClient: actor()}, d.because()); err == nil {
 				answer, letter = r.Body, r.JSON202
 			}
 		} else {
 			var r *api.DiscardDeadLetterResponse
-			if r, err = d.client.DiscardDeadLetterWithResponse(ctx, id, &api.DiscardDeadLetterParams{XClient: actor()}, d.given()); err == nil {
+			if r, err = d.client.DiscardDeadLetterWithResponse(ctx, id, &api.DiscardDeadLetterParams{XClient: actor()}, d.because()); err == nil {
 				answer, letter = r.Body, r.JSON200
 			}
 		}
@@ -386,17 +451,8 @@ func (d *dlq) act(ctx context.Context, what string) error {
 	return nil
 }
 
-func (d *dlq) filtered() bool {
-	for _, name := range []string{"all", "state", "channel", "destination", "alert-id", "user-id", "cause", "search", "since", "until"} {
-		if d.set[name] {
-			return true
-		}
-	}
-	return false
-}
-
 func (d *dlq) actOnAll(ctx context.Context, what string) error {
-	if !d.filtered() {
+	if !d.given("all") && !slices.ContainsFunc(filters, d.given) {
 		return misused("%s needs ids or a filter; --all says that everything is meant", what)
 	}
 	n := api.NewOperation{
@@ -413,10 +469,10 @@ func (d *dlq) actOnAll(ctx context.Context, what string) error {
 	if n.Filter.CreatedBefore, err = moment("until", d.until); err != nil {
 		return err
 	}
-	if d.set["per-second"] {
+	if d.given("per-second") {
 		n.PerSecond = &d.perSecond
 	}
-	if d.set["stop-after-failures"] {
+	if d.given("stop-after-failures") {
 		n.StopAfterFailures = &d.stopAfter
 	}
 	var answer []byte

@@ -188,11 +188,41 @@ func TestWhatIsRefused(t *testing.T) {
 		{"replay", s.letters[0], "--dry-run"},
 		{"list", "--since", "soon"},
 		{"list", "--api", "::"},
+		// What a command does not read would pass for something that narrows or changes what it does.
+		{"discard", "--state", "exhausted", "--limit", "1"},
+		{"discard", "--state", "exhausted", "--cursor", "x"},
+		{"discard", "--alert-id", ""},
+		{"discard", "--all", "--alert-id="},
+		{"replay", "--state", "exhausted", "--since", ""},
+		{"replay", "--cause", "", "--dry-run"},
+		{"replay", s.letters[0], "--per-second", "5"},
+		{"replay", s.letters[0], "--stop-after-failures", "5"},
+		{"discard", s.letters[0], "--limit", "1"},
+		{"list", s.letters[0]},
+		{"list", "--limit", "0"},
+		{"list", "--channel", ""},
+		{"list", "--all"},
+		{"list", "--reason", "why"},
+		{"show", s.letters[0], "--state", "exhausted"},
+		{"stats", "--channel", "email"},
+		{"stats", s.letters[0]},
+		{"operations", "--state", "running"},
+		{"operations", "--limit", "0"},
+		{"operations", s.letters[0], "--limit", "1"},
+		{"continue", s.letters[0], "--per-second", "5"},
+		{"cancel", s.letters[0], "--all"},
 	} {
 		_, err := s.run(args...)
 		var misuse *cli.UsageError
 		require.ErrorAs(t, err, &misuse, "%q", args)
 	}
+	require.Equal(t, 1, s.count(`SELECT count(*) FROM alert_dlq WHERE state = 'exhausted'`))
+	_, err := s.run("discard", "--limit", "1")
+	require.ErrorContains(t, err, "discard does not take --limit\n")
+	_, err = s.run("replay", s.letters[0], "--per-second", "5")
+	require.ErrorContains(t, err, "replay does not take --per-second together with ids\n")
+	_, err = s.run("discard", "--alert-id", "")
+	require.ErrorContains(t, err, "--alert-id is empty")
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }))
 	t.Cleanup(other.Close)
 	for want, args := range map[string][]string{

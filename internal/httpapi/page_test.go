@@ -13,7 +13,7 @@ import (
 
 func TestCursorsComeBackAsTheyWere(t *testing.T) {
 	t.Parallel()
-	id, n, name := uuid.New(), int64(1<<62), `a "name"`
+	id, n, name := uuid.New(), int64(1<<62), `a "name" \u0000`
 	place := portfolio.Cursor{CreatedAt: time.Date(2026, 5, 1, 12, 0, 0, 123456000, time.UTC), ID: id.String()}
 
 	var gotID uuid.UUID
@@ -42,6 +42,7 @@ func FuzzCursor(f *testing.F) {
 	f.Add(*encodeCursor("portfolio_overview"))
 	f.Add(*encodeCursor(uuid.Max))
 	f.Add(*encodeCursor(portfolio.Cursor{ID: "x"}))
+	f.Add(*encodeCursor("\x00"))
 	f.Add("bnVsbA")
 	f.Add("IiI=")
 	f.Fuzz(func(t *testing.T, s string) {
@@ -52,6 +53,9 @@ func FuzzCursor(f *testing.F) {
 			err := decodeCursor(&s, place)
 			if err == nil && *encodeCursor(place) != s {
 				t.Fatalf("%q is taken for %v, whose cursor is %q", s, place, *encodeCursor(place))
+			}
+			if text, ok := place.(*string); ok && err == nil && !storable(*text) {
+				t.Fatalf("%q is taken for %q, which the database can't hold", s, *text)
 			}
 			if err != nil && fault.CodeOf(err) != fault.Invalid {
 				t.Fatalf("%q: %v", s, err)

@@ -508,6 +508,12 @@ func testBadParameters(t *testing.T, s *site) {
 	// A cursor of one list is none of another.
 	s.get(t, "/v1/dlq?cursor="+encode(`"portfolio_overview"`)).invalid("/query/cursor")
 	s.get(t, "/v1/portfolios?cursor="+encode(`{"CreatedAt":"2026-01-01T00:00:00Z","ID":"x"}`)).invalid("/query/cursor")
+	// Text that the database can't hold is no place in a list.
+	for _, list := range []string{"/v1/destinations", "/v1/patterns", "/v1/agents"} {
+		s.get(t, list+"?cursor="+encode(`"\u0000"`)).invalid("/query/cursor")
+	}
+	s.get(t, "/v1/keys?cursor="+encode(`{"at":"2026-01-01T00:00:00Z","id":"a\u0000"}`)).invalid("/query/cursor")
+	s.get(t, "/v1/portfolios?cursor="+encode(`{"CreatedAt":"2026-01-01T00:00:00Z","ID":"\u0000"}`)).invalid("/query/cursor")
 	s.get(t, "/v1/dlq?state=lost").invalid("/query/state")
 	s.get(t, "/v1/dlq?cause=bad_luck").invalid("/query/cause")
 	s.get(t, "/v1/dlq?channel="+strings.Repeat("x", 51)).invalid("/query/channel")

@@ -13,6 +13,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"net/url"
 	"regexp"
 	"runtime/debug"
@@ -163,7 +164,7 @@ func (m *Manager) Create(ctx context.Context, d Draft, by Author) (e Entry, made
 		made = newSecret()
 		e.Secrets = []Secret{{Value: made}}
 	}
-	if err := m.finish(&e); err != nil {
+	if err := m.finish(&e, Entry{}); err != nil {
 		return Entry{}, "", err
 	}
 	if err := m.store.Create(ctx, e, m.entry(e, "destination.create", by, map[string]any{"channel": e.Channel})); err != nil {
@@ -285,11 +286,12 @@ func (m *Manager) change(
 		case e.Locked:
 			return Entry{}, locked(name)
 		}
+		was := e
 		detail, err := edit(&e)
 		if err != nil {
 			return Entry{}, err
 		}
-		if err := m.finish(&e); err != nil {
+		if err := m.finish(&e, was); err != nil {
 			return Entry{}, err
 		}
 		e.Revision++
@@ -310,9 +312,9 @@ func locked(name string) error {
 		"destination %s was encrypted with a key that is not in SECRETS_KEY; put it back, or delete the destination and create it again", name)
 }
 
-// finish checks an entry and derives what follows from the rest.
-func (m *Manager) finish(e *Entry) error {
-	if err := m.check(e); err != nil {
+// finish checks what is new of an entry, all of it where it was none before, and derives what follows from the rest.
+func (m *Manager) finish(e *Entry, was Entry) error {
+	if err := m.check(e, was); err != nil {
 		return err
 	}
 	e.Endpoint.Secrets = Signing(e.Secrets, m.Now())
@@ -320,8 +322,10 @@ func (m *Manager) finish(e *Entry) error {
 	return nil
 }
 
-// check finds fields that do not belong to the channel; the channel checks those that do.
-func (m *Manager) check(e *Entry) error {
+// check finds fields that do not belong to the channel; the channel checks those that do. What stays as it was is
+// not checked again: the process's settings may have changed since it was stored, and a destination that they don't
+// suit any more is the one to be turned off, or whose secret is to be replaced.
+func (m *Manager) check(e *Entry, was Entry) error {
 	c, ok := m.channels[e.Channel]
 	if !ok || !slices.Contains([]string{webhook, email, chat}, e.Channel) {
 		return fault.InvalidField("/channel", "must be one of %s", strings.Join(m.usable(), ", "))
@@ -345,7 +349,7 @@ func (m *Manager) check(e *Entry) error {
 			return fault.InvalidField(f.pointer, "is required for channel %s", e.Channel)
 		}
 	}
-	if d := e.Endpoint.Timeout; d != 0 && (d < minTimeout || d > m.Timeout) {
+	if d := e.Endpoint.Timeout; d != was.Endpoint.Timeout && d != 0 && (d < minTimeout || d > m.Timeout) {
 		return fault.InvalidField("/timeout_seconds", "must be 0, or from %g to %g (DELIVERY_TIMEOUT)", minTimeout.Seconds(), m.Timeout.Seconds())
 	}
 	if r := e.Endpoint.Limits.Rate; r != 0 && !(r >= minRate && r <= maxRate) {
@@ -358,6 +362,10 @@ func (m *Manager) check(e *Entry) error {
 		if err := checkSecret(s.Value); err != nil {
 			return err
 		}
+	}
+	if was.Revision > 0 && e.Endpoint.URL == was.Endpoint.URL && slices.Equal(e.Endpoint.To, was.Endpoint.To) &&
+		maps.Equal(e.Endpoint.Headers, was.Endpoint.Headers) {
+		return nil
 	}
 	endpoint := e.Endpoint
 	endpoint.Secrets = Signing(e.Secrets, m.Now())
@@ -468,7 +476,7 @@ func (m *Manager) Test(ctx context.Context, tenantID, name string) (delivery.Att
 
 // send makes the attempt. What panics in a channel's library ends as it does in a delivery.
 func (m *Manager) send(ctx context.Context, c delivery.Channel, d delivery.Delivery) (o delivery.Outcome) {
-	ctx, cancel := context.WithTimeout(ctx, cmp.Or(d.Endpoint.Timeout, m.Timeout))
+	ctx, cancel := context.WithTimeout(ctx, min(cmp.Or(d.Endpoint.Timeout, m.Timeout), m.Timeout)) // as a delivery
 	defer cancel()
 	defer func() {
 		if p := recover(); p != nil {

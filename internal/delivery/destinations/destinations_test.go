@@ -296,6 +296,51 @@ func TestUpdate(t *testing.T) {
 	require.Equal(t, after, b.store.entries["ops"])
 }
 
+// Settings of the process change while destinations stay: one whose timeout is longer than DELIVERY_TIMEOUT is by now,
+// or whose mail server is gone, can still be turned off and have its secret rotated. What a change touches is checked.
+func TestAChangeIsCheckedForWhatItTouches(t *testing.T) {
+	t.Parallel()
+	off := fault.InvalidField("/channel", "email is off")
+	strict := func(delivery.Endpoint) error { return off }
+	b := setup(t, channel{name: "webhook"}, channel{name: "email", check: strict})
+	hook, _, err := b.Create(t.Context(), draft(func(d *destinations.Draft) { d.Secret = given }), author)
+	require.NoError(t, err)
+	hook.Endpoint.Timeout = 10 * time.Second // DELIVERY_TIMEOUT was that
+	b.store.entries["ops"] = hook
+	mail := hook
+	mail.Name, mail.Channel, mail.Secrets = "desk", "email", nil
+	mail.Endpoint = delivery.Endpoint{ID: "destination:desk", To: []string{"ada@example.com"}, Timeout: 10 * time.Second}
+	b.store.entries["desk"] = mail
+
+	for name, e := range b.store.entries {
+		e, err = b.Update(t.Context(), tenant, name, 0, destinations.Patch{
+			Description: new("off for now"), Enabled: new(false), Timeout: new(10 * time.Second), Concurrency: new(3), To: new(e.Endpoint.To),
+		}, author)
+		require.NoError(t, err, name)
+		require.False(t, e.Enabled)
+		require.Equal(t, 10*time.Second, e.Endpoint.Timeout, "it stays")
+	}
+	e, made, err := b.RotateSecret(t.Context(), tenant, "ops", "", time.Hour, author)
+	require.NoError(t, err)
+	require.Equal(t, []string{made, given}, e.Endpoint.Secrets)
+
+	for _, test := range []struct {
+		pointer, name string
+		patch         destinations.Patch
+	}{
+		{"/timeout_seconds", "ops", destinations.Patch{Timeout: new(9 * time.Second)}},
+		{"/url", "ops", destinations.Patch{URL: new("")}},
+		{"/to", "ops", destinations.Patch{To: new([]string{"ada@example.com"})}},
+		{"/secret", "ops", destinations.Patch{Secret: new("hunter2")}},
+		{"/channel", "desk", destinations.Patch{To: new([]string{"bob@example.com"})}},
+	} {
+		_, err := b.Update(t.Context(), tenant, test.name, 0, test.patch, author)
+		f, ok := errors.AsType[*fault.Error](err)
+		require.True(t, ok, "%s: %v", test.pointer, err)
+		require.Equal(t, test.pointer, f.Fields[0].Pointer)
+	}
+}
+
 func TestChangesGetPastOthers(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -222,6 +222,9 @@ func (c *Channel) dial(ctx context.Context, l *line) (*smtp.Client, error) {
 	options := []gomail.Option{
 		gomail.WithPort(s.Port), gomail.WithTimeout(longestAttempt), gomail.WithTLSConfig(c.tls),
 		gomail.WithDialContextFunc(l.dial),
+		// Addresses are ASCII and headers encoded. A message that asks for the extension can't be passed on by a
+		// server that has it to one that has not (RFC 6531, 3.4).
+		gomail.WithoutSMTPUTF8(),
 	}
 	// Also for TLS from the first byte: such a server offers no STARTTLS, and the library then sees that
 	// the connection is encrypted, which it does not with its own option and a dialer of ours.

@@ -189,6 +189,20 @@ func TestMessage(t *testing.T) {
 	require.Contains(t, m.html, "12345678901234567890")
 }
 
+// Addresses are ASCII and headers are encoded, so that a message needs no server that speaks SMTPUTF8 on its way. One
+// that was sent with the parameter could not be passed on to a server without it (RFC 6531, 3.4).
+func TestSMTPUTF8IsNotAskedFor(t *testing.T) {
+	t.Parallel()
+	d := deliveryTo("ada@example.org")
+	d.Event.Title = "Zürich fällt"
+	o, had := send(t, d, map[string]string{"EHLO": "250-mail.example.org\r\n250-8BITMIME\r\n250 SMTPUTF8"}, nil)
+	require.Equal(t, delivery.Outcome{StatusCode: 250}, o)
+	require.Contains(t, had.heard, "MAIL FROM:<alerts@example.org> BODY=8BITMIME")
+	for _, c := range []byte(had.message) {
+		require.Less(t, c, byte(0x80))
+	}
+}
+
 func TestMessageOfACriticalEventIsImportant(t *testing.T) {
 	t.Parallel()
 	d := deliveryTo("ada@example.org")

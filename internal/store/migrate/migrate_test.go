@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
@@ -243,4 +244,33 @@ func TestLockedTableIsNamed(t *testing.T) {
 	_, err = migrate.Up(t.Context(), address)
 	require.NoError(t, err)
 	require.NoError(t, migrate.Check(t.Context(), pool))
+}
+
+// TestOwnersRightsAreNobodyElses: a dump that is restored without privileges, as documented, has functions that run
+// with their owner's rights and that everybody may call. The end of the migrations takes that back, from new ones too.
+func TestOwnersRightsAreNobodyElses(t *testing.T) {
+	t.Parallel()
+	address := dbtest.URL(t)
+	pool := dbtest.Connect(t, address)
+	open := func() (names []string) {
+		rows, err := pool.Query(t.Context(), `SELECT proname::text FROM pg_proc
+			WHERE pronamespace = 'public'::regnamespace AND (prosecdef OR starts_with(proname, 'grant_'))
+				AND has_function_privilege('public', oid, 'EXECUTE') ORDER BY 1`)
+		require.NoError(t, err)
+		names, err = pgx.CollectRows(rows, pgx.RowTo[string])
+		require.NoError(t, err)
+		return names
+	}
+	ours := []string{"count_alert_rules"} // whoever calls it learns a number
+	require.Equal(t, ours, open())
+	_, err := pool.Exec(t.Context(), "GRANT EXECUTE ON ALL ROUTINES IN SCHEMA public TO PUBLIC")
+	require.NoError(t, err)
+	require.Greater(t, len(open()), 8)
+	_, err = migrate.Up(t.Context(), address)
+	require.NoError(t, err)
+	require.Equal(t, ours, open())
+	var granted bool
+	require.NoError(t, pool.QueryRow(t.Context(), `SELECT has_function_privilege('dawsos_api', 'use_api_key(text, bytea, timestamptz)', 'EXECUTE')
+		AND has_function_privilege('dawsos_worker', 'analyze_table(text)', 'EXECUTE')`).Scan(&granted))
+	require.True(t, granted)
 }
