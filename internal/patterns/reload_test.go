@@ -147,11 +147,15 @@ func TestARefusedReloadStillFitsThePatternsToTheAgents(t *testing.T) {
 	step := func() step { return o.serving.Load().programs[a].steps[1] }
 	require.True(t, step().pure)
 
-	for name, spoil := range map[string]func(){
-		"a file that can't be served":    func() { write(t, dir, "e.json", `{"id": `) },
-		"a directory that can't be read": func() { require.NoError(t, os.RemoveAll(dir)) },
+	for _, wrong := range []struct {
+		name  string
+		spoil func()
+	}{
+		{"a file that can't be served", func() { write(t, dir, "e.json", `{"id": `) }},
+		{"a directory that can't be read", func() { require.NoError(t, os.RemoveAll(dir)) }},
 	} {
-		spoil()
+		name := wrong.name
+		wrong.spoil()
 		r.declared["a.second"] = agent.Capability{Purity: agent.Effectful}
 		r.funcs["a.fourth"] = value(4)
 		delete(r.funcs, "a.third")
