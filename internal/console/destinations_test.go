@@ -34,6 +34,13 @@ func newDestinationSite(t *testing.T) *site {
 	return newSite(t, "WEBHOOK_ALLOW_PRIVATE", "true", "SMTP_URL", "smtp://127.0.0.1:9", "SMTP_FROM", "dawsos@example.com")
 }
 
+// A cursor whose text holds NUL is no place in any list.
+func TestCursorsWithNUL(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	require.Equal(t, http.StatusUnprocessableEntity, s.get("/console/destinations?cursor=Ilx1MDAwMCI").StatusCode)
+}
+
 func TestDestinationsEmpty(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

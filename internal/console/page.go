@@ -221,7 +221,11 @@ func cursor(r *http.Request, place any) error {
 	if err == nil {
 		err = json.Unmarshal(raw, place)
 	}
-	if err != nil {
+	var read any
+	if err == nil {
+		err = json.Unmarshal(raw, &read)
+	}
+	if err != nil || strings.ContainsRune(fmt.Sprint(read), 0) { // NUL, which no text in the database has
 		return fault.InvalidField("/query/cursor", "is not a place in this list; start at its beginning")
 	}
 	return nil
