@@ -780,6 +780,33 @@ func TestOverlappingReplaysDoNotTakeLettersBack(t *testing.T) {
 	require.Zero(t, released(drain))
 }
 
+// TestADrainIsBehindWhatAnOperatorStarted: it begins by itself when the first letter of a replay gets through, later than
+// the replay. Under a drain a letter goes on where its schedule was, and may be at its last attempt.
+func TestADrainIsBehindWhatAnOperatorStarted(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []delivery.OperationKind{delivery.Replay, delivery.Discard} {
+		t.Run(string(kind), func(t *testing.T) {
+			t.Parallel()
+			q := newQueue(t)
+			q.receiver.answer = failsForNow
+			q.fill(5)
+			asked := q.start(delivery.Operation{Kind: kind, PerSecond: 10})
+			require.NoError(t, q.EndpointRecovered(t.Context(), "default", "hook:https://example.org"))
+			drain := q.letterOf(`SELECT id FROM alert_dlq_operations WHERE kind = 'drain'`)
+			released := func(id uuid.UUID) int {
+				n := q.slice(id).Released
+				q.deliverDue()
+				return n
+			}
+			require.Positive(t, released(drain), "nobody has had these yet")
+			require.Equal(t, 5, released(asked.ID), "the drain's included")
+			require.Zero(t, released(drain), "as long as the other runs")
+			require.Zero(t, released(asked.ID), "it has had them all")
+			require.Equal(t, delivery.OperationDone, q.ended(asked.ID).State)
+		})
+	}
+}
+
 // held locks letters, as somebody who is at them, until it is called.
 func (q *queue) held(where string) (release func()) {
 	q.t.Helper()

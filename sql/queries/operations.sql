@@ -5,7 +5,8 @@ SELECT count(*) FROM (
 SELECT FROM alert_dlq AS l
 WHERE l.tenant_id = @tenant_id
   AND (sqlc.narg('last_id')::uuid IS NULL OR l.id <= sqlc.narg('last_id'))
-  AND (sqlc.narg('operation_id')::uuid IS NULL OR l.operation_id IS NULL OR l.operation_id < sqlc.narg('operation_id'))
+  AND (sqlc.narg('operation_id')::uuid IS NULL OR l.operation_id IS NULL OR l.operation_id < sqlc.narg('operation_id')
+       OR EXISTS (SELECT FROM alert_dlq_operations o WHERE o.id = l.operation_id AND o.kind = 'drain'))
   AND l.state = ANY(@states::text[])
   AND (sqlc.narg('sendable_at')::timestamptz IS NULL OR (
        (l.expires_at IS NULL OR l.expires_at > sqlc.narg('sendable_at'))
@@ -52,11 +53,13 @@ LIMIT @row_limit;
 -- name: LockLetters :many
 -- The next letters of an operation, oldest first. What somebody else is at is passed over; the
 -- operation comes back to it. What a later operation has taken on is left to it: two that took letters
--- from each other would send what fails again and again.
+-- from each other would send what fails again and again. Not so a drain, which nobody has asked for: it begins
+-- when a replay's first letters get through, takes none of one that runs, and gives its own up to one.
 SELECT l.id, l.event_id, l.target, l.job_id, l.traceparent FROM alert_dlq AS l
 WHERE l.tenant_id = @tenant_id
   AND l.id > @behind AND l.id <= @last_id
-  AND (l.operation_id IS NULL OR l.operation_id < @operation_id::uuid)
+  AND (l.operation_id IS NULL OR l.operation_id < @operation_id::uuid
+       OR EXISTS (SELECT FROM alert_dlq_operations o WHERE o.id = l.operation_id AND o.kind = 'drain'))
   AND l.state = ANY(@states::text[])
   AND (sqlc.narg('sendable_at')::timestamptz IS NULL OR (
        (l.expires_at IS NULL OR l.expires_at > sqlc.narg('sendable_at'))
@@ -80,25 +83,27 @@ FOR UPDATE SKIP LOCKED;
 
 -- name: LockWaitingLetters :many
 -- The next letters of a drain: those of an endpoint whose retry is not due yet, and that no later
--- operation has taken on.
-SELECT id, event_id, target, job_id, traceparent FROM alert_dlq
-WHERE tenant_id = @tenant_id AND endpoint = @endpoint AND state = 'pending'
-  AND id > @behind AND id <= @last_id
-  AND (operation_id IS NULL OR operation_id < @operation_id::uuid)
-  AND next_retry_at > @now::timestamptz
-  AND (expires_at IS NULL OR expires_at > @now)
-ORDER BY id
+-- operation, and none of an operator's that still runs, has taken on.
+SELECT l.id, l.event_id, l.target, l.job_id, l.traceparent FROM alert_dlq AS l
+WHERE l.tenant_id = @tenant_id AND l.endpoint = @endpoint AND l.state = 'pending'
+  AND l.id > @behind AND l.id <= @last_id
+  AND (l.operation_id IS NULL OR l.operation_id < @operation_id::uuid
+       AND NOT EXISTS (SELECT FROM alert_dlq_operations o WHERE o.id = l.operation_id AND o.kind <> 'drain' AND o.state = 'running'))
+  AND l.next_retry_at > @now::timestamptz
+  AND (l.expires_at IS NULL OR l.expires_at > @now)
+ORDER BY l.id
 LIMIT @row_limit
 FOR UPDATE SKIP LOCKED;
 
 -- name: CountWaitingLetters :one
 -- How many letters a drain would take on, or has not had: as CountLetters.
 SELECT count(*) FROM (
-SELECT FROM alert_dlq
-WHERE tenant_id = @tenant_id AND endpoint = @endpoint AND state = 'pending' AND next_retry_at > @now::timestamptz
-  AND (expires_at IS NULL OR expires_at > @now)
-  AND (sqlc.narg('last_id')::uuid IS NULL OR id <= sqlc.narg('last_id'))
-  AND (sqlc.narg('operation_id')::uuid IS NULL OR operation_id IS NULL OR operation_id < sqlc.narg('operation_id'))
+SELECT FROM alert_dlq AS l
+WHERE l.tenant_id = @tenant_id AND l.endpoint = @endpoint AND l.state = 'pending' AND l.next_retry_at > @now::timestamptz
+  AND (l.expires_at IS NULL OR l.expires_at > @now)
+  AND (sqlc.narg('last_id')::uuid IS NULL OR l.id <= sqlc.narg('last_id'))
+  AND (sqlc.narg('operation_id')::uuid IS NULL OR l.operation_id IS NULL OR l.operation_id < sqlc.narg('operation_id')
+       AND NOT EXISTS (SELECT FROM alert_dlq_operations o WHERE o.id = l.operation_id AND o.kind <> 'drain' AND o.state = 'running'))
 LIMIT @row_limit) AS letter;
 
 -- name: LockLetter :one

@@ -148,7 +148,8 @@ SELECT count(*) FROM (
 SELECT FROM alert_dlq AS l
 WHERE l.tenant_id = $1
   AND ($2::uuid IS NULL OR l.id <= $2)
-  AND ($3::uuid IS NULL OR l.operation_id IS NULL OR l.operation_id < $3)
+  AND ($3::uuid IS NULL OR l.operation_id IS NULL OR l.operation_id < $3
+       OR EXISTS (SELECT FROM alert_dlq_operations o WHERE o.id = l.operation_id AND o.kind = 'drain'))
   AND l.state = ANY($4::text[])
   AND ($5::timestamptz IS NULL OR (
        (l.expires_at IS NULL OR l.expires_at > $5)
@@ -214,11 +215,12 @@ func (q *Queries) CountLetters(ctx context.Context, arg CountLettersParams) (int
 
 const countWaitingLetters = `-- name: CountWaitingLetters :one
 SELECT count(*) FROM (
-SELECT FROM alert_dlq
-WHERE tenant_id = $1 AND endpoint = $2 AND state = 'pending' AND next_retry_at > $3::timestamptz
-  AND (expires_at IS NULL OR expires_at > $3)
-  AND ($4::uuid IS NULL OR id <= $4)
-  AND ($5::uuid IS NULL OR operation_id IS NULL OR operation_id < $5)
+SELECT FROM alert_dlq AS l
+WHERE l.tenant_id = $1 AND l.endpoint = $2 AND l.state = 'pending' AND l.next_retry_at > $3::timestamptz
+  AND (l.expires_at IS NULL OR l.expires_at > $3)
+  AND ($4::uuid IS NULL OR l.id <= $4)
+  AND ($5::uuid IS NULL OR l.operation_id IS NULL OR l.operation_id < $5
+       AND NOT EXISTS (SELECT FROM alert_dlq_operations o WHERE o.id = l.operation_id AND o.kind <> 'drain' AND o.state = 'running'))
 LIMIT $6) AS letter
 `
 
@@ -463,7 +465,8 @@ const lockLetters = `-- name: LockLetters :many
 SELECT l.id, l.event_id, l.target, l.job_id, l.traceparent FROM alert_dlq AS l
 WHERE l.tenant_id = $1
   AND l.id > $2 AND l.id <= $3
-  AND (l.operation_id IS NULL OR l.operation_id < $4::uuid)
+  AND (l.operation_id IS NULL OR l.operation_id < $4::uuid
+       OR EXISTS (SELECT FROM alert_dlq_operations o WHERE o.id = l.operation_id AND o.kind = 'drain'))
   AND l.state = ANY($5::text[])
   AND ($6::timestamptz IS NULL OR (
        (l.expires_at IS NULL OR l.expires_at > $6)
@@ -515,7 +518,8 @@ type LockLettersRow struct {
 
 // The next letters of an operation, oldest first. What somebody else is at is passed over; the
 // operation comes back to it. What a later operation has taken on is left to it: two that took letters
-// from each other would send what fails again and again.
+// from each other would send what fails again and again. Not so a drain, which nobody has asked for: it begins
+// when a replay's first letters get through, takes none of one that runs, and gives its own up to one.
 func (q *Queries) LockLetters(ctx context.Context, arg LockLettersParams) ([]LockLettersRow, error) {
 	rows, err := q.db.Query(ctx, lockLetters,
 		arg.TenantID,
@@ -628,13 +632,14 @@ func (q *Queries) LockOperationForJob(ctx context.Context, iD uuid.UUID, jobID i
 }
 
 const lockWaitingLetters = `-- name: LockWaitingLetters :many
-SELECT id, event_id, target, job_id, traceparent FROM alert_dlq
-WHERE tenant_id = $1 AND endpoint = $2 AND state = 'pending'
-  AND id > $3 AND id <= $4
-  AND (operation_id IS NULL OR operation_id < $5::uuid)
-  AND next_retry_at > $6::timestamptz
-  AND (expires_at IS NULL OR expires_at > $6)
-ORDER BY id
+SELECT l.id, l.event_id, l.target, l.job_id, l.traceparent FROM alert_dlq AS l
+WHERE l.tenant_id = $1 AND l.endpoint = $2 AND l.state = 'pending'
+  AND l.id > $3 AND l.id <= $4
+  AND (l.operation_id IS NULL OR l.operation_id < $5::uuid
+       AND NOT EXISTS (SELECT FROM alert_dlq_operations o WHERE o.id = l.operation_id AND o.kind <> 'drain' AND o.state = 'running'))
+  AND l.next_retry_at > $6::timestamptz
+  AND (l.expires_at IS NULL OR l.expires_at > $6)
+ORDER BY l.id
 LIMIT $7
 FOR UPDATE SKIP LOCKED
 `
@@ -658,7 +663,7 @@ type LockWaitingLettersRow struct {
 }
 
 // The next letters of a drain: those of an endpoint whose retry is not due yet, and that no later
-// operation has taken on.
+// operation, and none of an operator's that still runs, has taken on.
 func (q *Queries) LockWaitingLetters(ctx context.Context, arg LockWaitingLettersParams) ([]LockWaitingLettersRow, error) {
 	rows, err := q.db.Query(ctx, lockWaitingLetters,
 		arg.TenantID,
