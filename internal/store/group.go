@@ -95,17 +95,35 @@ func (g *group[T, R]) drain() {
 		if batch == nil {
 			return
 		}
-		err := g.writeAll(batch)
-		if cutShort(err) {
-			err = g.writeAll(batch)
-		}
-		if err != nil && len(batch) > 1 && !Unavailable(err) && !isContextEnd(err) {
-			for i := range batch {
-				_ = g.writeAll(batch[i : i+1]) // the waiter has the error
-			}
+		if err := g.writeTwice(batch); err != nil && len(batch) > 1 && !down(err) {
+			g.writeEach(batch)
 		}
 		for _, w := range batch {
 			close(w.done)
+		}
+	}
+}
+
+// down reports whether err is the database's, whatever is written.
+func down(err error) bool { return Unavailable(err) || isContextEnd(err) }
+
+// writeTwice writes a batch, and once more where its connection ended under way.
+func (g *group[T, R]) writeTwice(batch []*waiter[T, R]) error {
+	err := g.writeAll(batch)
+	if cutShort(err) {
+		err = g.writeAll(batch)
+	}
+	return err
+}
+
+// writeEach writes a batch item by item, as long as the database is there.
+func (g *group[T, R]) writeEach(batch []*waiter[T, R]) {
+	for i := range batch {
+		if err := g.writeTwice(batch[i : i+1]); down(err) {
+			for _, w := range batch[i+1:] {
+				w.err = err
+			}
+			return
 		}
 	}
 }

@@ -72,6 +72,21 @@ func TestWhatABatchThatFailsComesTo(t *testing.T) {
 			}
 			return nil
 		}, []int{3, 3}, 0},
+		{"one item is bad, and the next one's connection ends", func(call int, items []int) error {
+			switch {
+			case items[0] == 0:
+				return boom
+			case call == 2:
+				return lost
+			}
+			return nil
+		}, []int{3, 1, 1, 1, 1}, 1},
+		{"one item is bad, and then the database goes", func(_ int, items []int) error {
+			if items[0] == 0 {
+				return boom
+			}
+			return refused
+		}, []int{3, 1, 1}, 3},
 		{"and so did the next", always(lost), []int{3, 3}, 3},
 		{"the database is away", always(refused), []int{3}, 3},
 		{"it has no room", always(&pgconn.PgError{Code: "53100"}), []int{3}, 3},
