@@ -376,7 +376,7 @@ func (s *Alerts) regimeShift(ctx context.Context, tenantID string, _ []string, v
 	run, err := s.Resolve(ctx, patterns.ContextQuery{TenantID: tenantID, RequireFresh: true})
 	var f portfolio.Figure
 	if err == nil {
-		if reason, err := s.rebuilding(ctx, tenantID, run.PricingPack.Date, run.PricingPack.Revision); err != nil {
+		if reason, err := s.rebuilding(ctx, tenantID, run.PricingPack.Date); err != nil {
 			return err
 		} else if reason != "" {
 			values[key] = alerts.Value{Unknown: reason}
@@ -404,8 +404,8 @@ func (s *Alerts) regimeShift(ctx context.Context, tenantID string, _ []string, v
 // fresh yet takes nothing's place.
 //
 // Asked after the pack was read, it can't miss a rebuild that the pack was read in: stale packs stay.
-func (s *Alerts) rebuilding(ctx context.Context, tenantID string, fresh time.Time, revision int64) (string, error) {
-	rebuilt, err := s.q.PacksRebuilt(ctx, tenantID, fresh, revision)
+func (s *Alerts) rebuilding(ctx context.Context, tenantID string, fresh time.Time) (string, error) {
+	rebuilt, err := s.q.PacksRebuilt(ctx, tenantID, fresh)
 	if err != nil {
 		return "", fmt.Errorf("packs that are rebuilt: %w", err)
 	}
@@ -531,7 +531,7 @@ func (s *Alerts) portfolioFigures(ctx context.Context, tenantID string, ids []st
 	}
 	reason := "" // the pack is the same for all, as is what follows from it
 	if at := slices.IndexFunc(found, func(f db.CircumstancesRow) bool { return f.PackID != nil }); at >= 0 {
-		if reason, err = s.rebuilding(ctx, tenantID, deref(found[at].PackDate), deref(found[at].PackRevision)); err != nil {
+		if reason, err = s.rebuilding(ctx, tenantID, deref(found[at].PackDate)); err != nil {
 			return err
 		}
 	}

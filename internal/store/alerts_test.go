@@ -499,6 +499,7 @@ func TestRulesWaitForPacksThatAreRebuilt(t *testing.T) {
 	require.Contains(t, ask()[0], "is warming", "none is fresh yet")
 	// Fresh from the start, as the sample's are: none of these has a time at which it became so.
 	exec(t, s.pool, `UPDATE pricing_packs SET state = 'fresh'`)
+	exec(t, s.pool, `UPDATE data_revisions SET source = 'sample'`)
 	require.Equal(t, known, ask())
 
 	correct := func(day, price string) {
@@ -533,6 +534,13 @@ func TestRulesWaitForPacksThatAreRebuilt(t *testing.T) {
 	require.Equal(t, known, ask(), "nor was that in error")
 	settle("2020-01-07", "fresh")
 	require.Equal(t, known, ask())
+
+	// A new day's pack that a correction of the day before made stale before anybody had looked at it.
+	correct("2020-01-08", "104")
+	correct("2020-01-07", "103.6")
+	settle("2020-01-07", "fresh")
+	settle("2020-01-08", "error")
+	require.Equal(t, known, ask(), "the day before is as it was, and the new one never was")
 }
 
 func TestTheNumberOfStatementsDoesNotGrowWithTheValues(t *testing.T) {

@@ -124,15 +124,15 @@ CROSS JOIN LATERAL (
 WHERE s.tenant_id = @tenant_id AND s.symbol = ANY (@symbols::text[])
 ORDER BY s.symbol, p.date DESC;
 
--- PacksRebuilt tells whether packs after a day were fresh and are stale now, given the newest fresh pack's
--- day and revision: what takes their place is not fresh yet. A pack that was replaced before it was ever fresh
--- does not count. Of packs that have no times, those of the newest fresh one's revision, or an older, are the
--- sample's, which were fresh from the start.
+-- PacksRebuilt tells whether packs after a day, the newest fresh one's, were fresh and are stale now: what takes
+-- their place is not fresh yet. A pack that was replaced before it was ever fresh does not count. The sample's
+-- were fresh from the start, and have no time at which they became so.
 -- name: PacksRebuilt :one
 SELECT EXISTS (
     SELECT FROM pricing_packs AS k
     WHERE k.tenant_id = @tenant_id AND k.state = 'stale' AND k.date > @fresh_date::date
-        AND (k.fresh_at IS NOT NULL OR (k.built_at IS NULL AND k.revision <= @fresh_revision::bigint))
+        AND (k.fresh_at IS NOT NULL OR EXISTS (
+            SELECT FROM data_revisions AS r WHERE r.tenant_id = k.tenant_id AND r.revision = k.revision AND r.source = 'sample'))
 );
 
 -- NewestScores returns the last score of each metric of each security up to a day, in its latest revision.

@@ -311,16 +311,16 @@ const packsRebuilt = `-- name: PacksRebuilt :one
 SELECT EXISTS (
     SELECT FROM pricing_packs AS k
     WHERE k.tenant_id = $1 AND k.state = 'stale' AND k.date > $2::date
-        AND (k.fresh_at IS NOT NULL OR (k.built_at IS NULL AND k.revision <= $3::bigint))
+        AND (k.fresh_at IS NOT NULL OR EXISTS (
+            SELECT FROM data_revisions AS r WHERE r.tenant_id = k.tenant_id AND r.revision = k.revision AND r.source = 'sample'))
 )
 `
 
-// PacksRebuilt tells whether packs after a day were fresh and are stale now, given the newest fresh pack's
-// day and revision: what takes their place is not fresh yet. A pack that was replaced before it was ever fresh
-// does not count. Of packs that have no times, those of the newest fresh one's revision, or an older, are the
-// sample's, which were fresh from the start.
-func (q *Queries) PacksRebuilt(ctx context.Context, tenantID string, freshDate time.Time, freshRevision int64) (bool, error) {
-	row := q.db.QueryRow(ctx, packsRebuilt, tenantID, freshDate, freshRevision)
+// PacksRebuilt tells whether packs after a day, the newest fresh one's, were fresh and are stale now: what takes
+// their place is not fresh yet. A pack that was replaced before it was ever fresh does not count. The sample's
+// were fresh from the start, and have no time at which they became so.
+func (q *Queries) PacksRebuilt(ctx context.Context, tenantID string, freshDate time.Time) (bool, error) {
+	row := q.db.QueryRow(ctx, packsRebuilt, tenantID, freshDate)
 	var exists bool
 	err := row.Scan(&exists)
 	return exists, err
