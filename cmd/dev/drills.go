@@ -9,13 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/dawsos/dawsos/internal/loadtest"
 )
-
-// previousRelease is the commit that drill-upgrade takes for the release before, unless told otherwise.
-const previousRelease = "3d2fdbe"
 
 func restoreFlags(f *flag.FlagSet) func() (trial, error) {
 	var o loadtest.RestoreOptions
@@ -37,24 +35,51 @@ func restoreFlags(f *flag.FlagSet) func() (trial, error) {
 
 func upgradeFlags(f *flag.FlagSet) func() (trial, error) {
 	var o loadtest.UpgradeOptions
-	from := f.String("from", previousRelease, "the `commit` or tag of the release before, which is built from git's history")
+	from := f.String("from", "", "the `commit` or tag of the release before, which is built from git's history (the last tag before this commit; without tags, the commit before the newest migration)")
 	f.Float64Var(&o.Rate, "rate", 100, "events a second")
 	f.IntVar(&o.Concurrency, "concurrency", 32, "requests under way at most")
 	f.DurationVar(&o.Phase, "phase", 15*time.Second, "how long the old run alone, both side by side, and the new alone")
 	f.DurationVar(&o.Drain, "drain", 2*time.Minute, "how long what is open may take afterwards")
 	return func() (trial, error) {
-		if *from == "" || o.Rate <= 0 || o.Concurrency < 1 || o.Phase <= 0 || o.Drain <= 0 {
-			return nil, errors.New("--from must be given; --rate, --concurrency, --phase and --drain must be positive")
+		if o.Rate <= 0 || o.Concurrency < 1 || o.Phase <= 0 || o.Drain <= 0 {
+			return nil, errors.New("--rate, --concurrency, --phase and --drain must be positive")
 		}
 		return func(ctx context.Context, p loadtest.Place) (report, error) {
 			o := o
-			var err error
-			if o.OldRoot, o.OldBin, err = buildRelease(ctx, p, *from); err != nil {
+			commit, err := *from, error(nil)
+			if commit == "" {
+				if commit, err = previousRelease(ctx, p.Root); err != nil {
+					return nil, err
+				}
+			}
+			if o.OldRoot, o.OldBin, err = buildRelease(ctx, p, commit); err != nil {
 				return nil, err
 			}
 			return reported(loadtest.Upgrade(ctx, p, o))
 		}, nil
 	}
+}
+
+// previousRelease finds the release before in git's history.
+func previousRelease(ctx context.Context, root string) (commit string, err error) {
+	git := func(args ...string) string {
+		command := exec.CommandContext(ctx, "git", args...)
+		command.Dir = root
+		out, err := command.Output()
+		if err != nil { // no such thing, or no history at all
+			return ""
+		}
+		return strings.TrimSpace(string(out))
+	}
+	if tag := git("describe", "--tags", "--abbrev=0", "HEAD^"); tag != "" {
+		return tag, nil
+	}
+	if newest := git("log", "-1", "--format=%H", "--", "sql/migrations"); newest != "" {
+		if before := git("rev-parse", "--verify", "--quiet", newest+"^"); before != "" {
+			return before, nil
+		}
+	}
+	return "", errors.New("git's history has no release before this one: name one with --from")
 }
 
 // buildRelease takes a commit out of git's history, beside the place's logs, and builds its programs.

@@ -42,7 +42,8 @@ func TestExperimentFlags(t *testing.T) {
 		{"drill-restore", "--events 10", ""},
 		{"drill-restore", "--events 0", "must be positive"},
 		{"drill-upgrade", "--from HEAD~1 --phase 2s", ""},
-		{"drill-upgrade", "--phase 0s", "--from must be given"},
+		{"drill-upgrade", "", ""},
+		{"drill-upgrade", "--phase 0s", "must be positive"},
 		{"bench-delivery", "--letters 1", "--letters at least 2"},
 	} {
 		t.Run(c.command+" "+c.args, func(t *testing.T) {
