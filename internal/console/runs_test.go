@@ -78,17 +78,21 @@ func TestRunsAreListedAndFiltered(t *testing.T) {
 	require.NotNil(t, page.byID("runs"))
 	require.True(t, hasAttribute(page.byID("runs"), "data-live"))
 
-	for query, want := range map[string][]string{
-		"pattern_id=portfolio_overview":                    {again, first},
-		"pattern_id=gone":                                  nil,
-		"outcome=error":                                    {failed},
-		"outcome=success&pattern_id=macro_cycles_overview": {macro},
-		"portfolio_id=" + sample.PortfolioID():             {failed, again, first},
-		"portfolio_id=" + strings.Repeat("0", 8) + "-0000-7000-8000-000000000000": nil,
-		"portfolio_id=" + sample.PortfolioID() + "&outcome=error":                 {failed},
-		"since=2020-01-01T00:00": {macro, failed, again, first},
-		"until=2020-01-01":       nil,
+	for _, filter := range []struct {
+		query string
+		want  []string
+	}{
+		{"pattern_id=portfolio_overview", []string{again, first}},
+		{"pattern_id=gone", nil},
+		{"outcome=error", []string{failed}},
+		{"outcome=success&pattern_id=macro_cycles_overview", []string{macro}},
+		{"portfolio_id=" + sample.PortfolioID(), []string{failed, again, first}},
+		{"portfolio_id=" + strings.Repeat("0", 8) + "-0000-7000-8000-000000000000", nil},
+		{"portfolio_id=" + sample.PortfolioID() + "&outcome=error", []string{failed}},
+		{"since=2020-01-01T00:00", []string{macro, failed, again, first}},
+		{"until=2020-01-01", nil},
 	} {
+		query, want := filter.query, filter.want
 		page := s.get("/console/runs?" + query)
 		require.Equal(t, http.StatusOK, page.StatusCode, query)
 		require.Equal(t, want, page.runs(), query)
